@@ -1,0 +1,387 @@
+"""What a rocking-curve model and its sums with other lmfit models have in common: fit, guess, residual, Jacobian."""
+
+import difflib
+import importlib
+import operator
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import xarray as xr
+from lmfit import Parameter, Parameters
+from lmfit.model import CompositeModel, Model
+from numpy.typing import NDArray
+
+from hrxrd_ml._evaluation import CombinedEvaluator, Evaluator, ForeignEvaluator
+from hrxrd_ml._observation import AxisFrame, Observation, as_curve, observe
+from hrxrd_ml._result import RockingCurveResult
+from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.parameters import Nested, unknown_name
+
+if TYPE_CHECKING:
+    from hrxrd_ml.model import RockingCurveModel
+
+Array = NDArray[np.float64]
+
+PROVIDERS: Mapping[str, str] = {"classical": "hrxrd_ml.guess:ClassicalGuess"}
+"""Names of guess providers, and where they live."""
+
+
+class GuessProvider(Protocol):
+    """Anything that can give start values for a curve."""
+
+    def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
+        """Parameters of ``model``, inside every bound, for ``curve``."""
+
+
+class CurveFitting(Model):
+    """Base of `RockingCurveModel` and `CurveComposite`."""
+
+    statistics: str
+    relative_error: float
+    floor: float | None
+    analytic_jacobian: bool
+    frame: AxisFrame
+
+    @property
+    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
+        """The rocking-curve models among the components."""
+        raise NotImplementedError
+
+    @property
+    def nested(self) -> tuple[Nested, ...]:
+        """Nested constraints, with full names."""
+        return tuple(rule.prefixed(m.prefix) for m in self.rocking_curves for rule in m.space.nested)
+
+    def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
+        """Curve and Jacobian of the model on one x array (and other independent variables of other components)."""
+        raise NotImplementedError
+
+    # --- data -------------------------------------------------------------------------------------------------------
+
+    def observe(
+        self, data: Any, x: Any = None, weights: Any = None, sigma: Any = None, *, omit: bool = False
+    ) -> Observation:
+        """Check data and put them on the axis and the scale of the model; see `fit` for the arguments."""
+        return observe(
+            data,
+            self.frame,
+            x=x,
+            weights=weights,
+            sigma=sigma,
+            statistics=self.statistics,
+            relative_error=self.relative_error,
+            floor=self.floor,
+            omit=omit,
+        )
+
+    def _residual(self, params: Parameters, data: Any, weights: Any, **independent: Any) -> Array:
+        observation = self.observe(data, independent.get("x"), weights)
+        curve = self.evaluator(independent | {"x": observation.x}).curve(params)
+        return observation.likelihood.residual(curve)
+
+    # --- parameters -------------------------------------------------------------------------------------------------
+
+    def make_params(self, verbose: bool = False, **kwargs: Any) -> Parameters:
+        """Parameters with default values, bounds and hints, and the values or settings given by name.
+
+        Raises
+        ------
+        ParameterError
+            If a name is unknown, or a value lies outside its bounds.
+        """
+        # lmfit's own method forgets a value given under a name with prefix once there is a hint, so give it without.
+        given = {self._strip_prefix(name): value for name, value in kwargs.items()}
+        known = (*(self._strip_prefix(name) for name in self.param_names), *self.param_hints)
+        for name in given:
+            if name not in known and name not in self.independent_vars:
+                raise ParameterError(unknown_name(name, tuple(dict.fromkeys(known))))
+        params = super().make_params(verbose=verbose, **given)
+        for name, value in given.items():
+            settings = value if isinstance(value, dict) else {"value": value}
+            par = params.get(self._prefix + name)
+            if par is not None and settings.get("value") is not None:
+                _check_bounds(par, float(settings["value"]))
+        return params
+
+    def check_params(self, params: Parameters) -> None:
+        """Raise `ParameterError` for parameters that are missing, unknown, without a value or outside their bounds."""
+        missing = [name for name in self.param_names if name not in params]
+        if missing:
+            raise ParameterError(f"missing parameters: {', '.join(missing)}; start from model.make_params()")
+        used: set[str] = set()
+        for par in params.values():
+            if par.expr is not None:
+                used |= {par.name, *par._expr_deps}
+        for name, par in params.items():
+            if name not in self.param_names and name not in used and name != "__lnsigma":
+                raise ParameterError(unknown_name(name, tuple(self.param_names)))
+            if par.expr is None:
+                if par._val is None or not np.isfinite(par._val):
+                    raise ParameterError(f"{name} has no start value; set params[{name!r}].value")
+                _check_bounds(par, par._val)
+
+    # --- guess ------------------------------------------------------------------------------------------------------
+
+    def guess(  # type: ignore[override]
+        self, data: Any, x: Any = None, provider: str | GuessProvider | None = None, **kws: Any
+    ) -> Parameters:
+        """Start values for a curve.
+
+        Parameters
+        ----------
+        data, x
+            Curve, as for `fit`.
+        provider
+            Who guesses: an object with ``guess(model, curve) -> Parameters``, or the name of one
+            (`PROVIDERS`); "classical" if None.
+        **kws
+            Values or settings of single parameters, which the guess leaves as they are given.
+
+        Returns
+        -------
+        lmfit.Parameters
+            All parameters of the model, inside their bounds and nested constraints.
+        """
+        curve = as_curve(data, self.frame, x)
+        source = _provider(provider)
+        params = Parameters()
+        for component in self.components:
+            if hasattr(component, "space"):
+                params.update(source.guess(component, curve))
+            else:
+                params.update(_foreign_guess(component, curve, self.frame))
+        for name, value in kws.items():
+            full = name if name in params else self._prefix + name
+            if full not in params:
+                raise ParameterError(unknown_name(name, tuple(params)))
+            params[full].set(**(value if isinstance(value, dict) else {"value": value}))
+        for rule in self.nested:
+            low, high = params[rule.low], params[rule.high]
+            if low.expr is None and float(low.value) > rule.cap(float(high.value)):
+                low.value = rule.cap(float(high.value))
+        self.check_params(params)
+        return params
+
+    # --- fit --------------------------------------------------------------------------------------------------------
+
+    def fit(  # type: ignore[override]
+        self,
+        data: Any,
+        params: Parameters | None = None,
+        weights: Any = None,
+        method: str = "least_squares",
+        iter_cb: Callable[..., Any] | None = None,
+        scale_covar: bool | None = None,
+        verbose: bool = False,
+        fit_kws: Mapping[str, Any] | None = None,
+        nan_policy: str | None = None,
+        calc_covar: bool = True,
+        max_nfev: int | None = None,
+        coerce_farray: bool = True,
+        *,
+        x: Any = None,
+        sigma: Any = None,
+        **kwargs: Any,
+    ) -> RockingCurveResult:
+        """Fit the model to a curve.
+
+        Parameters
+        ----------
+        data
+            Curve: a DataArray with its angles (any kind and unit, converted), or an array on ``x``.
+        params
+            Start values; a guess if None.
+        weights
+            Multiply the residuals, 0 masks a point; a DataArray is aligned by its angles. With
+            ``statistics="auto"``, weights other than 0 and 1 mean lmfit's own (data - model)·weights.
+        method
+            Any method of lmfit; "least_squares" holds bounds and nested constraints and uses the exact
+            Jacobian.
+        scale_covar
+            Whether to scale the covariance by the reduced chi-square; if None, only where the errors are a
+            guess, that is not for counts and given sigmas.
+        nan_policy
+            "raise", or "omit" to leave out points without a value.
+        x
+            Angles of the data, of the kind and in the unit of the model; not needed with a DataArray.
+        sigma
+            Standard errors of the data.
+        iter_cb, verbose, fit_kws, calc_covar, max_nfev, coerce_farray
+            As in `lmfit.Model.fit`.
+        **kwargs
+            Values of single parameters, or other independent variables of other components.
+
+        Raises
+        ------
+        CurveError
+            If the data cannot be right.
+        ParameterError
+            If a parameter is missing, unknown, outside its bounds, or breaks a nested constraint.
+        """
+        if nan_policy is not None:
+            self.nan_policy = nan_policy
+        observation = self.observe(data, x, weights, sigma, omit=self.nan_policy == "omit")
+        given = {name: kwargs.pop(name) for name in list(kwargs) if name in self.param_names}
+        unknown = [name for name in kwargs if name not in self.independent_vars]
+        if unknown:
+            raise ParameterError(unknown_name(unknown[0], tuple(self.param_names)))
+        if params is None:
+            params = self.guess(observation.curve)
+        if given:
+            params = params.copy()
+            for name, value in given.items():
+                _override(params, name, value)
+        result = RockingCurveResult(
+            self,
+            params,
+            method=method,
+            iter_cb=iter_cb,
+            scale_covar=scale_covar,
+            fcn_kws=kwargs,
+            nan_policy=self.nan_policy,
+            calc_covar=calc_covar,
+            max_nfev=max_nfev,
+            observation=observation,
+            **dict(fit_kws or {}),
+        )
+        result.fit()
+        result.components = self.components
+        return result
+
+    # --- composites -------------------------------------------------------------------------------------------------
+
+    def __add__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(self, other, operator.add)
+
+    def __sub__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(self, other, operator.sub)
+
+    def __mul__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(self, other, operator.mul)
+
+    def __truediv__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(self, other, operator.truediv)
+
+    def __radd__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(other, self, operator.add)
+
+    def __rsub__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(other, self, operator.sub)
+
+    def __rmul__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(other, self, operator.mul)
+
+    def __rtruediv__(self, other: Model) -> "CurveComposite":
+        return CurveComposite(other, self, operator.truediv)
+
+
+class CurveComposite(CurveFitting, CompositeModel):
+    """A rocking-curve model combined with any other lmfit model, or two of them.
+
+    Made by ``model + other``. It keeps the statistics, the nested constraints and the exact Jacobian of its
+    rocking curves; derivatives of other components are differences. Where a sum begins with one of lmfit's
+    own subclasses, ``other + model`` is decided by lmfit alone: write ``CurveComposite(other, model)`` to
+    keep the order.
+
+    Parameters
+    ----------
+    left, right
+        Models, of which at least one holds a rocking curve.
+    op
+        Binary operator.
+
+    Raises
+    ------
+    ParameterError
+        If there is no rocking curve, or two that differ in axis or statistics.
+    """
+
+    def __init__(
+        self, left: Model, right: Model, op: Callable[[Any, Any], Any] = operator.add, **kws: Any
+    ) -> None:
+        for side in (left, right):
+            if not isinstance(side, Model):
+                raise ParameterError(
+                    f"a model can be combined with an lmfit model, got {type(side).__name__}"
+                )
+        CompositeModel.__init__(self, left, right, op, **kws)
+        self.func = _no_function  # lmfit's own is local to its constructor, and so cannot be pickled
+        curves = self.rocking_curves
+        if not curves:
+            raise ParameterError("expected at least one rocking-curve model among the two")
+        first = curves[0]
+        for name in ("frame", "statistics", "relative_error", "floor"):
+            if any(getattr(model, name) != getattr(first, name) for model in curves):
+                raise ParameterError(
+                    f"the two rocking curves have different {name}; build them with the same"
+                )
+            setattr(self, name, getattr(first, name))
+        self.analytic_jacobian = all(model.analytic_jacobian for model in curves)
+
+    @property
+    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
+        """The rocking-curve models among the components."""
+        return tuple(model for model in self.components if hasattr(model, "space"))
+
+    def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
+        """Curve and Jacobian of all components on one x array."""
+        return _evaluator(self, independent, len(independent["x"]))
+
+
+def _evaluator(model: Model, independent: Mapping[str, Any], size: int) -> Evaluator:
+    if isinstance(model, CompositeModel) and any(hasattr(part, "space") for part in model.components):
+        left, right = (_evaluator(side, independent, size) for side in (model.left, model.right))
+        return CombinedEvaluator(left, right, model.op)
+    if isinstance(model, CurveFitting):
+        return model.evaluator(independent)
+    own = {name: independent[name] for name in model.independent_vars if name in independent}
+    return ForeignEvaluator(model, own, size)
+
+
+def _no_function(x: Any) -> None:
+    """Stand-in for the function of a composite, which lmfit never calls."""
+
+
+def _check_bounds(par: Parameter, value: float) -> None:
+    if not par.min <= value <= par.max:
+        raise ParameterError(
+            f"{par.name} = {value:.6g} lies outside its bounds {par.min:g} to {par.max:g}; move the value or the bounds"
+        )
+
+
+def _override(params: Parameters, name: str, value: Any) -> None:
+    if isinstance(value, Parameter):
+        value.name = name
+        params[name] = value
+        return
+    if name not in params:
+        raise ParameterError(unknown_name(name, tuple(params)))
+    _check_bounds(params[name], float(value))
+    params[name].set(value=float(value))
+
+
+def _provider(provider: str | GuessProvider | None) -> GuessProvider:
+    if provider is not None and not isinstance(provider, str):
+        if not hasattr(provider, "guess"):
+            raise ParameterError(f"a guess provider has a method guess(model, curve); {provider!r} has none")
+        return provider
+    name = provider or "classical"
+    if name not in PROVIDERS:
+        near = difflib.get_close_matches(name, PROVIDERS) or sorted(PROVIDERS)
+        raise ParameterError(f"unknown guess provider {name!r}; known: {', '.join(near)}")
+    module, _, attribute = PROVIDERS[name].partition(":")
+    source: GuessProvider = getattr(importlib.import_module(module), attribute)()
+    return source
+
+
+def _foreign_guess(model: Model, curve: xr.DataArray, frame: AxisFrame) -> Parameters:
+    """Default parameters of another model; its own guess where those leave values open."""
+    params = model.make_params()
+    if all(np.isfinite(par.value) for par in params.values()):
+        return params
+    try:
+        return model.guess(np.asarray(curve.values, dtype=float), x=frame.of_coordinate(curve[curve.dims[0]]))
+    except NotImplementedError:
+        open_ = ", ".join(name for name, par in params.items() if not np.isfinite(par.value))
+        raise CurveError(f"{model.name} cannot guess {open_}; give start values") from None

@@ -1,0 +1,179 @@
+"""Lattice metric, symmetry expansion and elasticity: the pure functions behind :mod:`hrxrd_ml.crystal`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+from .errors import CrystalError
+
+__all__ = ["Site", "biaxial_ratio", "parse_hkl", "reciprocal_metric", "same_sites", "unit_cell"]
+
+
+@dataclass(frozen=True)
+class Site:
+    """One site of the asymmetric unit.
+
+    Parameters
+    ----------
+    element : str
+        Chemical symbol.
+    position : tuple of float
+        Fractional coordinates.
+    occupancy : float
+        0 … 1.
+    b_iso : float
+        Debye–Waller B = 8π²⟨u²⟩ [Å²].
+    """
+
+    element: str
+    position: tuple[float, float, float]
+    occupancy: float = 1.0
+    b_iso: float = 0.0
+
+
+@lru_cache(maxsize=1024)
+def reciprocal_metric(
+    a: float, b: float, c: float, alpha: float, beta: float, gamma: float
+) -> tuple[tuple[tuple[float, ...], ...], float]:
+    """Reciprocal metric tensor (without 2π) [1/Å²] and cell volume [Å³]."""
+    # cos 90° must be 0, not 6e-17, so that cubic angles come out exact.
+    ca, cb, cg = (0.0 if angle == 90.0 else math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
+    direct = np.array(
+        [[a * a, a * b * cg, a * c * cb], [a * b * cg, b * b, b * c * ca], [a * c * cb, b * c * ca, c * c]]
+    )
+    determinant = float(np.linalg.det(direct))
+    proper = all(0.0 < angle < 180.0 for angle in (alpha, beta, gamma))
+    if not (proper and determinant > 1e-6 * (a * b * c) ** 2):
+        raise CrystalError(f"lattice: angles {alpha:g}, {beta:g}, {gamma:g} deg do not span a cell")
+    inverse = np.linalg.inv(direct)
+    if alpha == beta == gamma == 90.0:
+        inverse = np.diag([1.0 / (a * a), 1.0 / (b * b), 1.0 / (c * c)])
+    return tuple(tuple(float(v) for v in row) for row in inverse), math.sqrt(determinant)
+
+
+@lru_cache(maxsize=256)
+def unit_cell(
+    spacegroup: str, sites: tuple[Site, ...]
+) -> tuple[tuple[str, float, float, float, float, float], ...]:
+    import gemmi
+
+    try:
+        operations = gemmi.SpaceGroup(spacegroup).operations()
+    except ValueError:
+        raise CrystalError(
+            f"space group: expected a Hermann-Mauguin symbol such as 'F d -3 m:1', got {spacegroup!r}"
+        ) from None
+    atoms = []
+    for site in sites:
+        images = np.array([op.apply_to_xyz(list(site.position)) for op in operations])
+        while len(images):
+            # Images of a special position coincide up to the digits it was printed with (1/3 as 0.333): take
+            # their mean.
+            difference = images - images[0]
+            difference -= np.round(difference)
+            same = np.all(np.abs(difference) < 2e-3, axis=1)
+            x, y, z = (float(v) for v in (images[0] + difference[same].mean(axis=0)) % 1.0)
+            atoms.append((site.element, site.occupancy, site.b_iso, x, y, z))
+            images = images[~same]
+    return tuple(atoms)
+
+
+def same_sites(one: tuple[Site, ...], two: tuple[Site, ...]) -> bool:
+    def covers(p: tuple[Site, ...], q: tuple[Site, ...]) -> bool:
+        return all(
+            any(
+                all(
+                    abs((u - v + 0.5) % 1.0 - 0.5) < 0.05 for u, v in zip(s.position, t.position, strict=True)
+                )
+                for t in q
+            )
+            for s in p
+        )
+
+    return covers(one, two) and covers(two, one)
+
+
+def biaxial_ratio(constants: Mapping[str, float], normal: tuple[float, float, float]) -> float | None:
+    """D = −ε⊥/ε∥ of a film strained equally in all in-plane directions with a free surface.
+
+    Parameters
+    ----------
+    constants : mapping
+        C11, C12, C44 (cubic), and C13, C33 (hexagonal, six-fold axis along z) in one unit.
+    normal : tuple of float
+        Surface normal in Cartesian axes: along a, b, c of a cubic crystal; z along c of a hexagonal one.
+
+    Returns
+    -------
+    float or None
+        2C12/C11 on (001), 2(C11 + 2C12 − 2C44)/(C11 + 2C12 + 4C44) on (111), 2C13/C33 on (0001), and what
+        Hooke's law with σ·n = 0 gives for any other surface; None when constants are missing.
+    """
+    hexagonal = "C33" in constants
+    try:
+        c11, c12, c44 = (constants[n] for n in ("C11", "C12", "C44"))
+        c13, c33 = (constants["C13"], constants["C33"]) if hexagonal else (c12, c11)
+    except KeyError:
+        return None
+    stiffness = np.zeros((6, 6))
+    stiffness[:3, :3] = [[c11, c12, c13], [c12, c11, c13], [c13, c13, c33]]
+    stiffness[3:, 3:] = np.diag([c44, c44, 0.5 * (c11 - c12) if hexagonal else c44])
+    voigt = np.array([[0, 5, 4], [5, 1, 3], [4, 3, 2]])
+    tensor = stiffness[voigt[:, :, None, None], voigt[None, None, :, :]]
+    n = np.asarray(normal, dtype=float) / np.linalg.norm(normal)
+    # ε = (1 − n n) + sym(n ⊗ v): the in-plane part is given, v = (two shears, ε⊥) follows from C:ε·n = 0.
+    christoffel = np.einsum("ijkl,j,l->ik", tensor, n, n)
+    load = np.einsum("ijkl,j,kl->i", tensor, n, np.eye(3) - np.outer(n, n))
+    v = np.linalg.solve(christoffel, -load)
+    return -float(v @ n)
+
+
+def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, int]:
+    """Miller indices from three integers, four (hexagonal h k i l), or text such as "444" or "-1 1 4".
+
+    Raises
+    ------
+    CrystalError
+        Anything else, (0, 0, 0), or i ≠ −(h + k).
+    """
+    expected = f"{what}: expected three Miller indices such as (4, 4, 4)"
+    indices: Sequence[Any]
+    if isinstance(value, str):
+        text = value.strip().strip("()[]")
+        if re.fullmatch(r"(?:[-+]?\d){3,4}", text):
+            indices = [int(i) for i in re.findall(r"[-+]?\d", text)]
+        elif re.fullmatch(r"[-+]?\d+(?:[\s,]+[-+]?\d+)+", text):
+            indices = [int(i) for i in re.split(r"[\s,]+", text)]
+        else:
+            raise CrystalError(f"{expected}, got {value!r}")
+    else:
+        try:
+            indices = list(value)
+        except TypeError:
+            raise CrystalError(f"{expected}, got {value!r}") from None
+    numbers = []
+    for index in indices:
+        whole = isinstance(index, Integral) or (isinstance(index, Real) and float(index).is_integer())
+        if not whole or isinstance(index, bool):
+            raise CrystalError(f"{expected}, all of them whole numbers, got {value!r}")
+        numbers.append(int(index))
+    if len(numbers) == 4:
+        h, k, i, l = numbers  # noqa: E741
+        if i != -(h + k):
+            raise CrystalError(
+                f"{what}: of four indices (h k i l) the third must be -(h + k) = {-(h + k)}, got {value!r}"
+            )
+        numbers = [h, k, l]
+    if len(numbers) != 3:
+        raise CrystalError(f"{expected}, got {value!r}")
+    if not any(numbers):
+        raise CrystalError(f"{expected}, got (0, 0, 0)")
+    return numbers[0], numbers[1], numbers[2]

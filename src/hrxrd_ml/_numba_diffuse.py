@@ -1,0 +1,159 @@
+"""Numba kernel of the diffuse reflectivity in single scattering, with its exact derivatives.
+
+One loop over lamellae inside one over angles, both polarisations.  The way down records what the way up needs; the way up
+hands derivatives of strain, E and thickness to the same chain as the coherent kernel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+OWN_ROWS = 5
+"""Rows after those of the chain: correlation length, mix, and the substrate's damage, correlation length, mix."""
+
+
+@njit(cache=True, inline="always")
+def _shape(v, mix):  # type: ignore[no-untyped-def]
+    """Line shape of v = (Q ell)**2, its derivatives with respect to v and to the mix."""
+    lorentz = 1.0 / (1.0 + v)
+    if mix >= 1.0:
+        gauss = math.exp(-v / math.pi) if v < 200.0 else 0.0
+        return lorentz, -lorentz * lorentz, lorentz - gauss
+    gauss = math.exp(-v / math.pi) if v < 200.0 else 0.0
+    slope = -mix * lorentz * lorentz - (1.0 - mix) * gauss / math.pi
+    return mix * lorentz + (1.0 - mix) * gauss, slope, lorentz - gauss
+
+
+@njit(cache=True, inline="always")
+def _escape(x):  # type: ignore[no-untyped-def]
+    """P(x) = (1 - exp(-x))/x and P'(x)."""
+    if x < 0.02:
+        p = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0)))
+        return p, -0.5 + x * (1.0 / 3.0 - x * (0.125 - x / 30.0))
+    decay = math.exp(-x)
+    p = (1.0 - decay) / x
+    return p, (decay - p) / x
+
+
+@njit(cache=True)
+def diffuse(
+    x, y, t, g0, q1, q2, e, dg0, dq1, strength, mu0, path, gamma0, gammah, ell, mix,
+    substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix,
+    weights, pointer, parameter, value, parameters, want,
+):  # type: ignore[no-untyped-def]  # fmt: skip
+    """Return R_diff (m,) and its derivatives (parameters + 5, m).
+
+    Parameters
+    ----------
+    x, y : ndarray, shape (m,)
+        Angle coordinates.
+    t : ndarray, shape (n,)
+        Thickness [Å].
+    g0, q1, q2 : ndarray, shape (n, 3)
+        Deviation at the nodes without refraction [1/Å]; Q = gamma_h (g0 + q1 x + q2 y).
+    e : ndarray, shape (n, 3)
+        E at the nodes.
+    dg0, dq1 : ndarray, shape (n, 3)
+        Their derivatives with respect to strain.
+    strength : ndarray, shape (2,)
+        2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2].
+    mu0, path : float
+        k chi0'' [1/Å], and 1/gamma_0 + 1/gamma_h.
+    gamma0, gammah : float
+    ell, mix : float
+        Correlation length [Å] and Lorentzian fraction of the line shape in the layer.
+    substrate_q1, substrate_q2 : float
+    substrate_im_s : ndarray, shape (2, m)
+        Im s of the substrate, which limits the depth that it scatters from [1/Å].
+    substrate_e, substrate_ell, substrate_mix : float
+    weights : ndarray, shape (2,)
+        Weights of the polarisations.
+    pointer, parameter, value, parameters
+        The chain, as in ``_numba_jacobian``.
+    want : bool
+        Whether to fill the derivatives.
+    """
+    n, m = t.shape[0], x.shape[0]
+    out = np.zeros(m)
+    jacobian = np.zeros((parameters + OWN_ROWS if want else 0, m))
+    share = np.array([1.0 / 6.0, 4.0 / 6.0, 1.0 / 6.0])
+    density = np.empty(n)  # mu_d at strength 1
+    depth_p, depth_d, above = np.empty((2, n)), np.empty((2, n)), np.empty((2, n + 1))
+    psi, psi_v, psi_m, q = np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3))
+    node = np.empty(7)
+    se2 = substrate_e * substrate_e
+    for i in range(m):
+        xi, yi = x[i], y[i]
+        for j in range(n):
+            total = 0.0
+            for k in range(3):
+                if k == 0 and j > 0 and g0[j, 0] == g0[j - 1, 2] and q1[j, 0] == q1[j - 1, 2]:
+                    q[j, 0], psi[j, 0], psi_v[j, 0], psi_m[j, 0] = q[j - 1, 2], psi[j - 1, 2], psi_v[j - 1, 2], psi_m[j - 1, 2]
+                else:
+                    q[j, k] = gammah * (g0[j, k] + q1[j, k] * xi + q2[j, k] * yi)
+                    v = q[j, k] * ell
+                    psi[j, k], psi_v[j, k], psi_m[j, k] = _shape(v * v, mix)
+                total += share[k] * (1.0 - e[j, k] * e[j, k]) * psi[j, k]
+            density[j] = total * ell
+        sq = gammah * (substrate_q1 * xi + substrate_q2 * yi) * substrate_ell
+        s_psi, s_psi_v, s_psi_m = _shape(sq * sq, substrate_mix)
+        for p in range(2):
+            weight = weights[p]
+            if weight == 0.0:
+                continue
+            above[p, 0] = 1.0
+            for j in range(n):
+                mu = strength[p] * density[j]
+                loss = (mu0 + mu) * path * t[j]
+                escape, escape_slope = _escape(loss)
+                depth_p[p, j], depth_d[p, j] = escape, escape_slope
+                out[i] += weight * above[p, j] * mu * t[j] / gamma0 * escape
+                above[p, j + 1] = above[p, j] * (1.0 - loss * escape)
+            mu_s = strength[p] * (1.0 - se2) * substrate_ell * s_psi
+            loss_s = 0.5 * (mu0 + mu_s) * path + substrate_im_s[p, i] + 1e-30
+            from_substrate = mu_s / gamma0 / loss_s
+            out[i] += weight * above[p, n] * from_substrate
+            if not want:
+                continue
+            # mu_s/loss_s: d ln = (1/mu_s - path/(2 loss_s)) d mu_s
+            by_mu = weight * above[p, n] / gamma0 * (1.0 / loss_s - 0.5 * path * mu_s / (loss_s * loss_s))
+            # L of the substrate: d(1 - E**2) = 2 E**2 dL
+            jacobian[parameters + 2, i] += by_mu * strength[p] * substrate_ell * s_psi * 2.0 * se2
+            jacobian[parameters + 3, i] += (
+                by_mu * strength[p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
+            )
+            jacobian[parameters + 4, i] += by_mu * strength[p] * (1.0 - se2) * substrate_ell * s_psi_m
+            below = weight * from_substrate  # what arrives from below, per unit transmission
+            for j in range(n - 1, -1, -1):
+                mu = strength[p] * density[j]
+                loss = (mu0 + mu) * path * t[j]
+                escape, escape_slope = depth_p[p, j], depth_d[p, j]
+                source = weight * mu * t[j] / gamma0
+                transmitted = 1.0 - loss * escape
+                by_loss = above[p, j] * (source * escape_slope - below * (escape + loss * escape_slope))
+                by_source = above[p, j] * escape
+                by_mu = by_source * weight * t[j] / gamma0 + by_loss * path * t[j]
+                by_density = by_mu * strength[p]
+                by_t = by_source * weight * mu / gamma0 + by_loss * (mu0 + mu) * path
+                below = source * escape + transmitted * below
+                by_ell, by_mix = 0.0, 0.0
+                for k in range(3):
+                    bare = 1.0 - e[j, k] * e[j, k]
+                    v = q[j, k] * ell
+                    by_ell += share[k] * bare * (psi[j, k] + 2.0 * v * v * psi_v[j, k])
+                    by_mix += share[k] * bare * psi_m[j, k]
+                    by_q = share[k] * bare * psi_v[j, k] * 2.0 * v * ell
+                    node[k] = by_density * ell * by_q * gammah * (dg0[j, k] + dq1[j, k] * xi)
+                    node[3 + k] = by_density * ell * share[k] * -2.0 * e[j, k] * psi[j, k]
+                node[6] = by_t
+                jacobian[parameters, i] += by_density * by_ell
+                jacobian[parameters + 1, i] += by_density * ell * by_mix
+                for entry in range(pointer[j], pointer[j + 1]):
+                    total = 0.0
+                    for k in range(7):
+                        total += value[entry, k] * node[k]
+                    jacobian[parameter[entry], i] += total
+    return out, jacobian

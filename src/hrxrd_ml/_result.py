@@ -1,0 +1,289 @@
+"""Result of a fit: an lmfit ModelResult that keeps the labelled curve and knows the statistics of its data."""
+
+import os
+from collections.abc import Mapping
+from copy import copy, deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from lmfit import Parameters
+from lmfit.model import ModelResult
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
+
+from hrxrd_ml._evaluation import Evaluator
+from hrxrd_ml._minimizer import CurveMinimizer, FitStatistics
+from hrxrd_ml._nesting import check_start
+from hrxrd_ml._observation import Observation
+from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.parameters import tighten
+from hrxrd_ml.units import from_radians
+
+if TYPE_CHECKING:
+    from hrxrd_ml._fitting import CurveFitting
+
+Array = NDArray[np.float64]
+
+
+class RockingCurveResult(CurveMinimizer, ModelResult):
+    """Result of `RockingCurveModel.fit`: all of `lmfit.model.ModelResult`, and more.
+
+    ``data`` and ``best_fit`` are plain arrays on the scale of the model; where a curve carries attenuation
+    factors or counting times, ``data`` are its counts corrected for both.
+
+    Attributes
+    ----------
+    curve : xarray.DataArray
+        The curve that was fitted, labelled, as it was given.
+    observation : Observation
+        The data as the fit used them; ``observation.likelihood`` is their statistics.
+    bound_notes : tuple of str
+        What to know about parameters at a bound, or that the data do not determine.
+    """
+
+    model: "CurveFitting"
+
+    def __init__(
+        self,
+        model: "CurveFitting",
+        params: Parameters,
+        data: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        method: str = "least_squares",
+        fcn_args: Any = None,
+        fcn_kws: Mapping[str, Any] | None = None,
+        iter_cb: Any = None,
+        scale_covar: bool | None = None,
+        nan_policy: str = "raise",
+        calc_covar: bool = True,
+        max_nfev: int | None = None,
+        *,
+        observation: Observation | None = None,
+        **fit_kws: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            params,
+            data,
+            weights,
+            method,
+            fcn_args,
+            dict(fcn_kws or {}),
+            iter_cb,
+            scale_covar is not False,
+            nan_policy,
+            calc_covar,
+            max_nfev,
+            **fit_kws,
+        )
+        self.userfcn = self._curve_residual
+        self.exact = model.analytic_jacobian
+        self.bound_notes: tuple[str, ...] = ()
+        self._nested = model.nested
+        self._asked_scale_covar = scale_covar
+        self._bound: Evaluator | None = None
+        self._init_fit: Array | None = None
+        if observation is None and data is not None:
+            observation = model.observe(data, self.userkws.get("x"), weights)
+        if observation is not None:
+            self._take(observation)
+
+    def _take(self, observation: Observation) -> None:
+        self.observation = observation
+        self.data, self.weights = observation.values, observation.weights
+        self.userargs = (self.data, self.weights)
+        self.userkws["x"] = observation.x
+        if self._asked_scale_covar is None:
+            self.scale_covar = observation.likelihood.scale_covar
+        self._bound = None
+
+    @property
+    def _evaluator(self) -> Evaluator:  # type: ignore[override]
+        if self._bound is None:
+            self._bound = self.model.evaluator(self.userkws)
+        return self._bound
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is bound to this process or can be made again."""
+        dropped = {"_bound", "_transforms", "sampler"}
+        return {key: value for key, value in self.__dict__.items() if key not in dropped} | {"_bound": None}
+
+    # --- fitting ----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Any = None,
+        params: Parameters | None = None,
+        weights: Any = None,
+        method: str | None = None,
+        nan_policy: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Fit, or fit again, with other data, parameters, weights, method or ``x``; see `lmfit.model.ModelResult.fit`.
+
+        Raises
+        ------
+        ParameterError
+            If the start breaks a bound or a nested constraint, or a parameter is missing or unknown.
+        CurveError
+            If the data cannot be right.
+        """
+        if method is not None:
+            self.method = method
+        if nan_policy is not None:
+            self.nan_policy = nan_policy
+        x = kwargs.pop("x", None)
+        self.userkws.update(kwargs)
+        if data is not None or weights is not None or x is not None:
+            if data is None and x is not None:
+                raise CurveError("expected data with the new x; give both")
+            source = self.curve if data is None else data
+            if data is not None and x is None and not isinstance(data, xr.DataArray):
+                x = self.observation.x
+            weights = self.weights if weights is None and data is None else weights
+            self._take(self.model.observe(source, x, weights, omit=self.nan_policy == "omit"))
+        params = self.params if params is None else params
+        self.model.check_params(params)
+        check_start(params, self._nested)
+        self.init_params = deepcopy(params)
+        self.ci_out = None
+        self.bound_notes = ()
+        self._init_fit = None
+        outcome = self.minimize(method=self.method, params=self.init_params)
+        self.model.post_fit(outcome)
+        if not hasattr(outcome, "uvars") or any(name not in outcome.uvars for name in outcome.params):
+            outcome.uvars = outcome.params.create_uvars(covar=outcome.covar)
+        for name in dir(outcome):
+            if not name.startswith("_"):
+                setattr(self, name, getattr(outcome, name))
+        self.init_values = self.model._make_all_args(self.init_params)
+        self.best_values = self.model._make_all_args(outcome.params)
+        self.best_fit = np.array(self._evaluator.curve(outcome.params))
+        spread = float(((self.data - self.data.mean()) ** 2).sum())
+        self.rsquared = 1.0 - float(((self.data - self.best_fit) ** 2).sum()) / max(1.0e-15, spread)
+
+    @property
+    def init_fit(self) -> Array:
+        """Model at the start of the fit."""
+        if self._init_fit is None:
+            self._init_fit = np.array(self._evaluator.curve(self.init_params))
+        return self._init_fit
+
+    # --- the curve --------------------------------------------------------------------------------------------------
+
+    @property
+    def curve(self) -> xr.DataArray:
+        """The curve that was fitted, labelled, as it was given."""
+        return self.observation.curve
+
+    @property
+    def offsets(self) -> Array:
+        """Nominal offset Δθ of every point from the substrate's Bragg angle [arcsec], shape (n,)."""
+        return from_radians(self.model.frame.offsets(self.observation.x), "arcsec")
+
+    def pearson_chi2(self, region: ArrayLike | xr.DataArray | None = None) -> float:
+        """χ²/N: mean square of (data - best_fit) over the expected variance, where 1 is a perfect fit.
+
+        The variance of counts is their expectation; other data have that of their sigmas. Masked points are
+        left out.
+
+        Parameters
+        ----------
+        region
+            Boolean mask of the points to use, shape (n,), for example ``abs(result.offsets) > 150``; all if
+            None.
+
+        Raises
+        ------
+        CurveError
+            If the mask has another length, or leaves no point.
+        """
+        used = self.observation.used
+        if region is not None:
+            mask = np.asarray(region, dtype=bool)
+            if mask.shape != used.shape:
+                raise CurveError(f"expected a mask with {len(used)} points, got shape {mask.shape}")
+            used = used & mask
+        if not used.any():
+            raise CurveError("the region holds no points of the curve")
+        return float(np.mean(self.observation.likelihood.pearson(self.best_fit)[used] ** 2))
+
+    # --- uncertainties ----------------------------------------------------------------------------------------------
+
+    def draw(self, size: int, seed: int | np.random.Generator | None = None) -> Array:
+        """Draw sets of the free parameters from their covariance, inside every bound and nested constraint.
+
+        Parameters
+        ----------
+        size
+            Number of sets.
+        seed
+            Seed, or a generator.
+
+        Returns
+        -------
+        ndarray, shape (size, nvarys)
+            Columns in the order of ``var_names``.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to draw from; fit again with least_squares")
+        return self._sample(self.params, self.covar, size, np.random.default_rng(seed))
+
+    def conf_interval(self, **kwargs: Any) -> Any:
+        """Confidence intervals by profiling; see `lmfit.conf_interval` for the arguments.
+
+        Where the size of the errors is known (``scale_covar`` is false), the probability is that of the
+        increase of chi-square; else it is lmfit's F test. Bounds that nested constraints imply end an
+        interval like any other.
+        """
+        if not self.scale_covar:
+            kwargs.setdefault("prob_func", _known_errors)
+        start = copy(self)
+        start.params = self._implied_bounds()
+        kept = {name: getattr(self, name) for name in ("params", "result", "_coordinates", "max_nfev")}
+        self._profiling = True
+        try:
+            from lmfit import conf_interval
+
+            self.ci_out = conf_interval(self, start, **kwargs)
+        finally:
+            self._profiling = False
+            self.__dict__.update(kept)
+        return self.ci_out
+
+    def _implied_bounds(self) -> Parameters:
+        params = deepcopy(self.params)
+        low = {name: par.min if par.vary else float(par.value) for name, par in params.items()}
+        high = {name: par.max if par.vary else float(par.value) for name, par in params.items()}
+        tighten(low, high, tuple(r for r in self._nested if not (params[r.low].expr or params[r.high].expr)))
+        for name in self.var_names:
+            params[name].min, params[name].max = low[name], high[name]
+        return params
+
+    # --- text -------------------------------------------------------------------------------------------------------
+
+    def fit_report(self, *args: Any, **kwargs: Any) -> str:
+        """Report of the fit, as lmfit's, with the statistics of the data and notes on bounds."""
+        report = super().fit_report(*args, **kwargs)
+        notes = [
+            f"statistics: {self.observation.likelihood.name}, chi2/N = {self.pearson_chi2():.4g}",
+            *self.bound_notes,
+        ]
+        return "\n".join([report, "[[Notes]]", *(f"    {note}" for note in notes)])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to ``path``: text (JSON) with model, parameters and data, for `hrxrd_ml.load_result`."""
+        from hrxrd_ml._saving import save_result
+
+        save_result(self, path)
+
+
+def _known_errors(best: FitStatistics, other: FitStatistics) -> float:
+    """Probability of a smaller increase of chi-square, when its scale is known."""
+    return float(chi2.cdf(max(other.chisqr - best.chisqr, 0.0), best.nvarys - other.nvarys))

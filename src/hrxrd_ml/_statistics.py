@@ -1,0 +1,237 @@
+"""What the residuals of a fit mean: Poisson counts, known sigmas, a relative error, or none of these.
+
+Every likelihood turns expected values μ (the model curve) into residuals r of the sign (data - model) whose
+sum of squares is minimised, and gives dr/dμ, so that one Jacobian of the model serves all of them.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrxrd_ml.errors import CurveError, ParameterError
+
+Array = NDArray[np.float64]
+
+STATISTICS = ("auto", "poisson", "sigma", "relative", "none")
+"""Values of the option ``statistics`` of a model; "auto" chooses by the data, see `choose_statistics`."""
+
+_SERIES = tuple(2.0 * (-1.0) ** k / (k + 2.0) for k in range(10))
+_SERIES_RANGE = 0.02
+_FLOOR = 1.0e-8
+"""Expected counts below which the Poisson residual goes on as a straight line, which turns any solver back."""
+
+
+class Likelihood(Protocol):
+    """Residuals of a curve, their derivatives, and what each point says about its expected value."""
+
+    name: str
+    weights: Array | None
+
+    def residual(self, mu: Array) -> Array:
+        """Residuals, shape as ``mu``; the sum of squares is what a fit minimises."""
+
+    def slope(self, mu: Array) -> Array:
+        """Derivative dr/dμ, point by point."""
+
+    def information(self, mu: Array) -> Array:
+        """Root of the expected Fisher information of each point about its μ, times its weight."""
+
+    def pearson(self, mu: Array) -> Array:
+        """Residuals over the root of their expected variance, without weights: their mean square should be 1."""
+
+    @property
+    def scale_covar(self) -> bool:
+        """Whether the size of the errors is a guess, so that covariances are scaled by the reduced chi-square."""
+
+
+@dataclass(frozen=True)
+class PoissonLikelihood:
+    """Deviance residuals sign(n - m)·√(2(m - n + n ln(n/m))) of counts n with expectation m = exposure·μ.
+
+    Their sum of squares is the Poisson deviance (Cash, Astrophys. J. 228 (1979) 939): its minimum is the
+    maximum of the likelihood, without the bias of 1/√N weights at low counts. Near n = m they are (n - m)/√m
+    to first order.
+    """
+
+    counts: Array
+    exposure: Array | None = None
+    weights: Array | None = None
+    name: str = "poisson"
+
+    @property
+    def scale_covar(self) -> bool:
+        """Counting noise is known: never scaled."""
+        return False
+
+    def _expected(self, mu: Array) -> Array:
+        return mu if self.exposure is None else mu * self.exposure
+
+    def _root(self, ratio: Array) -> Array:
+        """√h, h(t) = 2(t - ln(1 + t))/t², which is smooth and 1 at t = 0, where its closed form cancels."""
+        near = np.abs(ratio) < _SERIES_RANGE
+        inside = np.where(near, ratio, 0.0)
+        series = np.full_like(inside, _SERIES[-1])
+        for coefficient in _SERIES[-2::-1]:
+            series = series * inside + coefficient
+        outside = np.where(near, 1.0, ratio)
+        closed = 2.0 * (outside - np.log1p(outside)) / outside**2
+        return np.sqrt(np.where(near, series, closed))
+
+    def _terms(self, mu: Array) -> tuple[Array, Array]:
+        expected = self._expected(mu)
+        safe = np.maximum(expected, _FLOOR)
+        some = self.counts > 0.0
+        counts = np.where(some, self.counts, 1.0)
+        ratio = (safe - counts) / counts
+        root = self._root(ratio)
+        residual = np.where(some, -np.sqrt(counts) * ratio * root, -np.sqrt(2.0 * safe))
+        slope = np.where(some, -np.sqrt(counts) / (safe * root), -1.0 / np.sqrt(2.0 * safe))
+        residual = residual + slope * np.minimum(expected - _FLOOR, 0.0)
+        if self.exposure is not None:
+            slope = slope * self.exposure
+        if self.weights is not None:
+            residual, slope = residual * self.weights, slope * self.weights
+        return residual, slope
+
+    def residual(self, mu: Array) -> Array:
+        """Signed roots of the deviance of each point."""
+        return self._terms(mu)[0]
+
+    def slope(self, mu: Array) -> Array:
+        """Derivative of the residual with respect to μ."""
+        return self._terms(mu)[1]
+
+    def information(self, mu: Array) -> Array:
+        """√(exposure/μ): the variance of a count is its expectation."""
+        expected = np.maximum(self._expected(mu), _FLOOR)
+        root = 1.0 / np.sqrt(expected)
+        if self.exposure is not None:
+            root = root * self.exposure
+        return root if self.weights is None else root * np.abs(self.weights)
+
+    def pearson(self, mu: Array) -> Array:
+        """(n - m)/√m."""
+        expected = np.maximum(self._expected(mu), _FLOOR)
+        return (self.counts - expected) / np.sqrt(expected)
+
+
+@dataclass(frozen=True)
+class GaussianLikelihood:
+    """Residuals (data - μ)·scale, with scale = weight/sigma (1 where there is neither).
+
+    ``name`` says where the sigmas come from: "sigma" (given), "relative" (a guess) or "none".
+    """
+
+    data: Array
+    inverse_sigma: Array | None = None
+    weights: Array | None = None
+    name: str = "none"
+
+    @property
+    def scale_covar(self) -> bool:
+        """Only given sigmas are trusted."""
+        return self.name != "sigma"
+
+    def _scaled(self, values: Array) -> Array:
+        if self.inverse_sigma is not None:
+            values = values * self.inverse_sigma
+        return values if self.weights is None else values * self.weights
+
+    def residual(self, mu: Array) -> Array:
+        """(data - μ)·scale."""
+        return self._scaled(self.data - mu)
+
+    def slope(self, mu: Array) -> Array:
+        """-scale."""
+        return self._scaled(np.full_like(mu, -1.0))
+
+    def information(self, mu: Array) -> Array:
+        """|scale|."""
+        return np.abs(self._scaled(np.ones_like(mu)))
+
+    def pearson(self, mu: Array) -> Array:
+        """(data - μ)/sigma; weights stand for 1/sigma where no sigma is known."""
+        if self.inverse_sigma is None:
+            return self.residual(mu)
+        return (self.data - mu) * self.inverse_sigma
+
+
+def choose_statistics(
+    option: str, kind: str | None, values: Array, weights: Array | None, sigma: Array | None
+) -> str:
+    """Resolve the option ``statistics``.
+
+    "auto" is, in this order: "none" if there are weights other than 0 and 1 (lmfit's (data - model)·weights);
+    "sigma" if sigmas are given; "poisson" for counts, that is data of kind "counts" or, where no kind is
+    known, whole numbers of which none is negative; else "relative".
+
+    Raises
+    ------
+    ParameterError
+        If the option is none of `STATISTICS`.
+    """
+    if option not in STATISTICS:
+        raise ParameterError(f"unknown statistics {option!r}: expected one of {', '.join(STATISTICS)}")
+    if option != "auto":
+        return option
+    if weights is not None and not np.isin(weights, (0.0, 1.0)).all():
+        return "none" if sigma is None else "sigma"
+    if sigma is not None:
+        return "sigma"
+    whole = bool(np.all(values >= 0.0) and np.all(values == np.round(values)))
+    return "poisson" if kind == "counts" or (kind is None and whole) else "relative"
+
+
+def make_likelihood(
+    statistics: str,
+    values: Array,
+    *,
+    exposure: Array | None = None,
+    sigma: Array | None = None,
+    weights: Array | None = None,
+    relative_error: float = 0.05,
+    floor: float | None = None,
+) -> Likelihood:
+    """Likelihood of data.
+
+    Parameters
+    ----------
+    statistics
+        "poisson", "sigma", "relative" or "none".
+    values
+        Data in the unit of the model curve; counts are given per unit of exposure.
+    exposure
+        Counts that one unit of the model curve gives; 1 if None.
+    sigma
+        Standard errors of the data.
+    weights
+        Multiply the residuals; 0 masks a point. With "sigma" and no ``sigma`` they are taken as 1/sigma.
+    relative_error, floor
+        "relative" means sigma² = (relative_error·data)² + floor²; the floor defaults to the error of the 10th
+        percentile of the data, so that the lowest points do not rule the fit.
+
+    Raises
+    ------
+    CurveError
+        If "sigma" is asked for without sigmas.
+    """
+    match statistics:
+        case "poisson":
+            return PoissonLikelihood(values if exposure is None else values * exposure, exposure, weights)
+        case "sigma":
+            if sigma is None and weights is None:
+                raise CurveError('statistics="sigma" needs standard errors: give sigma=, or weights=1/sigma')
+            return GaussianLikelihood(values, None if sigma is None else 1.0 / sigma, weights, "sigma")
+        case "relative":
+            size = np.abs(values)
+            if floor is None:
+                positive = size[size > 0.0]
+                floor = relative_error * float(np.percentile(positive, 10.0)) if positive.size else 1.0
+            return GaussianLikelihood(
+                values, 1.0 / np.hypot(relative_error * size, floor), weights, "relative"
+            )
+        case "none":
+            return GaussianLikelihood(values, None, weights, "none")
+    raise ParameterError(f"unknown statistics {statistics!r}: expected one of {', '.join(STATISTICS[1:])}")

@@ -1,0 +1,39 @@
+"""Errors of the package.
+
+Every error that a user can cause derives from :class:`HrxrdError` (itself a ``ValueError``) and carries one
+message that says what was expected, what came, and what to do. The command line prints that message on one
+line and exits with code 2.
+"""
+
+__all__ = [
+    "CrystalError",
+    "CurveError",
+    "ExperimentError",
+    "HrxrdError",
+    "InputFileError",
+    "ParameterError",
+]
+
+
+class HrxrdError(ValueError):
+    """Base class of all errors of the package that come from the user's input."""
+
+
+class InputFileError(HrxrdError):
+    """A data file cannot be read, or does not hold what its format promises."""
+
+
+class ExperimentError(HrxrdError):
+    """An experiment file (TOML) holds an unknown key, a wrong type or an impossible value."""
+
+
+class CrystalError(HrxrdError):
+    """A crystal, a reflection, a wavelength or a geometry is unknown or impossible."""
+
+
+class CurveError(HrxrdError):
+    """A curve has the wrong axis, unit, shape or values."""
+
+
+class ParameterError(HrxrdError):
+    """A parameter is unknown, out of its bounds, or breaks a nested constraint."""

@@ -1,0 +1,91 @@
+"""Writing files so that a reader never meets a half-written one.
+
+A file is written under a temporary name in the folder where it is going to stay, then renamed. A rename
+within one folder is atomic, so whoever reads the final name sees the old content or the new one.
+"""
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hrxrd_ml.errors import InputFileError
+
+
+@contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary path to write to; on success it becomes ``path``, on an exception it disappears.
+
+    The temporary name keeps the suffix of ``path``, by which many writers choose their format.
+
+    Parameters
+    ----------
+    path
+        The file to write; its folder must exist. An existing file is replaced.
+
+    Raises
+    ------
+    InputFileError
+        If the folder does not exist, or ``path`` is a folder.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise InputFileError(
+            f"cannot write {target}: the folder {target.parent} does not exist; create it first"
+        )
+    if target.is_dir():
+        raise InputFileError(f"cannot write {target}: it is a folder; give the name of a file")
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` (UTF-8, newlines as given) to ``path`` atomically; see `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically; see `atomic_path`."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a temporary folder to write several files into; they move to ``folder`` together at the end.
+
+    On an exception nothing appears in ``folder``. Files of the same name are replaced, others stay.
+    ``folder`` is created, with its parents, if need be; if it was created here, it goes again on failure.
+
+    Raises
+    ------
+    InputFileError
+        If ``folder`` cannot be made; say, it or something on the way to it is a file.
+    """
+    target = Path(folder)
+    created = not target.exists()
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
+        why = "it, or a part of its path, is a file" if in_the_way else error.strerror
+        raise InputFileError(f"cannot write into the folder {target}: {why}") from error
+    staging = target / f".staging-{secrets.token_hex(6)}"
+    done = False
+    try:
+        staging.mkdir()
+        yield staging
+        for file in sorted(staging.iterdir()):
+            os.replace(file, target / file.name)
+        done = True
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if created and not done and not any(target.iterdir()):
+            target.rmdir()

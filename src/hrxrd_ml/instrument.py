@@ -1,0 +1,299 @@
+"""What the instrument does to the reflectivity: resolution, scale, background, dead time.
+
+The reflectivity is calculated at nodes of a smoothly varying density (dense at the substrate peak, where it has structure of
+the Darwin width, coarse elsewhere, where it is band-limited by the depth of the layer) and convolved on a uniform grid that
+is wider than the data.  Convolution is a product in Fourier space; where the resolution function has a closed transform,
+that is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.special import digamma, gammaln
+
+from . import _gridding
+from .errors import ParameterError
+from .parameters import ParameterSpace, resolution_space
+from .reflection import Reflection
+from .sample import Values
+from .units import ARCSEC
+
+FloatArray = NDArray[np.float64]
+ComplexArray = NDArray[np.complex128]
+LN2 = math.log(2.0)
+
+
+@dataclass(frozen=True)
+class AngleGrid:
+    """Nodes at which the reflectivity is calculated, and the uniform grid on which it is convolved.
+
+    Attributes
+    ----------
+    nodes : ndarray, shape (m,)
+        Offsets from the Bragg angle, ascending [rad].
+    quadrature : ndarray, shape (m,)
+        Their weights [rad].
+    first, step : float
+        First point and step of the uniform grid [rad].
+    size : int
+        Its length, margins for the wrap-around included.
+    """
+
+    nodes: FloatArray
+    quadrature: FloatArray
+    first: float
+    step: float
+    size: int
+
+    @classmethod
+    def covering(
+        cls, dtheta: FloatArray, darwin_width: float, margin: float, *, fringe: float = math.inf, fine: float = 1.0
+    ) -> AngleGrid:
+        """Return a grid for data at ``dtheta``.
+
+        Parameters
+        ----------
+        dtheta : ndarray
+            Offsets of the data [rad].
+        darwin_width : float
+            Width of the substrate peak [rad]; the nodes there are a twelfth of it apart.
+        margin : float
+            How far the grid reaches beyond the data [rad].
+        fringe : float
+            Shortest period in the curve [rad]; the coarse nodes are less than a quarter of it apart.
+        fine : float
+            Divides all steps: 2 for a grid twice as fine.
+        """
+        low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
+        data_step = float(np.median(np.diff(dtheta)))
+        coarse = min(data_step, fringe / 4.0) / fine
+        dense = min(darwin_width / 12.0, coarse) / fine
+        nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
+        step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
+        padded = (high - low) * 1.25 + 2.0 * margin
+        return cls(nodes, quadrature, low - 4.0 * step, step, next_fast_len(int(padded / step) + 16, real=True))
+
+    @property
+    def omega(self) -> FloatArray:
+        """Angular frequencies of the real transform [1/rad]."""
+        return 2.0 * np.pi * np.fft.rfftfreq(self.size, self.step)
+
+
+def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: float) -> tuple[FloatArray, FloatArray]:
+    """Return nodes with a step that goes smoothly from ``dense`` at 0 to ``coarse``, and their weights.
+
+    The node number is the integral of 1/step; equal weights in the node number integrate smooth functions with the accuracy
+    of the trapezoidal rule for periodic ones.
+    """
+    x = np.union1d(np.linspace(low, high, 4001), np.linspace(max(low, -6 * width), min(high, 6 * width), 2001))
+    blend = np.exp(-0.5 * (x / width) ** 2)
+    density = (1.0 - blend) / coarse + blend / dense
+    number = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(x))])
+    count = int(number[-1]) + 2
+    nodes = np.interp(np.linspace(0.0, number[-1], count), number, x)
+    blend = np.exp(-0.5 * (nodes / width) ** 2)
+    return nodes, 1.0 / ((1.0 - blend) / coarse + blend / dense) * (number[-1] / (count - 1))
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A resolution function, as its Fourier transform.
+
+    Parameters
+    ----------
+    kind : {"gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"}
+        The last one is the angular acceptance of the monochromator crystals (their Darwin curves, polarisation by
+        polarisation) times a Gaussian.
+    reflection : Reflection, optional
+        Needed for "double_crystal": names the monochromator.
+    """
+
+    kind: str = "gaussian"
+    reflection: Reflection | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the kind is known and the monochromator named."""
+        resolution_space(self.kind)
+        if self.kind == "double_crystal" and (self.reflection is None or not self.reflection.monochromator_reflections()):
+            raise ParameterError(
+                'the resolution "double_crystal" is made of the monochromator\'s Darwin curves; name the monochromator in '
+                'the reflection, e.g. monochromator=("Ge 220",), or choose another resolution'
+            )
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Parameters with units and bounds."""
+        return resolution_space(self.kind)
+
+    @property
+    def polarised(self) -> bool:
+        """Whether the two polarisations are broadened differently."""
+        return self.kind == "double_crystal"
+
+    def transform(
+        self, grid: AngleGrid, values: Values, names: Collection[str] = ()
+    ) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+        """Return the transform, shape (frequencies,) or (2, frequencies), and its derivatives by parameter.
+
+        Derivatives are returned at least for ``names``.
+        """
+        shape, slopes = self._shape(grid, values, "tail" in names)
+        bend, bend_slopes = _bent_crystal(grid.omega, values["curvature"], values["curvature_skew"])
+        slopes = {name: slope * bend for name, slope in slopes.items()}
+        return shape * bend, slopes | {name: shape * slope for name, slope in bend_slopes.items()}
+
+    def _shape(
+        self, grid: AngleGrid, values: Values, tail: bool
+    ) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+        width = values["fwhm"] * ARCSEC
+        if self.kind == "split_pseudo_voigt":
+            return _sampled(grid, values, values["asymmetry"])
+        omega = grid.omega
+        square = (omega * width) ** 2 / (16.0 * LN2)
+        gauss = np.exp(-square)
+        gauss_slope = -2.0 * square / values["fwhm"] * gauss
+        if self.kind == "gaussian":
+            return gauss + 0j, {"fwhm": gauss_slope + 0j}
+        if self.kind == "pseudo_voigt" and (tail or values["tail"] != 1.0):
+            return _sampled(grid, values, 0.0)
+        if self.kind == "pseudo_voigt":
+            eta = values["eta"]
+            lorentz = np.exp(-0.5 * omega * width)
+            slope = (1.0 - eta) * gauss_slope - eta * 0.5 * omega * ARCSEC * lorentz
+            return (1.0 - eta) * gauss + eta * lorentz + 0j, {"fwhm": slope + 0j, "eta": lorentz - gauss + 0j}
+        acceptance = self._acceptance(grid)
+        return acceptance * gauss, {"fwhm": acceptance * gauss_slope}
+
+    def _acceptance(self, grid: AngleGrid) -> ComplexArray:
+        """Return the transform of the monochromator's acceptance for both polarisations, shape (2, frequencies)."""
+        assert self.reflection is not None
+        from .dynamical.darwin import darwin_curve
+
+        monochromators = self.reflection.monochromator_reflections()
+        widest = max(mono.darwin_width() for mono in monochromators)
+        narrowest = min(mono.darwin_width() for mono in monochromators)
+        angle = np.arange(-12.0 * widest, 12.0 * widest, narrowest / 60.0)
+        curve = np.ones((2, len(angle)))
+        for mono in monochromators:
+            # Crystals in series are set to each other's peak.
+            curve *= darwin_curve(mono, angle + mono.refraction_shift())
+        curve /= curve.sum(axis=1, keepdims=True)
+        centre = (curve * angle).sum(axis=1)
+        # The sample is turned through a fixed beam: what it sees is the mirrored acceptance.
+        phase = np.exp(1j * np.multiply.outer(grid.omega, angle))
+        return np.array([phase @ row * np.exp(-1j * grid.omega * c) for row, c in zip(curve, centre, strict=True)])
+
+
+def _bent_crystal(omega: FloatArray, curvature: float, skew: float) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+    """Return the transform of the tilts across the footprint on a bent crystal, centred on the footprint's middle.
+
+    The tilt runs through ``curvature`` [arcsec]; the illumination changes along it as exp(skew t), t from -1/2 to 1/2.
+    """
+    bow = omega * ARCSEC * curvature
+    z = skew + 1j * -bow
+    top, top_slope = _sinhc(z)
+    bottom, bottom_slope = _sinhc(np.array([skew + 0j]))
+    by_z = top_slope / bottom
+    return top / bottom, {
+        "curvature": -1j * omega * ARCSEC * by_z,
+        "curvature_skew": by_z - top * bottom_slope / bottom**2,
+    }
+
+
+def _sinhc(z: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
+    """Return sinh(z/2)/(z/2) and its derivative."""
+    small = np.abs(z) < 1e-2
+    safe = np.where(small, 1.0, z)
+    value = np.where(small, 1.0 + z**2 / 24.0 + z**4 / 1920.0, 2.0 * np.sinh(0.5 * safe) / safe)
+    slope = np.where(small, z / 12.0 + z**3 / 480.0, (np.cosh(0.5 * safe) - 2.0 * np.sinh(0.5 * safe) / safe) / safe)
+    return value, slope
+
+
+def _sampled(grid: AngleGrid, values: Values, asymmetry: float) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+    """Pseudo-Voigt with a tail exponent and, possibly, different half widths; sampled, as no closed transform exists."""
+    fine = 4
+    n = grid.size * fine
+    x = np.fft.fftfreq(n, 1.0 / n) * grid.step / fine
+    width, eta, tail = values["fwhm"] * ARCSEC, values["eta"], values["tail"]
+    side = np.where(x > 0.0, 1.0, np.where(x < 0.0, -1.0, 0.0))
+    half = 0.5 * width * (1.0 + asymmetry * side)
+    t2 = (x / half) ** 2
+    c, c_slope = 2.0 ** (1.0 / tail) - 1.0, -(2.0 ** (1.0 / tail)) * LN2 / tail**2
+    gauss, base = np.exp(-LN2 * t2), 1.0 / (1.0 + c * t2)
+    pearson = base**tail
+    # Areas of both halves together do not depend on the asymmetry.
+    gauss_area = width * math.sqrt(math.pi / LN2) / 2.0
+    pearson_area = 0.5 * width * math.sqrt(math.pi / c) * math.exp(gammaln(tail - 0.5) - gammaln(tail))
+    area_slope = -0.5 * c_slope / c + float(digamma(tail - 0.5) - digamma(tail))
+    g, h = gauss / gauss_area, pearson / pearson_area
+    shape = (1.0 - eta) * g + eta * h
+    by_half = ((1.0 - eta) * g * 2.0 * LN2 + eta * h * 2.0 * tail * c * base) * t2 / half
+    by_tail = eta * h * (np.log(base) - tail * c_slope * t2 * base - area_slope)
+    frequencies = grid.size // 2 + 1
+
+    def spectrum(function: FloatArray) -> ComplexArray:
+        return rfft(function)[:frequencies] * grid.step / fine
+
+    return spectrum(shape), {
+        "fwhm": spectrum(by_half * half / width - shape / width) * ARCSEC,
+        "eta": spectrum(h - g),
+        "asymmetry": spectrum(by_half * 0.5 * width * side),
+        "tail": spectrum(by_tail),
+    }
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """Convolution from the nodes of a grid to any angles."""
+
+    grid: AngleGrid
+
+    def spectrum(self, rows: FloatArray) -> ComplexArray:
+        """Return the transform of rows of samples at the nodes, ready to be multiplied with the resolution's."""
+        grid = self.grid
+        position = (grid.nodes - grid.first) / grid.step
+        spread = _gridding.spread(position, grid.quadrature / grid.step, np.ascontiguousarray(rows), grid.size)
+        return rfft(spread, axis=-1)
+
+    def correction(self) -> FloatArray:
+        """Return what divides out the splines of spreading and interpolation."""
+        omega, step = self.grid.omega, self.grid.step
+        return 1.0 / (_gridding.transform(omega, step) * _gridding.discrete_transform(omega, step))
+
+    def coefficients(self, spectrum: ComplexArray) -> FloatArray:
+        """Return the spline coefficients of the convolved curve on the uniform grid."""
+        return irfft(spectrum, n=self.grid.size, axis=-1)
+
+    def positions(self, dtheta: FloatArray) -> FloatArray:
+        """Return angles in grid steps."""
+        return (dtheta - self.grid.first) / self.grid.step
+
+
+Background = Callable[[FloatArray, Values], tuple[FloatArray, dict[str, FloatArray]]]
+
+
+def background(kind: str) -> Background:
+    """Return a background of the offset in arcsec, with its derivatives."""
+
+    def constant(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
+        ones = np.ones_like(arcsec)
+        return values["background"] * ones, {"background": ones}
+
+    def linear(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
+        ones = np.ones_like(arcsec)
+        return values["background"] + values["slope"] * arcsec, {"background": ones, "slope": arcsec}
+
+    def exponential(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
+        shape = np.exp(np.clip(values["slope"] * arcsec, -700.0, 700.0))
+        return values["background"] * shape, {"background": shape, "slope": values["background"] * arcsec * shape}
+
+    kinds: dict[str, Background] = {"constant": constant, "linear": linear, "exponential": exponential}
+    if kind not in kinds:
+        raise ParameterError(f"unknown background {kind!r}: expected one of {', '.join(kinds)}")
+    return kinds[kind]

@@ -1,0 +1,88 @@
+"""Columns of a text file: finding them by name or index, and what their headings suggest."""
+
+import difflib
+import re
+
+from hrxrd_ml.errors import InputFileError
+
+Column = str | int
+_UNIT_WORDS = (
+    ("arcsec", r"arc ?sec\w*|asec|seconds? of arc|″|''"),
+    ("mdeg", r"mdeg\w*|millideg\w*"),
+    ("rad", r"rad(ians?)?"),
+    ("deg", r"deg(rees?)?|°"),
+)
+
+
+def plain(heading: str) -> str:
+    """Heading without its unit and punctuation: ``"2Theta (deg)"`` and ``"2theta"`` are one column."""
+    text = re.sub(r"\(.*?\)|\[.*?\]|/.*$", "", heading.strip().strip("\"'").lower())
+    return re.sub(r"[\s_]+", " ", text).strip()
+
+
+def find_column(wanted: Column, role: str, header: list[str] | None, width: int) -> int:
+    """Index of a column, given its name or its index.
+
+    Parameters
+    ----------
+    wanted
+        Name, with or without unit and in any case, or index counted from 0.
+    role
+        What the column is for, to name it in messages.
+    header
+        Headings, or None if the file has none.
+    width
+        Number of columns.
+
+    Raises
+    ------
+    InputFileError
+        If there is no such column, or two of that name.
+    """
+    if isinstance(wanted, str) and wanted.strip().isdigit() and wanted not in (header or ()):
+        wanted = int(wanted)
+    if isinstance(wanted, int) and not isinstance(wanted, bool):
+        if not 0 <= wanted < width:
+            raise InputFileError(
+                f"the {role} column {wanted} does not exist; the file has {width} columns, counted from 0"
+            )
+        return wanted
+    if not isinstance(wanted, str):
+        raise InputFileError(f"the {role} column must be a name or an index from 0, got {wanted!r}")
+    if header is None:
+        raise InputFileError(
+            f"the {role} column {wanted!r} cannot be found: the file has no headings; "
+            f"give an index from 0 to {width - 1}"
+        )
+    for matches in (
+        [i for i, h in enumerate(header) if h.strip() == wanted.strip()],
+        [i for i, h in enumerate(header) if plain(h) == plain(wanted)],
+    ):
+        if len(matches) == 1 and matches[0] < width:
+            return matches[0]
+        if len(matches) > 1:
+            raise InputFileError(
+                f"the {role} column {wanted!r} is there {len(matches)} times; give its index"
+            )
+    near = difflib.get_close_matches(wanted, header, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise InputFileError(f"there is no {role} column {wanted!r}; the file has {', '.join(header)}{hint}")
+
+
+def guess_kind(heading: str) -> str | None:
+    """Kind of angle axis that a heading names, or None."""
+    text = re.sub(r"[\W_]+", "", heading.lower())
+    if re.search(r"offset|delta|relative|^dtheta|^domega", text):
+        return "offset"
+    if re.search(r"2theta|twotheta|2th|tth", text) or "2θ" in heading:
+        return "two_theta"
+    return "omega" if re.search(r"omega|^om\b|ω", heading.lower()) else None
+
+
+def guess_unit(heading: str) -> str | None:
+    """Angle unit that a heading names, or None."""
+    text = heading.lower().replace("_", " ")
+    for unit, words in _UNIT_WORDS:
+        if re.search(rf"(?:^|[^a-z])(?:{words})(?:$|[^a-z])", text):
+            return unit
+    return None

@@ -1,0 +1,68 @@
+"""Rigaku .rasx files: a zip archive with a table and an XML description for each scan.
+
+``Data<i>/Profile<j>.txt`` has rows "angle value attenuation"; ``Data<i>/MesurementConditions<j>.xml`` (so
+spelt by the maker) names axis, units, speed and wavelength.
+"""
+
+import re
+import xml.etree.ElementTree as ET
+import zipfile
+
+from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.io._bytes import decode, open_archive, parse_xml, read_member, to_number
+from hrxrd_ml.io._scan import Scan
+from hrxrd_ml.io.ras import make_scan
+
+_PROFILE = re.compile(r"(?:^|/)Data(\d+)/Profile(\d+)\.txt$")
+# Element of the XML, and the key that a .ras file gives to the same thing.
+_KEYS = {
+    "AxisName": "MEAS_SCAN_AXIS_X",
+    "PositionUnit": "MEAS_SCAN_UNIT_X",
+    "IntensityUnit": "MEAS_SCAN_UNIT_Y",
+    "Step": "MEAS_SCAN_STEP",
+    "Speed": "MEAS_SCAN_SPEED",
+    "SpeedUnit": "MEAS_SCAN_SPEED_UNIT",
+}
+
+
+def read(data: bytes) -> list[Scan]:
+    """All scans of a .rasx file, in the order of their numbers.
+
+    Raises
+    ------
+    InputFileError
+        If the archive or one of its members is damaged, or a scan axis is not ω or 2θ.
+    """
+    archive = open_archive(data)
+    names = archive.namelist()
+    found = [(int(m[1]), int(m[2]), m.string) for name in names if (m := _PROFILE.search(name))]
+    return [_read_scan(archive, names, name) for _, _, name in sorted(found)]
+
+
+def _read_scan(archive: zipfile.ZipFile, names: list[str], profile: str) -> Scan:
+    conditions = re.sub(r"Profile(\d+)\.txt$", r"MesurementConditions\1.xml", profile)
+    right_spelling = conditions.replace("Mesurement", "Measurement")
+    present = [name for name in (conditions, right_spelling) if name in names]
+    if not present:
+        raise InputFileError(f"the archive has {profile} but no {conditions}, which names the scan axis")
+    header = _header(parse_xml(read_member(archive, present[0])))
+    rows, lines = [], []
+    for number, line in enumerate(decode(read_member(archive, profile)).splitlines(), start=1):
+        if line.strip():
+            rows.append([to_number(word, f"{profile}, line {number}") for word in line.split()])
+            lines.append(number)
+    return make_scan(header, rows, lines)
+
+
+def _header(root: ET.Element) -> dict[str, str]:
+    """What the XML says, under the keys of a .ras file."""
+    header = {}
+    scan = next(root.iter("ScanInformation"), root)
+    for tag, key in _KEYS.items():
+        text = (scan.findtext(f".//{tag}") or "").strip()
+        if text:
+            header[key] = text
+    wavelength = (root.findtext(".//WavelengthKalpha1") or "").strip()
+    if wavelength:
+        header["HW_XG_WAVE_LENGTH_ALPHA1"] = wavelength
+    return header

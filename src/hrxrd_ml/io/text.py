@@ -1,0 +1,217 @@
+"""Text files with columns: .csv, .tsv, .xy, .dat, .txt and whatever else is rows of numbers.
+
+Understood are comma, semicolon, tab or blanks between columns; decimal points or commas; comment lines
+(``#``, ``;``, ``%``, ``'``); headings, also as the last comment line; any number of lines of text before
+the table.
+"""
+
+import csv
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.io._bytes import decode
+from hrxrd_ml.io._columns import Column, find_column, guess_kind, guess_unit, plain
+from hrxrd_ml.io._scan import Array, Scan
+
+COMMENTS = ("#", ";", "%", "'")
+_DELIMITERS = ("\t", ";", ",", None)  # None: any blanks
+_NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?$")
+_SAMPLE_LINES = 200
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of a text file, split into cells; ``lines`` counts from 1."""
+
+    rows: list[list[str]]
+    lines: list[int]
+    header: list[str] | None
+
+
+def read(
+    data: bytes,
+    *,
+    x_column: Column | None = None,
+    column: Column | None = None,
+    sigma_column: Column | None = None,
+    attenuation_column: Column | None = None,
+    counting_time_column: Column | None = None,
+) -> Scan:
+    """The curve in a text file; columns by name or index from 0, the first two if not given.
+
+    Raises
+    ------
+    InputFileError
+        If there is no table, a column does not exist, or a cell is not a finite number; the line is named.
+    """
+    table = _split(decode(data), x_column)
+    width = max(len(row) for row in table.rows)
+    if width < 2:
+        raise InputFileError(
+            f"line {table.lines[0]}: only one column; expected an angle and a counts column "
+            "separated by comma, semicolon, tab or blanks"
+        )
+
+    def find(wanted: Column | None, role: str) -> int | None:
+        return None if wanted is None else find_column(wanted, role, table.header, width)
+
+    ix = find(0 if x_column is None else x_column, "angle")
+    assert ix is not None
+    # Whoever names the angle column and not the other means the first that is left.
+    iy = find(column if column is not None else (0 if ix == 1 else 1), "counts")
+    assert iy is not None
+    if ix == iy:
+        raise InputFileError(f"angles and counts are both asked from column {ix}; give two different columns")
+    optional = [
+        find(sigma_column, "sigma"),
+        find(attenuation_column, "attenuation"),
+        find(counting_time_column, "counting time"),
+    ]
+    used = [ix, iy, *(i for i in optional if i is not None)]
+    number = _reader(table, used)
+    heading = table.header[ix] if table.header else ""
+    sigma, attenuation, seconds = (None if i is None else _column(table, i, number) for i in optional)
+    return Scan(
+        axes={"": _column(table, ix, number)},
+        values=_column(table, iy, number),
+        attenuation=attenuation,
+        counting_time=seconds,
+        sigma=sigma,
+        lines=table.lines,
+        guessed_kind=guess_kind(heading),
+        guessed_unit=guess_unit(heading),
+    )
+
+
+def _split(text: str, x_column: Column | None) -> _Table:
+    """Find the table: its delimiter, its heading and its rows, which begin where the angle is a number."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    lines = [(number, line) for number, line in lines if line and line != "\x1a"]
+    content = [(number, line) for number, line in lines if not line.startswith(COMMENTS)]
+    if not content:
+        raise InputFileError("no data, only comments; expected rows of angle and counts")
+    # The table is what the file ends with, so that its last lines show the delimiter.
+    sample = [line for _, line in content[-_SAMPLE_LINES:]]
+    delimiter = _delimiter(sample)
+    cells = [(number, _cells(line, delimiter)) for number, line in content]
+    at = x_column if isinstance(x_column, int) else 0
+    if isinstance(x_column, str):
+        named = (row.index(c) for _, row in cells[:1000] for c in row if plain(c) == plain(x_column))
+        at = next(named, 0)
+    begin = next((i for i, (_, row) in enumerate(cells) if _is_data(row, at)), None)
+    if begin is None:
+        number, line = content[0]
+        raise InputFileError(
+            f"no row begins with numbers; line {number} is {line[:60]!r}; expected columns of numbers"
+        )
+    table = cells[begin:]
+    header = _header(lines, cells[:begin], table[0], delimiter)
+    return _Table([row for _, row in table], [number for number, _ in table], header)
+
+
+def _delimiter(sample: list[str]) -> str | None:
+    """The delimiter under which most lines have at least two numbers."""
+    best: tuple[float, str | None] = (0.0, None)
+    for delimiter in _DELIMITERS:
+        rows = [_cells(line, delimiter) for line in sample]
+        good = sum(1 for row in rows if len(row) >= 2 and sum(bool(_NUMBER.match(c)) for c in row) >= 2)
+        if good / len(rows) > best[0] + 0.2:  # the first of the list wins unless another is clearly better
+            best = good / len(rows), delimiter
+    return best[1]
+
+
+def _cells(line: str, delimiter: str | None) -> list[str]:
+    if delimiter is None:
+        return line.split()
+    try:
+        row = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])
+    except csv.Error:
+        row = line.split(delimiter)
+    row = [cell.strip() for cell in row]
+    while row and not row[-1]:  # a delimiter at the end of a line begins no column
+        row.pop()
+    return row
+
+
+def _is_data(row: list[str], at: int) -> bool:
+    """Whether a row belongs to the table: it holds numbers and no word where the angle should be.
+
+    A blank or "nan" there is a damaged row, to be reported and not passed over as a heading.
+    """
+    if not any(_NUMBER.match(cell) for cell in row):
+        return False
+    cell = row[at].lower() if at < len(row) else "0"
+    return bool(_NUMBER.match(cell)) or cell in ("", "nan", "inf", "-inf", "+inf")
+
+
+def _header(
+    lines: list[tuple[int, str]],
+    before: list[tuple[int, list[str]]],
+    first: tuple[int, list[str]],
+    delimiter: str | None,
+) -> list[str] | None:
+    """Headings: the last line before the table, or the last comment there, if its width fits."""
+    number, row = first
+    if before:
+        last_number, last = before[-1]
+        if sum(bool(_NUMBER.match(cell)) for cell in last) * 2 >= len(last) and len(last) == len(row):
+            raise InputFileError(f"line {last_number}: {last[0]!r} is not a number; expected an angle")
+        if len(before) > 1 and guess_unit(last[0]) and not guess_kind(last[0]):
+            # A line of units stands between headings and numbers.
+            names = before[-2][1]
+            if len(names) == len(last):
+                last = [f"{name} ({unit.strip('[]()')})" for name, unit in zip(names, last, strict=True)]
+        return last if len(last) >= len(row) else None
+    comments = [line for n, line in lines if n < number and line.startswith(COMMENTS)]
+    if not comments:
+        return None
+    text = comments[-1].lstrip("".join(COMMENTS) + " ")
+    for split in (_cells(text, delimiter), text.split()):
+        if len(split) == len(row) and len(row) > 1:
+            return split
+    return None
+
+
+def _reader(table: _Table, used: list[int]) -> Callable[[str], float]:
+    """Function that turns a cell into a number, with the decimal sign that the used columns have."""
+    points = commas = False
+    for row in table.rows:
+        for i in used:
+            if i < len(row):
+                points = points or "." in row[i]
+                commas = commas or "," in row[i]
+    if points and commas:
+        raise InputFileError(
+            "decimal points and commas are mixed; expected one decimal sign and no sign between thousands"
+        )
+    if commas:
+        return lambda cell: float(cell.replace(",", "."))
+    return float
+
+
+def _column(table: _Table, index: int, number: Callable[[str], float]) -> Array:
+    values = np.empty(len(table.rows))
+    for i, row in enumerate(table.rows):
+        if index >= len(row):
+            _bad_cell(table, i, index, "no value there")
+        cell = row[index]
+        try:
+            values[i] = number(cell) if "_" not in cell else math.nan
+        except ValueError:
+            _bad_cell(table, i, index, f"{cell[:40]!r} is not a number" if cell else "no value there")
+        if not math.isfinite(values[i]):
+            _bad_cell(table, i, index, f"{cell[:40]!r} is not a finite number")
+    return values
+
+
+def _bad_cell(table: _Table, row: int, index: int, why: str) -> NoReturn:
+    name = f" ({table.header[index]})" if table.header and index < len(table.header) else ""
+    raise InputFileError(
+        f"line {table.lines[row]}, column {index}{name}: {why}; expected a number: correct or delete the line"
+    )

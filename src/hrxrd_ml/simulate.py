@@ -1,0 +1,317 @@
+"""The composition of all the physics: parameters in, expected counts out, with exact derivatives.
+
+``RockingCurve`` says what is modelled; bound to the angles of a measurement it becomes a ``BoundCurve``, which holds the
+grids and calculates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _gridding
+from .diffuse import CorrelationDiffuse
+from .dynamical._contract import Coefficients, Deviation, Lamellae, coefficients
+from .errors import CurveError, ParameterError
+from .instrument import AngleGrid, Convolution, Resolution, background
+from .parameters import ParameterSpace, background_space, base_space, spread_space
+from .profile import ImplantedProfile, Profile
+from .reflection import Reflection
+from .sample import Chain, Damage, Layer, discretise
+from .units import ARCSEC
+
+FloatArray = NDArray[np.float64]
+Values = Mapping[str, float]
+
+_OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
+_MARGIN = 150.0  # arcsec; how far the grid reaches beyond the data
+
+
+@dataclass(frozen=True)
+class RockingCurve:
+    """What a rocking curve is made of.
+
+    Parameters
+    ----------
+    reflection : Reflection
+    profile : Profile or None
+        Strain profile; None for a perfect crystal.
+    damage : Damage
+    diffuse : CorrelationDiffuse or None
+    resolution : str
+        See ``instrument.Resolution``.
+    background : {"constant", "linear", "exponential"}
+    tolerance : float
+        Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
+    max_depth : float
+        Deepest layer that the angular grid is made for [Å].
+    """
+
+    reflection: Reflection
+    profile: Profile | None = field(default_factory=ImplantedProfile)
+    damage: Damage = field(default_factory=Damage)
+    diffuse: CorrelationDiffuse | None = field(default_factory=CorrelationDiffuse)
+    resolution: str = "gaussian"
+    background: str = "constant"
+    tolerance: float = 1e-4
+    max_depth: float = 8000.0
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together."""
+        if self.profile is None and self.damage.kind != "none":
+            raise ParameterError(f"damage {self.damage.kind!r} needs a strain profile that ends somewhere; profile is none")
+        self.response  # noqa: B018 (raises if the resolution does not fit)
+        background(self.background)
+
+    @cached_property
+    def response(self) -> Resolution:
+        """The resolution function."""
+        return Resolution(self.resolution, self.reflection)
+
+    @cached_property
+    def space(self) -> ParameterSpace:
+        """All parameters with units, bounds and nested constraints."""
+        space = self.profile.space if self.profile else ParameterSpace()
+        space = space + self.damage.space
+        if self.profile:
+            space = space + spread_space()
+        if self.diffuse:
+            space = space + self.diffuse.space
+        return space + base_space() + self.response.space + background_space(self.background)
+
+    @cached_property
+    def deviation(self) -> Deviation:
+        """Deviation from the Bragg condition as a function of strain."""
+        return Deviation.of(self.reflection)
+
+    def bind(self, dtheta: ArrayLike) -> BoundCurve:
+        """Return the curve bound to the angles of a measurement.
+
+        Parameters
+        ----------
+        dtheta : array_like, shape (n,)
+            Offsets from the substrate's Bragg angle [rad], strictly ascending.
+        """
+        angles = np.ascontiguousarray(dtheta, dtype=float)
+        if angles.ndim != 1 or len(angles) < 2 or not np.all(np.isfinite(angles)) or np.any(np.diff(angles) <= 0.0):
+            raise CurveError("angles must be one-dimensional, finite and strictly ascending, at least two of them")
+        return BoundCurve(self, angles)
+
+    def layer(self, values: Values, strain_range: float, *, derivatives: bool = False) -> Layer:
+        """Return the strained layer as lamellae."""
+        if self.profile is None:
+            empty = np.zeros((0, 3))
+            chain = Chain((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 7)))
+            return Layer(np.zeros(0), empty, empty, empty, chain if derivatives else None)
+        return discretise(
+            self.profile,
+            self.damage,
+            values,
+            diffraction_vector=self.reflection.diffraction_vector,
+            strain_range=strain_range,
+            tolerance=self.tolerance,
+            derivatives=derivatives,
+        )
+
+    def coefficients(self, layer: Layer, values: Values) -> Coefficients:
+        """Return what the dynamical kernel needs."""
+        substrate_e = math.exp(-values.get("substrate_damage", 0.0))
+        lamellae = Lamellae.of_one_crystal(
+            self.reflection, layer.thickness, layer.strain, layer.debye_waller, substrate_e
+        )
+        return coefficients(self.reflection, lamellae)
+
+
+@dataclass(frozen=True)
+class Reflectivity:
+    """Reflectivity at the nodes of a grid, one row for each polarisation weighting, with derivatives.
+
+    Attributes
+    ----------
+    coherent, diffuse : ndarray, shape (rows, m)
+    slopes : dict of ndarray, shape (rows, m)
+        Derivatives of the sum by parameter name.
+    """
+
+    coherent: FloatArray
+    diffuse: FloatArray
+    slopes: dict[str, FloatArray]
+
+
+class BoundCurve:
+    """A rocking curve at the angles of one measurement: expected intensities and their exact derivatives.
+
+    Parameters
+    ----------
+    model : RockingCurve
+    dtheta : ndarray, shape (n,)
+        Offsets from the substrate's Bragg angle [rad], ascending.
+    """
+
+    def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
+        self.model = model
+        self.dtheta = dtheta
+        self._grids: dict[int, tuple[Convolution, FloatArray, FloatArray, FloatArray, FloatArray]] = {}
+        weights = np.array(model.reflection.polarization_weights)
+        self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
+
+    def _grid(self, offset: float) -> tuple[Convolution, FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Return grid, angle coordinates and coarse angles for the diffuse part."""
+        number = round(offset / _OFFSET_STEP)
+        if number not in self._grids:
+            if len(self._grids) > 8:
+                self._grids.clear()
+            reflection = self.model.reflection
+            fringe = reflection.wavelength / (2.0 * self.model.max_depth * math.cos(reflection.bragg_angle))
+            shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
+            grid = AngleGrid.covering(shifted, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=fringe)
+            x, y = self.model.deviation.axes(grid.nodes)
+            pick = np.unique(np.append(np.arange(0, len(grid.nodes), 4), len(grid.nodes) - 1))
+            convolution = Convolution(grid)
+            self._grids[number] = (convolution, x, y, pick, convolution.correction())
+        return self._grids[number]
+
+    @property
+    def strain_range(self) -> float:
+        """Largest distance of the scan from the Bragg peak, as a strain."""
+        return float(np.abs(self.dtheta).max() + 2.0 * _MARGIN * ARCSEC) / math.tan(self.model.reflection.bragg_angle)
+
+    def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
+        """Return the strained layer as lamellae."""
+        return self.model.layer(values, self.strain_range, derivatives=derivatives)
+
+    def reflectivity(self, values: Values, *, derivatives: bool = False) -> tuple[AngleGrid, Reflectivity]:
+        """Return the reflectivity at the nodes of the internal grid, before the instrument."""
+        convolution, x, y, pick, _ = self._grid(values["offset"])
+        layer = self.layer(values, derivatives=derivatives)
+        return convolution.grid, self._reflectivity(values, layer, x, y, pick, convolution.grid.nodes)
+
+    def _reflectivity(
+        self, values: Values, layer: Layer, x: FloatArray, y: FloatArray, pick: FloatArray, nodes: FloatArray
+    ) -> Reflectivity:
+        from .dynamical import _numba_graded, _numba_jacobian  # compiled at first use
+
+        model = self.model
+        c = model.coefficients(layer, values)
+        arguments = (
+            x, y, c.thickness, c.u0, c.q1, c.q2, c.absorption, c.debye_waller, c.sigma_h, c.sigma_hbar,
+            c.substrate_u0, c.substrate_q1, c.substrate_q2, c.substrate_sigma_h, c.substrate_sigma_hbar, c.turn,
+        )  # fmt: skip
+        chain = layer.chain
+        slopes: dict[str, FloatArray] = {}
+        if chain is None:
+            r = _numba_graded.amplitude(*arguments)
+            coherent = self._weights @ (r.real**2 + r.imag**2)
+        else:
+            du0, dq1 = model.deviation.strain_derivatives(layer.strain)
+            parts = [
+                _numba_jacobian.reflectivity_and_jacobian(
+                    *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
+                )
+                for row in self._weights
+            ]
+            coherent = np.array([part[0] for part in parts])
+            jacobian = np.array([part[1] for part in parts])
+            slopes = {name: jacobian[:, i] for i, name in enumerate(chain.names)}
+            if model.diffuse:
+                slopes["substrate_damage"] = -jacobian[:, -1]
+        if model.diffuse is None:
+            return Reflectivity(coherent, np.zeros_like(coherent), slopes)
+
+        rows = []
+        for k, row in enumerate(self._weights):
+            part, part_slopes = model.diffuse.reflectivity(
+                model.reflection, model.deviation, layer, values, x[pick], y[pick], row
+            )
+            names = list(part_slopes)
+            stack = _refine(nodes[pick], np.array([part, *(part_slopes[name] for name in names)]), nodes)
+            rows.append(stack[0])
+            for name, slope in zip(names, stack[1:], strict=True):
+                if name not in slopes:
+                    slopes[name] = np.zeros_like(coherent)
+                slopes[name][k] += slope
+        return Reflectivity(coherent, np.array(rows), slopes)
+
+    def curve(self, values: Values) -> FloatArray:
+        """Return the expected intensity, shape (n,)."""
+        return self._evaluate(values, ())[0]
+
+    def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
+        intensity, slopes = self._evaluate(values, tuple(names))
+        return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
+
+    def _evaluate(self, values: Values, names: tuple[str, ...]) -> tuple[FloatArray, dict[str, FloatArray]]:
+        convolution, x, y, pick, correction = self._grid(values["offset"])
+        grid = convolution.grid
+        physics = set(self.model.space.names) - set(_instrument_names(self.model))
+        wanted = [name for name in names if name in physics and name != "strain_spread"]
+        layer = self.layer(values, derivatives=bool(wanted))
+        result = self._reflectivity(values, layer, x, y, pick, grid.nodes)
+        transform, transform_slopes = self.model.response.transform(grid, values, names)
+        transform = np.atleast_2d(transform) * correction
+
+        polarisations = len(self._weights)
+        rows = np.concatenate([result.coherent + result.diffuse, *(result.slopes[name] for name in wanted)])
+        spread = values.get("strain_spread", 0.0)
+        if spread > 0.0:
+            # Strain scales with dose; averaging over it stretches the curve about the substrate peak.
+            centre = self.model.reflection.refraction_shift()
+            rows, by_spread = _gridding.smear(grid.nodes, grid.quadrature, centre, spread, rows, polarisations)
+        else:
+            by_spread = np.zeros_like(rows[:polarisations])
+        if "strain_spread" in names:
+            rows = np.concatenate([rows, by_spread])
+            wanted.append("strain_spread")
+        spectra = convolution.spectrum(rows).reshape(1 + len(wanted), polarisations, -1)
+        folded = [(spectra * transform).sum(axis=1)]
+        shaped = [name for name in names if name in transform_slopes]
+        for name in shaped:
+            folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * correction).sum(axis=1))
+        splines = convolution.coefficients(np.concatenate(folded))
+
+        true_angle = values["step"] * self.dtheta - values["offset"] * ARCSEC
+        position = convolution.positions(true_angle)
+        position = np.clip(position, 2.0, grid.size - 3.0)
+        convolved = _gridding.interpolate(position, splines)
+        scale = values["scale"]
+        arcsec = self.dtheta / ARCSEC
+        base, base_slopes = background(self.model.background)(arcsec, values)
+        expected = scale * convolved[0] + base
+        # A non-paralysable counter loses dead_time counts for each one that it records.
+        tau = values["dead_time"]
+        alive = 1.0 / (1.0 + tau * np.maximum(expected, 0.0))
+        through = alive**2
+
+        slopes: dict[str, FloatArray] = {}
+        for name, row in zip([*wanted, *shaped], convolved[1:], strict=True):
+            slopes[name] = through * scale * row
+        if "scale" in names:
+            slopes["scale"] = through * convolved[0]
+        if "offset" in names or "step" in names:
+            slope = through * scale * _gridding.slope(position, splines[0]) / grid.step
+            slopes["offset"], slopes["step"] = -slope * ARCSEC, slope * self.dtheta
+        if "dead_time" in names:
+            slopes["dead_time"] = -through * expected**2
+        for name, row in base_slopes.items():
+            slopes[name] = through * row
+        return expected * alive, slopes
+
+
+def _instrument_names(model: RockingCurve) -> tuple[str, ...]:
+    """Names of the parameters that act after the reflectivity."""
+    return (base_space() + model.response.space + background_space(model.background)).names
+
+
+def _refine(coarse: FloatArray, rows: FloatArray, fine: FloatArray) -> FloatArray:
+    """Interpolate rows from coarse to fine angles: cubic with finite-difference slopes (linear in the rows)."""
+    from scipy.interpolate import CubicHermiteSpline
+
+    if len(coarse) == len(fine):
+        return rows
+    return CubicHermiteSpline(coarse, rows, np.gradient(rows, coarse, axis=1), axis=1)(fine)

@@ -1,0 +1,78 @@
+"""Files are written whole or not at all."""
+
+import pytest
+
+from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.files import atomic_path, staged_folder, write_bytes, write_text
+
+
+def test_written_whole(tmp_path):
+    write_text(tmp_path / "a.txt", "χ² = 1\n")
+    write_bytes(tmp_path / "b.bin", b"\r\n")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "χ² = 1\n"
+    assert (tmp_path / "b.bin").read_bytes() == b"\r\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "b.bin"]
+
+
+def test_a_failure_keeps_the_old_content(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail_halfway():
+        with atomic_path(path) as temporary:
+            temporary.write_text("half of the n")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail_halfway()
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_temporary_name_keeps_the_suffix_and_folder(tmp_path):
+    with atomic_path(tmp_path / "plot.png") as temporary:
+        assert temporary.suffix == ".png"
+        assert temporary.parent == tmp_path
+        assert temporary.name != "plot.png"
+        temporary.write_bytes(b"x")
+    assert (tmp_path / "plot.png").read_bytes() == b"x"
+
+
+def test_no_folder_no_file(tmp_path):
+    with pytest.raises(InputFileError, match="does not exist"):
+        write_text(tmp_path / "none" / "a.txt", "x")
+    with pytest.raises(InputFileError, match="is a folder"):
+        write_text(tmp_path, "x")
+
+
+def test_staged_files_appear_together(tmp_path):
+    out = tmp_path / "deep" / "out"
+    with staged_folder(out) as staging:
+        (staging / "fit.json").write_text("{}")
+        (staging / "fit.csv").write_text("x")
+        assert not (out / "fit.json").exists()
+    assert sorted(p.name for p in out.iterdir()) == ["fit.csv", "fit.json"]
+
+
+def test_a_failure_stages_nothing(tmp_path):
+    out = tmp_path / "out"
+
+    def fail():
+        with staged_folder(out) as staging:
+            (staging / "fit.json").write_text("{}")
+            raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert not out.exists()
+    out.mkdir()
+    (out / "kept").write_text("x")
+    with pytest.raises(RuntimeError):
+        fail()
+    assert [p.name for p in out.iterdir()] == ["kept"]
+
+
+def test_staging_into_a_file_is_refused(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(InputFileError, match="is a file"), staged_folder(tmp_path / "out"):
+        pass

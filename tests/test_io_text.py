@@ -1,0 +1,142 @@
+"""Reading curves from columns of text."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curve_files import COUNTS, FACTORS, OMEGA, assert_is_the_curve, save, text_of
+from hrxrd_ml.errors import HrxrdError, InputFileError
+from hrxrd_ml.io import read_curve
+
+
+class TestText:
+    @pytest.mark.parametrize("delimiter", [",", ";", "\t", " ", "   ", " , ", ", "])
+    @pytest.mark.parametrize(
+        "heading", ["", "Angle,Counts\n", "# a\n% b\n' c\n; d\n", "\n\nomega counts\n\n"]
+    )
+    def test_delimiters_and_headings(self, tmp_path, delimiter, heading):
+        text = text_of(delimiter=delimiter, heading=heading.replace(",", delimiter))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.dat", text)))
+
+    @pytest.mark.parametrize("delimiter", [";", "\t", " "])
+    def test_decimal_commas(self, tmp_path, delimiter):
+        text = text_of(delimiter=delimiter, decimal=",", heading="Winkel;Zählrate\n")
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text.encode("latin-1"))))
+
+    @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "utf-8"])
+    def test_encodings(self, tmp_path, encoding):
+        text = text_of(heading="ange µ° ,counts\n")
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text.encode(encoding))))
+
+    def test_windows_line_ends_and_trailing_delimiters(self, tmp_path):
+        text = text_of().replace("\n", ",\r\n") + "\r\n\x1a"
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text)))
+
+    def test_preamble_of_an_export(self, tmp_path):
+        heading = (
+            "[Measurement conditions]\nSample,\nAnode material,Cu\nWavelength,1.5405980\n"
+            "Scan range,32.8,33.4\n[Scan points]\nAngle,Intensity\n"
+        )
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text_of(heading=heading))))
+
+    def test_exponents_and_signs(self, tmp_path):
+        text = "".join(f"{a:+.6e} {b:.3E}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.xy", text)))
+
+    def test_descending_scan_is_turned_round(self, tmp_path):
+        assert_is_the_curve(read_curve(save(tmp_path, "a.xy", text_of(OMEGA[::-1], COUNTS[::-1]))))
+
+    @pytest.mark.parametrize(
+        ("x_column", "column"),
+        [("Omega", "I"), ("omega (deg)", "i"), (1, 2), ("1", "2"), (" Omega (deg) ", 2), ("omega", None)],
+    )
+    def test_columns_by_name_and_index(self, tmp_path, x_column, column):
+        rows = "".join(
+            f"p{i},{a:.5f},{b:.0f},{i}\n" for i, (a, b) in enumerate(zip(OMEGA, COUNTS, strict=True))
+        )
+        path = save(tmp_path, "a.csv", "label,Omega (deg),I,n\n" + rows)
+        if column is None:
+            column = "I"
+        assert_is_the_curve(read_curve(path, x_column=x_column, column=column))
+
+    def test_heading_in_the_last_comment(self, tmp_path):
+        text = "# made by a script\n# omega n counts\n"
+        text += "".join(f"{a:.5f} 7 {b:.0f}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.txt", text), x_column="omega", column="counts"))
+
+    def test_line_of_units_under_the_heading(self, tmp_path):
+        text = text_of(OMEGA * 1000, COUNTS, heading="omega,detector\n[mdeg],[counts]\n")
+        curve = read_curve(save(tmp_path, "a.csv", text), x_column="omega", column="detector")
+        assert (curve.x.attrs["kind"], curve.x.attrs["units"]) == ("omega", "mdeg")
+
+    @pytest.mark.parametrize(
+        ("heading", "kind", "unit"),
+        [
+            ("omega_offset_arcsec", "offset", "arcsec"),
+            ("two_theta_deg", "two_theta", "deg"),
+            ("2Theta [deg]", "two_theta", "deg"),
+            ("Delta omega (arcsec)", "offset", "arcsec"),
+            ("Angle", "omega", "deg"),
+            ("omega/mdeg", "omega", "mdeg"),
+        ],
+    )
+    def test_headings_suggest_kind_and_unit(self, tmp_path, heading, kind, unit):
+        scale = {"deg": 1.0, "arcsec": 3600.0, "mdeg": 1000.0}[unit]
+        x = (OMEGA - 33.0 if kind == "offset" else OMEGA) * scale
+        path = save(tmp_path, "a.csv", text_of(x, COUNTS, heading=f"{heading},counts\n"))
+        curve = read_curve(path)
+        assert (curve.x.attrs["kind"], curve.x.attrs["units"]) == (kind, unit)
+
+    def test_what_is_said_outranks_the_heading(self, tmp_path):
+        path = save(tmp_path, "a.csv", text_of(heading="two_theta_arcsec,counts\n"))
+        curve = read_curve(path, kind="omega", unit="deg")
+        assert (curve.x.attrs["kind"], curve.x.attrs["units"]) == ("omega", "deg")
+
+    def test_further_columns_become_coordinates(self, tmp_path):
+        rows = zip(OMEGA, COUNTS, FACTORS, strict=True)
+        text = "om,n,att,t\n" + "".join(f"{a:.5f},{b:.0f},{f:g},2.5\n" for a, b, f in rows)
+        curve = read_curve(save(tmp_path, "a.csv", text), attenuation_column="att", counting_time_column="t")
+        assert_is_the_curve(curve)
+        np.testing.assert_array_equal(curve.attenuation, FACTORS)
+        np.testing.assert_array_equal(curve.counting_time, 2.5)
+
+    def test_error_names_line_and_column(self, tmp_path):
+        text = text_of(heading="# comment\nomega,counts\n") + "33.5,many\n"
+        with pytest.raises(InputFileError, match=r"line 43, column 1 \(counts\): 'many' is not a number"):
+            read_curve(save(tmp_path, "a.csv", text))
+
+    def test_underscores_are_no_digits(self, tmp_path):
+        with pytest.raises(InputFileError, match="line 41"):
+            read_curve(save(tmp_path, "a.csv", text_of() + "33.5,1_000\n"))
+
+    def test_column_twice(self, tmp_path):
+        path = save(tmp_path, "a.csv", text_of(heading="a,a\n"))
+        with pytest.raises(InputFileError, match="is there 2 times"):
+            read_curve(path, x_column="a")
+
+    def test_no_heading_to_search(self, tmp_path):
+        with pytest.raises(InputFileError, match="no headings"):
+            read_curve(save(tmp_path, "a.csv", text_of()), x_column="omega")
+
+    def test_scan_of_a_text_file(self, tmp_path):
+        with pytest.raises(InputFileError, match="holds one scan"):
+            read_curve(save(tmp_path, "a.csv", text_of()), scan=1)
+
+    @given(data=st.binary(max_size=300))
+    def test_junk_is_an_error_and_no_crash(self, tmp_path_factory, data):
+        path = tmp_path_factory.mktemp("junk") / "a.dat"
+        path.write_bytes(data)
+        with pytest.raises(HrxrdError):
+            read_curve(path)
+
+    @given(data=st.text(alphabet="0123456789.,;-+eE \t\n#'\"abnif", max_size=400))
+    def test_almost_numbers_are_read_or_refused(self, tmp_path_factory, data):
+        path = tmp_path_factory.mktemp("almost") / "a.dat"
+        path.write_text(data)
+        try:
+            curve = read_curve(path)
+        except HrxrdError:
+            return
+        assert len(curve) >= 20
+        assert np.all(np.isfinite(curve.values))

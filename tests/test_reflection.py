@@ -1,0 +1,303 @@
+"""Reflections: geometry, polarisation, Darwin widths, and every way to get them wrong."""
+
+import copy
+import math
+import pickle
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+
+from hrxrd_ml.crystal import Crystal, Susceptibility
+from hrxrd_ml.errors import CrystalError
+from hrxrd_ml.reflection import Reflection, parse_hkl
+
+ARCSEC = math.degrees(1) * 3600
+
+
+def test_symmetric_garnet() -> None:
+    reflection = Reflection("GGG", (4, 4, 4), 1.5405)
+    d = 12.383 / math.sqrt(48)
+    assert reflection.d_spacing == pytest.approx(d, rel=1e-14)
+    assert reflection.diffraction_vector == pytest.approx(2 * math.pi / d)
+    assert reflection.wavenumber == pytest.approx(2 * math.pi / 1.5405)
+    assert reflection.diffraction_vector == pytest.approx(
+        2 * reflection.wavenumber * math.sin(reflection.bragg_angle)
+    )
+    assert math.degrees(reflection.bragg_angle) == pytest.approx(25.527, abs=2e-3)
+    assert reflection.inclination == 0.0
+    assert reflection.gamma0 == reflection.gammah == pytest.approx(math.sin(reflection.bragg_angle))
+    assert reflection.asymmetry == 1.0
+    assert reflection.polarization_factors == (1.0, pytest.approx(0.6286, abs=5e-5))
+    assert reflection.polarization_ratio == 1.0
+    assert reflection.polarization_weights == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("surface", [(1, 1, 1), (2, 2, 2), (4, 4, 4), "111"])
+def test_parallel_surface_is_exactly_symmetric(surface) -> None:
+    assert Reflection("GGG", (4, 4, 4), surface=surface).inclination == 0.0
+
+
+@pytest.mark.parametrize(
+    ("crystal", "hkl", "surface", "degrees"),
+    [
+        ("GaAs", (2, 2, 4), (0, 0, 1), 35.2644),
+        ("GaAs", (1, 1, 5), (0, 0, 1), 15.7932),
+        ("GaAs", (-1, -1, 5), (0, 0, 1), 15.7932),
+        ("Si", (3, 3, 1), (1, 1, 1), 22.0017),
+        ("GGG", (8, 8, 0), (1, 1, 1), 35.2644),
+        # c/a of a hexagonal lattice: tan φ = 2c/(√3 a l) for 10-1l.
+        ("GaN", (1, 0, 5), (0, 0, 1), math.degrees(math.atan(2 * 5.18524 / (math.sqrt(3) * 3.1884 * 5)))),
+        (
+            "GaN",
+            (1, 0, -1, 5),
+            (0, 0, 0, 2),
+            math.degrees(math.atan(2 * 5.18524 / (math.sqrt(3) * 3.1884 * 5))),
+        ),
+    ],
+)
+def test_inclination(crystal: str, hkl: tuple[int, ...], surface: tuple[int, ...], degrees: float) -> None:
+    """Interplanar angles of the cubic system (International Tables) and of wurtzite; both signs."""
+    high = Reflection(crystal, hkl, surface=surface, exit="high")
+    low = Reflection(crystal, hkl, surface=surface, exit="low")
+    assert math.degrees(high.inclination) == pytest.approx(-degrees, abs=1e-4)
+    assert math.degrees(low.inclination) == pytest.approx(degrees, abs=1e-4)
+    # High exit is grazing incidence: b < 1 and a wide Darwin curve on the incidence side.
+    assert high.gamma0 < high.gammah
+    assert high.asymmetry == pytest.approx(1 / low.asymmetry)
+    assert high.asymmetry < 1 < low.asymmetry
+    assert high.darwin_width() > low.darwin_width()
+    assert high.gamma0 == pytest.approx(math.sin(high.bragg_angle - math.radians(degrees)), abs=1e-6)
+
+
+def test_asymmetric_gaas_numbers() -> None:
+    """GaAs 224 from (001) with CuKα1: θ_B = 41.87°, so grazing incidence is at 6.6°."""
+    reflection = Reflection("GaAs", "224", "CuKa1", surface="001", exit="high")
+    assert math.degrees(reflection.bragg_angle) == pytest.approx(41.874, abs=3e-3)
+    assert math.degrees(math.asin(reflection.gamma0)) == pytest.approx(6.61, abs=0.01)
+
+
+# -- polarisation ------------------------------------------------------------------------------------
+
+
+def test_polarization_of_monochromators() -> None:
+    """K is the product of the factors abs(cos 2θ_M)."""
+    garnet = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["GGG 444"])
+    assert garnet.polarization_ratio == pytest.approx(0.6286, abs=5e-5)
+    silicon, germanium = 0.8793, 0.8888
+    two = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=("Si 111", "Ge 111"))
+    assert two.polarization_ratio == pytest.approx(silicon * germanium, abs=1e-4)
+    # A lab that used these two crystals worked with K = 0.884079. That is their mean, not their product.
+    assert math.sqrt(two.polarization_ratio) == pytest.approx(0.884079, abs=5e-5)
+    four = Reflection("GGG", (4, 4, 4), 1.5405, monochromator="4x Ge 111")
+    assert four.polarization_ratio == pytest.approx(germanium**4, abs=2e-4)
+    mosaic = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["mosaic graphite 002"])
+    perfect = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["graphite 002"])
+    assert mosaic.polarization_ratio == pytest.approx(perfect.polarization_ratio**2)
+    assert sum(two.polarization_weights) == pytest.approx(1)
+    assert two.polarization_weights[1] / two.polarization_weights[0] == pytest.approx(two.polarization_ratio)
+
+
+@pytest.mark.parametrize("text", ["Ge 220", "Ge(220)", "Ge (2 2 0)", "ge 2 2 0", "1x Ge 220", " Ge  2,2,0 "])
+def test_monochromator_spellings(text: str) -> None:
+    reference = Reflection("Si", "004", monochromator=["Ge 220"])
+    assert Reflection("Si", "004", monochromator=[text]).polarization_ratio == reference.polarization_ratio
+
+
+def test_monochromator_reflections() -> None:
+    reflection = Reflection(
+        "Si", "004", "MoKa1", monochromator=["4x Ge 220", "Si 111", "mosaic graphite 002"]
+    )
+    crystals = reflection.monochromator_reflections()
+    assert [m.crystal.name for m in crystals] == ["Ge"] * 4 + ["Si"]
+    assert {m.wavelength for m in crystals} == {reflection.wavelength}
+    assert all(m.inclination == 0 for m in crystals)
+    product = math.prod(m.polarization_factors[1] for m in crystals)
+    mosaic = Reflection("graphite", "002", "MoKa1").polarization_factors[1] ** 2
+    assert reflection.polarization_ratio == pytest.approx(product * mosaic)
+    assert Reflection("Si", "004").monochromator_reflections() == ()
+
+
+def test_explicit_polarization_ratio() -> None:
+    assert Reflection("Si", "004", monochromator=["Ge 220"], polarization_ratio=0.5).polarization_ratio == 0.5
+    assert Reflection("Si", "004", polarization_ratio=0.0).polarization_weights == (1.0, 0.0)
+    assert Reflection("Si", "004", polarization_ratio=math.inf).polarization_weights == (0.0, 1.0)
+
+
+# -- widths and shifts ---------------------------------------------------------------------------------
+
+
+def _darwin_prins_fwhm(reflection: Reflection) -> float:
+    """Full width at half maximum [arcsec] of the σ curve of a thick crystal, absorption included."""
+    chih, chihbar = reflection.susceptibility.pair(0)
+    x = reflection.refraction_shift() + np.linspace(-3, 3, 60_001) * reflection.darwin_width()
+    chi0 = reflection.susceptibility.chi0
+    g0, gh = reflection.gamma0, reflection.gammah
+    u = chi0 * (1 / g0 + 1 / gh) + 2 * math.sin(2 * reflection.bragg_angle) * x / gh
+    coupling = chih / math.sqrt(g0 * gh), chihbar / math.sqrt(g0 * gh)
+    curve = np.abs(2 * coupling[0] / (u + 1j * np.sqrt(4 * coupling[0] * coupling[1] - u * u))) ** 2
+    inside = x[curve > curve.max() / 2]
+    return (inside[-1] - inside[0]) * ARCSEC
+
+
+@pytest.mark.parametrize(
+    ("crystal", "hkl", "arcsec", "tolerance"),
+    [
+        # Rocking-curve widths for CuKα1, σ, as commonly tabulated (Stepanov's X0h and textbooks); the last
+        # is the "12 arcsec" of Bartels' Ge 220 monochromator, J. Vac. Sci. Technol. B 1, 338 (1983).
+        ("Si", "111", 7.395, 0.01),
+        ("Si", "220", 5.459, 0.01),
+        ("Ge", "111", 16.3, 0.02),
+        ("Ge", "220", 12.0, 0.06),
+    ],
+)
+def test_published_widths(crystal: str, hkl: str, arcsec: float, tolerance: float) -> None:
+    assert _darwin_prins_fwhm(Reflection(crystal, hkl, "CuKa1")) == pytest.approx(arcsec, rel=tolerance)
+
+
+@pytest.mark.parametrize("wavelength", ["MoKa1", "CuKa1", 1.0])
+def test_relative_width_of_silicon_111(wavelength: float | str) -> None:
+    """Darwin width/tan θ_B = 1.33e-4 at any wavelength: the Δλ/λ of double-crystal monochromators."""
+    reflection = Reflection("Si", "111", wavelength)
+    assert reflection.darwin_width() / math.tan(reflection.bragg_angle) == pytest.approx(1.33e-4, rel=0.02)
+
+
+def test_darwin_width_and_refraction_formulas() -> None:
+    given = Susceptibility(-4e-5 + 0j, -1e-5 + 0j, -4e-5 + 0j)
+    for exit in ("high", "low"):
+        reflection = Reflection("GaAs", "224", surface="001", exit=exit, susceptibility=given)
+        sine, b = math.sin(2 * reflection.bragg_angle), reflection.asymmetry
+        assert reflection.darwin_width() == pytest.approx(2 * 2e-5 / (math.sqrt(b) * sine))
+        ratio = reflection.darwin_width(1) / reflection.darwin_width(0)
+        assert ratio == pytest.approx(reflection.polarization_factors[1])
+        assert reflection.refraction_shift() == pytest.approx(4e-5 * (1 + 1 / b) / (2 * sine))
+
+
+# -- susceptibilities ----------------------------------------------------------------------------------
+
+
+def test_explicit_susceptibility_wins() -> None:
+    mine = Susceptibility(-3.68946e-5 + 3.595136e-6j, -1.266065e-5 + 3.26115e-6j)
+    reflection = Reflection("GGG", (4, 4, 4), 1.5405, susceptibility=mine)
+    assert reflection.susceptibility is mine
+    assert reflection != Reflection("GGG", (4, 4, 4), 1.5405)
+    # A reflection that spherical atoms forbid can be given by hand: the bond charge makes Si 222.
+    weak = Reflection("Si", (2, 2, 2), susceptibility=Susceptibility(-1.5e-5 + 3.5e-7j, -1e-7))
+    assert weak.susceptibility.chih == -1e-7
+
+
+def test_layer_susceptibility() -> None:
+    substrate = Reflection("GGG", (4, 4, 4), 1.5405)
+    layer = substrate.layer_susceptibility("YIG")
+    # Both garnets scatter alike, so that the film's own phase convention gives the same.
+    assert layer.chih == pytest.approx(Crystal.named("YIG").susceptibility((4, 4, 4), 1.5405).chih, rel=1e-12)
+    assert Reflection("GaAs", "002").layer_susceptibility("InAs").chih.real > 0
+
+
+# -- value semantics -----------------------------------------------------------------------------------
+
+
+def test_reflections_are_values() -> None:
+    one = Reflection("GaAs", "224", surface="001", exit="low", monochromator=["Ge 220"])
+    for two in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one), copy.copy(one), one.replace()):
+        assert two == one
+        assert hash(two) == hash(one)
+        assert two.susceptibility == one.susceptibility
+        assert two.monochromator_reflections() == one.monochromator_reflections()
+    assert one != one.replace(exit="high")
+    assert one != "GaAs"
+    with pytest.raises(FrozenInstanceError, match="replace"):
+        one.wavelength = 1.0
+    with pytest.raises(FrozenInstanceError):
+        del one.hkl
+    assert "GaAs" in repr(one)
+    assert "224" in repr(one).replace(", ", "")
+
+
+def test_replace_calculates_again() -> None:
+    one = Reflection("GGG", "444", "CuKa1", monochromator=["Ge 220"])
+    two = one.replace(wavelength="MoKa1")
+    assert two == Reflection("GGG", "444", "MoKa1", monochromator=["Ge 220"])
+    assert two.susceptibility != one.susceptibility
+    assert two.polarization_ratio > one.polarization_ratio
+    mine = Susceptibility(-3e-5 + 1e-6j, -1e-5 + 1e-6j)
+    assert one.replace(susceptibility=mine).replace(wavelength=1.2).susceptibility == mine
+    assert one.replace(polarization_ratio=0.3).replace(wavelength=1.2).polarization_ratio == 0.3
+
+
+def test_crystal_in_every_form(tmp_path) -> None:
+    sic = Crystal.named("3C-SiC").with_lattice(a=4.361055)
+    assert Reflection(sic, (4, 0, 0), 1.5498).d_spacing == pytest.approx(4.361055 / 4)
+    assert Reflection("Al0.3GaAs", "004").crystal.a == pytest.approx(0.3 * 5.6611 + 0.7 * 5.65325)
+
+
+# -- bad input -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ((4, 4, 4), (4, 4, 4)),
+        ([0, 0, 2], (0, 0, 2)),
+        (np.array([1, 1, 5]), (1, 1, 5)),
+        ((1.0, 0.0, -2.0), (1, 0, -2)),
+        ("444", (4, 4, 4)),
+        ("-1-14", (-1, -1, 4)),
+        ("(0 0 16)", (0, 0, 16)),
+        ("1, 1, -4", (1, 1, -4)),
+        ("0006", (0, 0, 6)),
+        ("1 0 -1 4", (1, 0, 4)),
+        ((1, 1, -2, 3), (1, 1, 3)),
+    ],
+)
+def test_miller_indices(value, expected: tuple[int, int, int]) -> None:
+    assert parse_hkl(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"crystal": "unobtainium"}, "not built in"),
+        ({"crystal": None}, "expected a Crystal"),
+        ({"crystal": "missing.cif"}, "cannot read"),
+        ({"hkl": (0, 0, 0)}, r"\(0, 0, 0\)"),
+        ({"hkl": (4, 4)}, "three Miller indices"),
+        ({"hkl": (4, 4, 4, 4)}, r"must be -\(h \+ k\) = -8"),
+        ({"hkl": (4, 4, 4.5)}, "whole numbers"),
+        ({"hkl": (True, 4, 4)}, "whole numbers"),
+        ({"hkl": "44"}, "three Miller indices"),
+        ({"hkl": "abc"}, "three Miller indices"),
+        ({"hkl": 444}, "three Miller indices"),
+        ({"hkl": None}, "three Miller indices"),
+        ({"hkl": (1, 1, 1)}, "forbidden"),
+        ({"hkl": (20, 20, 20)}, "longer than 2d"),
+        ({"wavelength": 4.0}, "longer than 2d"),
+        ({"wavelength": 154.06}, "pm"),
+        ({"wavelength": "CuKa9"}, "did you mean"),
+        ({"surface": (0, 0, 1)}, "Laue"),
+        ({"surface": (-1, -1, -1)}, "into the crystal"),
+        ({"surface": (0, 0, 0)}, "surface"),
+        ({"exit": "up"}, "'high'"),
+        ({"exit": None}, "'high'"),
+        ({"monochromator": ["Si"]}, "monochromator"),
+        ({"monochromator": ["Xx 111"]}, "monochromator 'Xx 111'.*not built in"),
+        ({"monochromator": ["Si 100"]}, "monochromator 'Si 100'.*forbidden"),
+        ({"monochromator": ["0x Si 111"]}, "1 to 20"),
+        ({"monochromator": [3]}, "monochromator"),
+        ({"polarization_ratio": -0.1}, "polarization_ratio"),
+        ({"polarization_ratio": math.nan}, "polarization_ratio"),
+        ({"polarization_ratio": "half"}, "polarization_ratio"),
+        ({"polarization_ratio": True}, "polarization_ratio"),
+        ({"susceptibility": (1e-5, 1e-5)}, "expected a Susceptibility"),
+    ],
+)
+def test_bad_input(arguments: dict, message: str) -> None:
+    good = {"crystal": "GGG", "hkl": (4, 4, 4), "wavelength": "CuKa1"}
+    with pytest.raises(ValueError, match=message) as caught:
+        Reflection(**{**good, **arguments})
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_polarization_index() -> None:
+    with pytest.raises(CrystalError, match=r"0 \(sigma\) or 1 \(pi\)"):
+        Reflection("Si", "004").susceptibility.pair(2)
