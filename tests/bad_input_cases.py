@@ -130,9 +130,7 @@ CASES: tuple[BadInput, ...] = (
     _curve("only a heading", "omega,counts\n", "no row begins with numbers"),
     _curve("prose", "Dear all,\nplease find the data attached.\n", "no row begins with numbers"),
     _curve("binary junk", bytes(range(256)) * 20, "a binary file"),
-    BadInput(
-        "folder as curve", "this is a folder", "curve", argv=("fit", ".", "experiment.toml", "--out", "out")
-    ),
+    BadInput("folder as curve", "this is a folder", "curve", argv=("fit", ".", "experiment.toml", "--out", "out")),
     BadInput(
         "experiment as curve",
         "this is an experiment file",
@@ -151,9 +149,7 @@ CASES: tuple[BadInput, ...] = (
         "document type or entities",
     ),
     _file("xrdml without counts", "curve.xrdml", "<xrdMeasurements/>", "holds no scan"),
-    _file(
-        "xrdml of words", "curve.xrdml", XRDML.format(counts="1 2 three 4"), "expected a number, got 'three'"
-    ),
+    _file("xrdml of words", "curve.xrdml", XRDML.format(counts="1 2 three 4"), "expected a number, got 'three'"),
     _file("xrdml of five points", "curve.xrdml", XRDML.format(counts="1 2 3 4 5"), "kind 'offset' is not in"),
     _file("ras cut short", "curve.ras", "*RAS_DATA_START\n*RAS_INT_START\n1 2 1\n", "middle of its data"),
     # --- rows and columns
@@ -165,20 +161,14 @@ CASES: tuple[BadInput, ...] = (
     _curve("infinite angle", _with_line(_FIRST, "inf,30\n"), "not a finite number"),
     _curve("short line", _with_line("\n-500,30\n", "\n-500\n"), "line 12"),
     _curve("decimal signs mixed", CURVE.replace(",", ";").replace("-600;30", "-600,5;30.0"), "are mixed"),
-    _changed(
-        "column not there", "[axis]\n", '[axis]\ncolumn = "angle"\n', "no angle column 'angle'", "curve"
-    ),
+    _changed("column not there", "[axis]\n", '[axis]\ncolumn = "angle"\n', "no angle column 'angle'", "curve"),
     _changed("index too large", "[axis]\n", "[axis]\ncolumn = 7\n", "column 7 does not exist", "curve"),
-    _changed(
-        "same column twice", "[intensity]\n", "[intensity]\ncolumn = 0\n", "two different columns", "curve"
-    ),
+    _changed("same column twice", "[intensity]\n", "[intensity]\ncolumn = 0\n", "two different columns", "curve"),
     # --- angles
     _curve("angle twice", _with_line("\n-500,", "\n-510,"), "occur more than once (-510)"),
     _curve("rows not in order", _with_line("\n-500,", "\n55,"), "change direction"),
     _changed("offset in wrong unit", '"arcsec"', '"deg"', "is it in arcsec", "curve"),
-    _curve(
-        "axis in degrees called arcsec", "".join(f"{x / 99},{x}\n" for x in range(40)), "less than 1 arcsec"
-    ),
+    _curve("axis in degrees called arcsec", "".join(f"{x / 99},{x}\n" for x in range(40)), "less than 1 arcsec"),
     _changed("offset called omega", '"offset"', '"omega"', "has kind offset", "curve"),
     _curve("depths as angles", "".join(f"{x * 1e4},3\n" for x in range(40)), "within 20 deg"),
     # --- counts
@@ -208,9 +198,7 @@ CASES: tuple[BadInput, ...] = (
     _changed("unknown unit", '"arcsec"', '"arcseconds"', "did you mean 'arcsec'"),
     _changed("unknown kind", '"offset"', '"delta"', "one of offset, omega, two_theta"),
     _changed("unknown data kind", '"counts"', '"cps"', "one of counts, intensity"),
-    _changed(
-        "errors for counts", 'kind = "counts"', 'kind = "counts"\nrelative_error = 0.1', "Poisson error"
-    ),
+    _changed("errors for counts", 'kind = "counts"', 'kind = "counts"\nrelative_error = 0.1', "Poisson error"),
     _changed("grazing exit of a symmetric one", "hkl =", 'exit = "low"\nhkl =', "asymmetric"),
     _changed("monochromator as text", "hkl =", 'monochromator = "Si 111"\nhkl =', "a list of reflections"),
     _changed("CIF missing", '"GGG"', '"nowhere.cif"', "there is no CIF file"),
@@ -248,7 +236,7 @@ CASES: tuple[BadInput, ...] = (
     _cif("CIF with occupancy 3", CIF.replace(" 1 0.5", " 3 0.5"), "occupancy"),
     # --- model, found when it is built or fitted
     _added("unknown parameter", "[parameters]\nfwmh = { value = 30 }\n", "fwmh", "model"),
-    _added("expr of unknown name", '[parameters]\neta = { expr = "2*nothing" }\n', "nothing", "model"),
+    _added("expr of unknown name", '[parameters]\nfwhm = { expr = "2*nothing" }\n', "nothing", "model"),
     _added("nothing left by mask", "[fit]\nmask = [[-1000, 1000]]\n", "at least 20 must remain", "model"),
     # --- the command line
     BadInput("no command", "", "cli", argv=()),

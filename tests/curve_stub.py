@@ -57,9 +57,7 @@ class StubBound:
 
     def jacobian(self, values: Mapping[str, float], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         self.asked.append(dict(values))
-        columns = [
-            np.imag(self._curve({**values, name: values[name] + 1.0e-30j})) / 1.0e-30 for name in names
-        ]
+        columns = [np.imag(self._curve({**values, name: values[name] + 1.0e-30j})) / 1.0e-30 for name in names]
         return self._curve(values), np.stack(columns, axis=1) if columns else np.empty((len(self.dtheta), 0))
 
 

@@ -56,11 +56,7 @@ def test_cif_gives_the_built_in_crystal(tmp_path: Path) -> None:
 def test_cif_displacements(tmp_path: Path) -> None:
     """U → B = 8π²U; anisotropic to its isotropic equivalent; the three spellings agree."""
     u = 0.31 / (8 * math.pi**2)
-    with_u = (
-        MGO.replace("B_iso_or_equiv", "U_iso_or_equiv")
-        .replace("1 0.31", f"1 {u:.10f}")
-        .replace("0.34(2)", "?")
-    )
+    with_u = MGO.replace("B_iso_or_equiv", "U_iso_or_equiv").replace("1 0.31", f"1 {u:.10f}").replace("0.34(2)", "?")
     anisotropic = (
         with_u
         + f"""loop_
@@ -191,9 +187,7 @@ def test_bad_cifs(tmp_path: Path, old: str, new: str, message: str) -> None:
 
 
 def test_cif_symmetry_must_not_contradict_itself(tmp_path: Path) -> None:
-    text = MGO.replace(
-        "loop_\n_atom", "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,-y,-z'\nloop_\n_atom", 1
-    )
+    text = MGO.replace("loop_\n_atom", "loop_\n_symmetry_equiv_pos_as_xyz\n'x,y,z'\n'-x,-y,-z'\nloop_\n_atom", 1)
     with pytest.raises(InputFileError, match="operations"):
         _cif(tmp_path, text)
 

@@ -227,9 +227,7 @@ def test_garnet_444_closed_form() -> None:
     ggg = Crystal.named("GGG")
     hkl = (4, 4, 4)
     metals = (
-        16 * _factor("Ga", hkl, ggg, 0.30)
-        - 24 * _factor("Ga", hkl, ggg, 0.35)
-        - 24 * _factor("Gd", hkl, ggg, 0.30)
+        16 * _factor("Ga", hkl, ggg, 0.30) - 24 * _factor("Ga", hkl, ggg, 0.35) - 24 * _factor("Gd", hkl, ggg, 0.30)
     )
     assert abs(ggg.structure_factor(hkl, CU) - metals) < 0.16 * 96 * abs(_factor("O", hkl, ggg, 0.45))
 
@@ -449,9 +447,7 @@ def test_alloy_lattice_and_scattering() -> None:
     assert alloy.elastic_constants["C11"] == pytest.approx(0.3 * 120.2 + 0.7 * 118.8)
     same = [c.with_lattice(a=alloy.a).structure_factor((0, 0, 2), CU) for c in (alas, gaas)]
     assert alloy.structure_factor((0, 0, 2), CU) == pytest.approx(0.3 * same[0] + 0.7 * same[1], rel=1e-12)
-    assert Crystal.alloy("AlAs", "GaAs", 1.0).susceptibility((0, 0, 4), CU) == alas.susceptibility(
-        (0, 0, 4), CU
-    )
+    assert Crystal.alloy("AlAs", "GaAs", 1.0).susceptibility((0, 0, 4), CU) == alas.susceptibility((0, 0, 4), CU)
     garnet = Crystal.alloy("YIG", "GGG", 0.5)
     assert garnet.a == pytest.approx(12.3795)
 
@@ -469,9 +465,7 @@ def test_alloy_lattice_and_scattering() -> None:
 def test_alloy_names(name: str, first: str, second: str, x: float) -> None:
     one, two = Crystal.named(name), Crystal.alloy(first, second, x)
     assert one.a == pytest.approx(two.a, rel=1e-14)
-    assert one.structure_factor((0, 0, 4), CU) == pytest.approx(
-        two.structure_factor((0, 0, 4), CU), rel=1e-12
-    )
+    assert one.structure_factor((0, 0, 4), CU) == pytest.approx(two.structure_factor((0, 0, 4), CU), rel=1e-12)
 
 
 def test_lattice_matching_compositions() -> None:

@@ -40,9 +40,7 @@ class TestExperimentBeside:
 
     def test_can_be_ignored_or_given(self, tmp_path):
         path = save(tmp_path, "a.csv", text_of())
-        beside = save(
-            tmp_path, "a.toml", EXPERIMENT.replace('"offset"', '"two_theta"').replace('"arcsec"', '"deg"')
-        )
+        beside = save(tmp_path, "a.toml", EXPERIMENT.replace('"offset"', '"two_theta"').replace('"arcsec"', '"deg"'))
         assert read_curve(path, experiment=False).x.attrs["kind"] == "omega"
         assert "experiment" not in read_curve(path, experiment=False).attrs
         beside.rename(tmp_path / "other.toml")

@@ -12,9 +12,7 @@ from hrxrd_ml.io import read_curve
 
 class TestText:
     @pytest.mark.parametrize("delimiter", [",", ";", "\t", " ", "   ", " , ", ", "])
-    @pytest.mark.parametrize(
-        "heading", ["", "Angle,Counts\n", "# a\n% b\n' c\n; d\n", "\n\nomega counts\n\n"]
-    )
+    @pytest.mark.parametrize("heading", ["", "Angle,Counts\n", "# a\n% b\n' c\n; d\n", "\n\nomega counts\n\n"])
     def test_delimiters_and_headings(self, tmp_path, delimiter, heading):
         text = text_of(delimiter=delimiter, heading=heading.replace(",", delimiter))
         assert_is_the_curve(read_curve(save(tmp_path, "a.dat", text)))
@@ -52,9 +50,7 @@ class TestText:
         [("Omega", "I"), ("omega (deg)", "i"), (1, 2), ("1", "2"), (" Omega (deg) ", 2), ("omega", None)],
     )
     def test_columns_by_name_and_index(self, tmp_path, x_column, column):
-        rows = "".join(
-            f"p{i},{a:.5f},{b:.0f},{i}\n" for i, (a, b) in enumerate(zip(OMEGA, COUNTS, strict=True))
-        )
+        rows = "".join(f"p{i},{a:.5f},{b:.0f},{i}\n" for i, (a, b) in enumerate(zip(OMEGA, COUNTS, strict=True)))
         path = save(tmp_path, "a.csv", "label,Omega (deg),I,n\n" + rows)
         if column is None:
             column = "I"

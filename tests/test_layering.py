@@ -25,9 +25,9 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "diffuse _numba_diffuse",
         "instrument _gridding",
         "simulate",
-        "guess model _evaluation _fitting _minimizer _nesting _observation _result _saving "
-        "_statistics _uncertainty",
-        "results plot report",
+        "guess model _evaluation _fitting _levenberg _minimizer _nesting _observation _result _saving _search "
+        "_statistics _threads _uncertainty",
+        "results plot report run strategy outputs _derived _overrides",
         "ml nexpy",
         "cli",
     )

@@ -21,9 +21,7 @@ def test_symmetric_garnet() -> None:
     assert reflection.d_spacing == pytest.approx(d, rel=1e-14)
     assert reflection.diffraction_vector == pytest.approx(2 * math.pi / d)
     assert reflection.wavenumber == pytest.approx(2 * math.pi / 1.5405)
-    assert reflection.diffraction_vector == pytest.approx(
-        2 * reflection.wavenumber * math.sin(reflection.bragg_angle)
-    )
+    assert reflection.diffraction_vector == pytest.approx(2 * reflection.wavenumber * math.sin(reflection.bragg_angle))
     assert math.degrees(reflection.bragg_angle) == pytest.approx(25.527, abs=2e-3)
     assert reflection.inclination == 0.0
     assert reflection.gamma0 == reflection.gammah == pytest.approx(math.sin(reflection.bragg_angle))
@@ -105,9 +103,7 @@ def test_monochromator_spellings(text: str) -> None:
 
 
 def test_monochromator_reflections() -> None:
-    reflection = Reflection(
-        "Si", "004", "MoKa1", monochromator=["4x Ge 220", "Si 111", "mosaic graphite 002"]
-    )
+    reflection = Reflection("Si", "004", "MoKa1", monochromator=["4x Ge 220", "Si 111", "mosaic graphite 002"])
     crystals = reflection.monochromator_reflections()
     assert [m.crystal.name for m in crystals] == ["Ge"] * 4 + ["Si"]
     assert {m.wavelength for m in crystals} == {reflection.wavelength}

@@ -68,9 +68,7 @@ def test_lines_agree_with_an_independent_table() -> None:
     assert lines["CuKa"] == pytest.approx(1.541871, abs=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", ["CuKa1", "cuka1", "Cu Ka1", "Cu Kα1", "CuKα₁", "Cu K-alpha1", "1.5405929", 1.5405929]
-)
+@pytest.mark.parametrize("name", ["CuKa1", "cuka1", "Cu Ka1", "Cu Kα1", "CuKα₁", "Cu K-alpha1", "1.5405929", 1.5405929])
 def test_line_spellings(name: float | str) -> None:
     assert resolve_wavelength(name) == 1.5405929
 

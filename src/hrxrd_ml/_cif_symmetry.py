@@ -24,9 +24,7 @@ def cif_value(block: gemmi.cif.Block, *tags: str) -> str | None:
     return None
 
 
-def cif_symmetry(
-    block: gemmi.cif.Block, sites: tuple[Site, ...], where: Path
-) -> tuple[str, tuple[Site, ...]]:
+def cif_symmetry(block: gemmi.cif.Block, sites: tuple[Site, ...], where: Path) -> tuple[str, tuple[Site, ...]]:
     """Space-group symbol and sites; a setting without a symbol is expanded to P 1."""
     import gemmi
 
@@ -48,9 +46,7 @@ def cif_symmetry(
         if group is not None:
             return group.xhm(), sites
         expanded = tuple(
-            Site(s.element, (x, y, z), s.occupancy, s.b_iso)
-            for s in sites
-            for x, y, z in _images(operations, s)
+            Site(s.element, (x, y, z), s.occupancy, s.b_iso) for s in sites for x, y, z in _images(operations, s)
         )
         return "P 1", expanded
     if named is None:
@@ -79,9 +75,7 @@ def _named_group(block: gemmi.cif.Block, where: Path) -> gemmi.SpaceGroup | None
             group = None
         if group is not None:
             return group
-    text = cif_value(
-        block, "_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M", "_space_group_name_H-M_full"
-    )
+    text = cif_value(block, "_space_group_name_H-M_alt", "_symmetry_space_group_name_H-M", "_space_group_name_H-M_full")
     if text is not None:
         group = gemmi.find_spacegroup_by_name(text)
         if group is not None:

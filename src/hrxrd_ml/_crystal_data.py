@@ -27,11 +27,7 @@ def _table() -> Mapping[str, Mapping[str, Any]]:
 def _keys() -> Mapping[str, str]:
     """Case-folded names and aliases → names."""
     return MappingProxyType(
-        {
-            _fold(spelling): name
-            for name, entry in _table().items()
-            for spelling in (name, *entry.get("aliases", ()))
-        }
+        {_fold(spelling): name for name, entry in _table().items() for spelling in (name, *entry.get("aliases", ()))}
     )
 
 
@@ -53,8 +49,7 @@ def _crystal(name: str) -> Crystal:
     entry = _table()[name]
     a = float(entry["a"])
     sites = tuple(
-        Site(s["element"], tuple(s["xyz"]), float(s.get("occupancy", 1.0)), float(s["B"]))
-        for s in entry["sites"]
+        Site(s["element"], tuple(s["xyz"]), float(s.get("occupancy", 1.0)), float(s["B"])) for s in entry["sites"]
     )
     return Crystal(
         name=name,

@@ -112,15 +112,15 @@ class ForeignEvaluator:
 
     def __init__(self, model: lmfit.Model, independent: Mapping[str, Any], size: int) -> None:
         self.model = model
-        self.names = tuple(model.param_names)
+        # Parameters that a model only derives from others, such as the height of a peak, are not its arguments.
+        roots = model._param_root_names
+        self.names = tuple(model.prefix + root for root in roots) if roots else tuple(model.param_names)
         self._independent = dict(independent)
         self._size = size
 
     def curve(self, params: Mapping[str, Any]) -> Array:
         """Model curve; a constant is spread over all points."""
-        return np.broadcast_to(
-            np.asarray(self.model.eval(params, **self._independent), dtype=float), (self._size,)
-        )
+        return np.broadcast_to(np.asarray(self.model.eval(params, **self._independent), dtype=float), (self._size,))
 
     def jacobian(self, params: Mapping[str, Any], names: Sequence[str]) -> tuple[Array, Array]:
         """Model curve and central differences."""
@@ -155,12 +155,8 @@ class CombinedEvaluator:
         a, by_a = self.left.jacobian(params, [name for name in names if name in self.left.names])
         b, by_b = self.right.jacobian(params, [name for name in names if name in self.right.names])
         weight_a, weight_b = self._partials(a, b)
-        columns = dict(
-            zip((n for n in names if n in self.left.names), (weight_a[:, None] * by_a).T, strict=True)
-        )
-        columns |= dict(
-            zip((n for n in names if n in self.right.names), (weight_b[:, None] * by_b).T, strict=True)
-        )
+        columns = dict(zip((n for n in names if n in self.left.names), (weight_a[:, None] * by_a).T, strict=True))
+        columns |= dict(zip((n for n in names if n in self.right.names), (weight_b[:, None] * by_b).T, strict=True))
         derivatives = np.stack([columns[name] for name in names], axis=1) if names else np.empty((len(a), 0))
         return np.asarray(self.op(a, b), dtype=float), derivatives
 
@@ -222,7 +218,5 @@ def tie_matrix(params: lmfit.Parameters, names: Sequence[str], free: Sequence[st
 def _finite(array: Array, values: Mapping[str, float]) -> Array:
     if not np.isfinite(array.sum()):
         shown = ", ".join(f"{name} = {value:.6g}" for name, value in values.items())
-        raise ParameterError(
-            f"the simulated curve is not finite at {shown}; check the bounds of these parameters"
-        )
+        raise ParameterError(f"the simulated curve is not finite at {shown}; check the bounds of these parameters")
     return array

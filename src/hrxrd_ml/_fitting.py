@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import operator
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -123,9 +124,7 @@ class CurveFitting(Model):
 
     # --- guess ------------------------------------------------------------------------------------------------------
 
-    def guess(  # type: ignore[override]
-        self, data: Any, x: Any = None, provider: str | GuessProvider | None = None, **kws: Any
-    ) -> Parameters:
+    def guess(self, data: Any, x: Any = None, provider: str | GuessProvider | None = None, **kws: Any) -> Parameters:
         """Start values for a curve.
 
         Parameters
@@ -165,7 +164,7 @@ class CurveFitting(Model):
 
     # --- fit --------------------------------------------------------------------------------------------------------
 
-    def fit(  # type: ignore[override]
+    def fit(
         self,
         data: Any,
         params: Parameters | None = None,
@@ -227,7 +226,7 @@ class CurveFitting(Model):
         if unknown:
             raise ParameterError(unknown_name(unknown[0], tuple(self.param_names)))
         if params is None:
-            params = self.guess(observation.curve)
+            params = self.guess(observation.curve[observation.used])
         if given:
             params = params.copy()
             for name, value in given.items():
@@ -246,8 +245,25 @@ class CurveFitting(Model):
             **dict(fit_kws or {}),
         )
         result.fit()
-        result.components = self.components
         return result
+
+    # --- files ------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write configuration and hints of the model to ``path`` as text (JSON), for `hrxrd_ml.load_model`."""
+        from hrxrd_ml._saving import save_model
+
+        save_model(self, path)
+
+    def dumps(self, **_: Any) -> str:
+        """Text of the model, as `save` writes it."""
+        from hrxrd_ml._saving import model_text
+
+        return model_text(self)
+
+    def loads(self, *_: Any, **__: Any) -> Any:
+        """Not here: a model is read by `hrxrd_ml.load_model`."""
+        raise ParameterError("use hrxrd_ml.load_model(path) to read a saved model")
 
     # --- composites -------------------------------------------------------------------------------------------------
 
@@ -297,14 +313,10 @@ class CurveComposite(CurveFitting, CompositeModel):
         If there is no rocking curve, or two that differ in axis or statistics.
     """
 
-    def __init__(
-        self, left: Model, right: Model, op: Callable[[Any, Any], Any] = operator.add, **kws: Any
-    ) -> None:
+    def __init__(self, left: Model, right: Model, op: Callable[[Any, Any], Any] = operator.add, **kws: Any) -> None:
         for side in (left, right):
             if not isinstance(side, Model):
-                raise ParameterError(
-                    f"a model can be combined with an lmfit model, got {type(side).__name__}"
-                )
+                raise ParameterError(f"a model can be combined with an lmfit model, got {type(side).__name__}")
         CompositeModel.__init__(self, left, right, op, **kws)
         self.func = _no_function  # lmfit's own is local to its constructor, and so cannot be pickled
         curves = self.rocking_curves
@@ -313,9 +325,7 @@ class CurveComposite(CurveFitting, CompositeModel):
         first = curves[0]
         for name in ("frame", "statistics", "relative_error", "floor"):
             if any(getattr(model, name) != getattr(first, name) for model in curves):
-                raise ParameterError(
-                    f"the two rocking curves have different {name}; build them with the same"
-                )
+                raise ParameterError(f"the two rocking curves have different {name}; build them with the same")
             setattr(self, name, getattr(first, name))
         self.analytic_jacobian = all(model.analytic_jacobian for model in curves)
 

@@ -1,4 +1,4 @@
-"""Spreading onto and interpolation from a uniform grid with cubic B-splines (the two ends of a non-uniform convolution).
+"""Spreading onto and interpolation from a uniform grid with cubic B-splines: both ends of a convolution.
 
 A B-spline of the grid's step spreads each sample over four grid points and is divided out in Fourier space, so that the
 convolution sees the samples themselves.
@@ -52,9 +52,7 @@ def interpolate(position, grid):  # type: ignore[no-untyped-def]
         cell = int(np.floor(position[k]))
         w0, w1, w2, w3 = _weights(position[k] - cell)
         for p in range(count):
-            out[p, k] = (
-                w0 * grid[p, cell - 1] + w1 * grid[p, cell] + w2 * grid[p, cell + 1] + w3 * grid[p, cell + 2]
-            )
+            out[p, k] = w0 * grid[p, cell - 1] + w1 * grid[p, cell] + w2 * grid[p, cell + 1] + w3 * grid[p, cell + 2]
     return out
 
 
@@ -80,8 +78,8 @@ def slope(position, grid):  # type: ignore[no-untyped-def]
 def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-untyped-def]
     """Smear rows (p, m) over angles with a Gaussian whose width is ``spread`` times the distance from ``centre``.
 
-    Returns the smeared rows and the derivative of the first ``first`` of them with respect to ``spread``; constants pass
-    unchanged, and so does everything at the centre.
+    Returns the smeared rows and the derivative of the first ``first`` of them with respect to ``spread``; constants
+    pass unchanged, and so does everything at the centre.
     """
     count, m = rows.shape
     out = np.zeros((count, m))

@@ -60,9 +60,7 @@ def reciprocal_metric(
 
 
 @lru_cache(maxsize=256)
-def unit_cell(
-    spacegroup: str, sites: tuple[Site, ...]
-) -> tuple[tuple[str, float, float, float, float, float], ...]:
+def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, float, float, float, float, float], ...]:
     import gemmi
 
     try:
@@ -90,9 +88,7 @@ def same_sites(one: tuple[Site, ...], two: tuple[Site, ...]) -> bool:
     def covers(p: tuple[Site, ...], q: tuple[Site, ...]) -> bool:
         return all(
             any(
-                all(
-                    abs((u - v + 0.5) % 1.0 - 0.5) < 0.05 for u, v in zip(s.position, t.position, strict=True)
-                )
+                all(abs((u - v + 0.5) % 1.0 - 0.5) < 0.05 for u, v in zip(s.position, t.position, strict=True))
                 for t in q
             )
             for s in p

@@ -5,64 +5,43 @@ the solvers that can use one, the trust-region solver itself (``least_squares``)
 start of ``emcee``.
 """
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from lmfit import Minimizer, Parameters
-from lmfit.minimizer import AbortFitException, MinimizerResult, reduce_chisquare
+from lmfit import Parameters
+from lmfit.minimizer import SCALAR_METHODS, AbortFitException, reduce_chisquare
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from hrxrd_ml._evaluation import Evaluator, tie_matrix
+from hrxrd_ml._levenberg import minimise_in_box
 from hrxrd_ml._nesting import (
     MinuitTransform,
-    NestedCoordinates,
     attach_transforms,
     dependency_order,
     nested_coordinates,
 )
-from hrxrd_ml._observation import Observation
-from hrxrd_ml._uncertainty import Covariance, bounded_covariance, draw_inside
+from hrxrd_ml._threads import one_thread
+from hrxrd_ml._uncertainty import CurveErrors, FitStatistics, draw_inside
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.parameters import Nested
 
 Array = NDArray[np.float64]
 
 _GRADIENT_METHODS = frozenset({"CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SLSQP"})
+_OWN_OPTIONS = frozenset({"ftol", "xtol", "edm"})
+_OTHER_METHODS = ("brute", "basinhopping", "ampgo", "emcee", "shgo", "dual_annealing")
 _NOT_A_MINIMUM = frozenset({"brute", "emcee"})
 _NO_ERRORBARS = " Could not estimate error-bars."
 
 
-class FitStatistics(MinimizerResult):
-    """Outcome of a fit of a rocking curve; masked points do not count as data."""
-
-    n_used: int | None = None
-    bound_notes: tuple[str, ...] = ()
-
-    def _calculate_statistics(self) -> None:
-        super()._calculate_statistics()
-        if self.n_used is None or self.n_used == self.ndata:
-            return
-        self.ndata = self.n_used
-        self.nfree = self.ndata - self.nvarys
-        self.redchi = self.chisqr / max(1, self.nfree)
-        neg2_log_likelihood = self.ndata * np.log(self.chisqr / self.ndata)
-        self.aic = neg2_log_likelihood + 2 * self.nvarys
-        self.bic = neg2_log_likelihood + np.log(self.ndata) * self.nvarys
-
-
-class CurveMinimizer(Minimizer):
+class CurveMinimizer(CurveErrors):
     """Solvers for one observation of one model; the base of `RockingCurveResult`."""
 
-    observation: Observation
     exact: bool
-    _nested: tuple[Nested, ...]
-    _profiling: bool = False
-    _postponed: bool = False
-    _evaluator: Evaluator
-    _coordinates: NestedCoordinates
+    calc_covar: bool
     _transforms: tuple[MinuitTransform, ...]
     _model_names: tuple[str, ...]
 
@@ -84,9 +63,7 @@ class CurveMinimizer(Minimizer):
         if not names:
             raise ParameterError("no parameter varies; set vary=True for those to be fitted")
         if result.n_used < len(names):
-            raise CurveError(
-                f"{result.n_used} points cannot determine {len(names)} parameters; fix some of them"
-            )
+            raise CurveError(f"{result.n_used} points cannot determine {len(names)} parameters; fix some of them")
         self._coordinates = nested_coordinates(result.params, names, self._nested)
         start = np.array(result.init_vals, dtype=np.float64)
         feasible = self._coordinates.project(start)
@@ -96,13 +73,10 @@ class CurveMinimizer(Minimizer):
             result.init_values = dict(zip(names, result.init_vals, strict=True))
         self._transforms = attach_transforms(result.params, self._coordinates)
         result._init_vals_internal = [
-            transform.to_internal(value)
-            for transform, value in zip(self._transforms, result.init_vals, strict=True)
+            transform.to_internal(value) for transform, value in zip(self._transforms, result.init_vals, strict=True)
         ]
         self._model_names = tuple(
-            name
-            for name in self._evaluator.names
-            if result.params[name].vary or result.params[name].expr is not None
+            name for name in self._evaluator.names if result.params[name].vary or result.params[name].expr is not None
         )
         return result
 
@@ -117,21 +91,6 @@ class CurveMinimizer(Minimizer):
 
     def _curve_residual(self, params: Parameters, *_: Any, **__: Any) -> Array:
         return self.observation.likelihood.residual(self._evaluator.curve(params))
-
-    def _model_jacobian(self, params: Parameters) -> tuple[Array, Array]:
-        """Curve, and its derivatives with respect to the free parameters through every tie, shape [n, nvarys]."""
-        free = self.result.var_names
-        names = self._model_names
-        curve, derivatives = self._evaluator.jacobian(params, names)
-        ties = tie_matrix(params, names, free)
-        if ties is not None:
-            derivatives = derivatives @ ties
-        elif list(names) != free:
-            columns = np.zeros((len(curve), len(free)))
-            for i, name in enumerate(names):
-                columns[:, free.index(name)] = derivatives[:, i]
-            derivatives = columns
-        return curve, derivatives
 
     def _exact_jacobian(self, params: Parameters, *_: Any, **__: Any) -> Array:
         """Derivatives of the residual, shape [n, nvarys], or its transpose where the solver wants columns."""
@@ -182,13 +141,19 @@ class CurveMinimizer(Minimizer):
 
     # --- solvers ----------------------------------------------------------------------------------------------------
 
-    def minimize(
-        self, method: str = "least_squares", params: Parameters | None = None, **kws: Any
-    ) -> FitStatistics:
-        """Minimise with any solver of lmfit; see `lmfit.Minimizer.minimize`."""
+    def minimize(self, method: str = "least_squares", params: Parameters | None = None, **kws: Any) -> FitStatistics:
+        """Minimise with any solver of lmfit; see `lmfit.Minimizer.minimize`.
+
+        Raises
+        ------
+        ParameterError
+            If the method is unknown; lmfit would take Nelder-Mead instead.
+        """
+        _check_method(method)
         wanted, self.calc_covar = self.calc_covar, self.calc_covar and not self.exact
         try:
-            result = super().minimize(method, params, **kws)
+            with one_thread():
+                result = super().minimize(method, params, **kws)
         finally:
             self.calc_covar = wanted
         self._settle(result)
@@ -197,11 +162,12 @@ class CurveMinimizer(Minimizer):
             self._estimate(result)
         return result
 
-    def leastsq(
-        self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any
-    ) -> FitStatistics:
+    def leastsq(self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any) -> FitStatistics:
         """Levenberg-Marquardt with the exact Jacobian, unless ``Dfun`` is given."""
         own = self.exact and (kws | self.kws).get("Dfun") is None
+        if own and self._profiling:
+            # lmfit profiles with leastsq, whose sine transform creeps along bounds; the minimum is the same.
+            return self.least_squares(params, max_nfev)
         if own:
             kws |= {"Dfun": self._exact_jacobian, "col_deriv": 1}
         self._postponed = own
@@ -229,67 +195,64 @@ class CurveMinimizer(Minimizer):
         self.col_deriv = False
         return super().scalar_minimize(method, params, max_nfev, **kws)
 
-    def least_squares(
-        self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any
-    ) -> FitStatistics:
-        """Trust-region least squares in coordinates where bounds and nested constraints are one box.
+    def least_squares(self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any) -> FitStatistics:
+        """Least squares in coordinates where bounds and nested constraints are one box.
 
-        Takes the options of `scipy.optimize.least_squares`; a ``jac`` of one's own, ``jac(params, data,
-        weights, x=x)`` with shape (n, nvarys), or the name of a difference scheme, replaces the exact
-        Jacobian.
+        By Levenberg-Marquardt inside the box, options ``ftol``, ``xtol``, ``edm`` (`minimise_in_box`). Any
+        other option of `scipy.optimize.least_squares` (``loss``, ``tr_solver``, …), or a model without exact
+        Jacobian, selects that function's trust-region method. A ``jac`` of one's own, ``jac(params, data,
+        weights, x=x)`` with shape (n, nvarys), replaces the exact Jacobian, the name of a difference scheme
+        does without one.
         """
         result = self.prepare_fit(params)
         result.method = "least_squares"
         self.set_max_nfev(max_nfev, 2000 * (result.nvarys + 1))
-        self.col_deriv = False
-        options: dict[str, Any] = {"x_scale": "jac", "max_nfev": 2 * self.max_nfev}
-        options |= {key: value for key, value in (self.kws | kws).items() if key not in ("kwargs", "args")}
+        options = {key: value for key, value in (self.kws | kws).items() if key not in ("kwargs", "args")}
         jac = options.pop("Dfun", None) or options.pop("jac", None)
         options.pop("jac", None)
         self.jacfcn = jac if callable(jac) else self._exact_jacobian
+        self.col_deriv = False
         coordinates = self._coordinates
         lower, upper = coordinates.lower, coordinates.upper
         start = np.clip(coordinates.inward(np.array(result.init_vals)), lower, upper)
         result.call_kws = dict(options)
+        robust = options.get("loss", "linear") != "linear"
+        best: list[Any] = [np.inf, start, None]
+
+        def residual(y: Array, likely: bool = False) -> Array:
+            return self._count(y, best, likely and jac is None)
 
         def jacobian(y: Array) -> Array:
             params = self._set(coordinates.outward(y))
             external = np.asarray(self.jacfcn(params, *self.userargs, **self.userkws), dtype=np.float64)
             return external @ coordinates.derivatives(y) if coordinates.links else external
 
-        scheme: str | Callable[[Array], Array] = jacobian
-        if isinstance(jac, str) or not (callable(jac) or self.exact):
-            scheme = jac or "2-point"
-        best: list[Any] = [np.inf, start, None]
+        scheme = jac or "2-point" if isinstance(jac, str) or not (callable(jac) or self.exact) else jacobian
         try:
-            found = least_squares(
-                lambda y: self._count(y, best), start, jac=scheme, bounds=(lower, upper), **options
-            )
+            if scheme is jacobian and options.keys() <= _OWN_OPTIONS:
+                noise = 0.0 if self.scale_covar else 1.0
+                found: Any = minimise_in_box(residual, jacobian, start, lower, upper, noise=noise, **options)
+            else:
+                options = {"x_scale": "jac", "max_nfev": 2 * self.max_nfev} | options
+                found = least_squares(residual, start, jac=scheme, bounds=(lower, upper), **options)
         except AbortFitException:
-            result.residual = (
-                best[2]
-                if best[2] is not None
-                else self._curve_residual(self._set(coordinates.outward(start)))
-            )
-            self._set(coordinates.outward(best[1]))
             result.x = coordinates.outward(best[1])
+            params = self._set(result.x)
+            result.residual = self._curve_residual(params) if best[2] is None else best[2]
             self._abort = False
             result._calculate_statistics()
             return result
         for key in ("cost", "grad", "optimality", "active_mask", "njev", "status", "message", "success"):
             setattr(result, key, getattr(found, key))
-        result.least_squares_nfev = found.nfev
         result.x = coordinates.outward(found.x)
         self._set(result.x)
         result.residual = found.fun
         result._calculate_statistics()
         if not self._profiling:
-            self._estimate(
-                result, found.x, np.asarray(found.jac), robust=options.get("loss", "linear") != "linear"
-            )
+            self._estimate(result, found.x, np.asarray(found.jac), robust)
         return result
 
-    def _count(self, y: Array, best: list[Any]) -> Array:
+    def _count(self, y: Array, best: list[Any], likely: bool) -> Array:
         """Residual at box coordinates, with all that lmfit does around one: counting, callback, abort."""
         result = self.result
         x = self._coordinates.outward(y)
@@ -300,13 +263,14 @@ class CurveMinimizer(Minimizer):
             result.aborted, result.success = True, False
             result.message = f"Fit aborted: number of function evaluations > {self.max_nfev}"
             raise AbortFitException(result.message)
+        if likely:
+            # The solver will ask for the Jacobian here, which comes with the curve for little more than the Jacobian.
+            self._evaluator.jacobian(params, self._model_names)
         residual = self._curve_residual(params)
         chisqr = float(residual @ residual)
         if chisqr < best[0]:
             best[:] = [chisqr, y.copy(), residual]
-        if callable(self.iter_cb) and self.iter_cb(
-            params, result.nfev, residual, *self.userargs, **self.userkws
-        ):
+        if callable(self.iter_cb) and self.iter_cb(params, result.nfev, residual, *self.userargs, **self.userkws):
             result.aborted, result.success = True, False
             result.message = "Fit aborted by user callback. Could not estimate error-bars."
             raise AbortFitException("fit aborted by user.")
@@ -339,109 +303,15 @@ class CurveMinimizer(Minimizer):
             return -np.inf
         return super()._lnprob(theta, *args, **kws)
 
-    # --- after the solver -------------------------------------------------------------------------------------------
 
-    def _settle(self, result: FitStatistics) -> None:
-        """Lower parameters that a solver without nested limits left above them: to what was simulated."""
-        params = result.params
-        notes = []
-        for rule in sorted(self._nested, key=lambda rule: list(params).index(rule.low)):
-            low, cap = params[rule.low], rule.cap(float(params[rule.high].value))
-            if float(low.value) <= cap:
-                continue
-            if low.expr is None:
-                low.value = cap
-            else:
-                notes.append(f"{rule.low} = {low.value:.6g}, tied, was simulated as its limit {cap:.6g}")
-        result.bound_notes = (*result.bound_notes, *notes)
-        for candidate in getattr(result, "candidates", ()):
-            for rule in self._nested:
-                par = candidate.params[rule.low]
-                par.value = min(float(par.value), rule.cap(float(candidate.params[rule.high].value)))
-
-    def _covariance(
-        self,
-        result: FitStatistics,
-        y: Array | None = None,
-        jacobian: Array | None = None,
-        robust: bool = False,
-    ) -> tuple[Array, Array, Covariance]:
-        """Box coordinates, their matrix of derivatives, and the covariance in them, at the parameters of a result.
-
-        With a ``jacobian`` of the residuals in these coordinates, none is computed; that of a ``robust`` loss
-        already has the weights of the loss in it.
-        """
-        coordinates, likelihood = self._coordinates, self.observation.likelihood
-        if y is None:
-            y = coordinates.inward(np.array([result.params[name].value for name in result.var_names]))
-        matrix = coordinates.derivatives(y)
-        if jacobian is None:
-            curve, derivatives = self._model_jacobian(result.params)
-            jacobian = likelihood.slope(curve)[:, None] * (derivatives @ matrix)
-        else:
-            curve = self._evaluator.curve(result.params)
-        informed = jacobian
-        if not robust:
-            # The expected information, not the one that a few counts happen to give: r' differs where n and μ do.
-            slope = np.abs(likelihood.slope(curve))
-            informed = (
-                jacobian
-                * np.divide(likelihood.information(curve), slope, out=slope * 0.0, where=slope > 0.0)[:, None]
-            )
-        gradient = jacobian.T @ likelihood.residual(curve)
-        lower, upper = coordinates.lower, coordinates.upper
-        return y, matrix, bounded_covariance(informed.T @ informed, gradient, y, lower, upper)
-
-    def _estimate(self, result: FitStatistics, *args: Any, **kws: Any) -> None:
-        """Covariance, standard errors and correlations, with a note on every parameter at a bound."""
-        _, matrix, covariance = self._covariance(result, *args, **kws)
-        result.covar = matrix @ covariance.matrix @ matrix.T
-        result.bound_notes = (*result.bound_notes, *self._describe(result, covariance))
-        self._calculate_uncertainties_correlations()
-
-    def _describe(self, result: FitStatistics, covariance: Covariance) -> list[str]:
-        names = result.var_names
-        parents = {link.child: names[link.parent] for link in self._coordinates.links}
-        aside = "its stderr is one-sided, the others' hold for it there"
-        notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
-        for i in covariance.at_upper:
-            limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
-            notes.append(f"{names[i]} is at {limit}: {aside}")
-        if covariance.undetermined:
-            vague = ", ".join(names[i] for i in covariance.undetermined)
-            notes.append(
-                f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them"
-            )
-        return notes
-
-    def _calculate_uncertainties_correlations(self) -> None:
-        """Fill stderr, correl and uvars from the covariance, as lmfit does, all at once."""
-        if self._postponed or self._profiling:
-            return
-        result = self.result
-        if self.scale_covar:
-            result.covar = result.covar * result.redchi
-        stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
-        result.errorbars = bool((stderr > 0.0).all())
-        size = np.where(stderr > 0.0, stderr, 1.0)
-        correlation = (result.covar / np.outer(size, size)).tolist()
-        for par in result.params.values():
-            par.stderr, par.correl = 0, None
-        for i, name in enumerate(result.var_names):
-            row = dict(zip(result.var_names, correlation[i], strict=True))
-            del row[name]
-            result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
-        if result.errorbars:
-            result.uvars = result.params.create_uvars(covar=result.covar)
-
-    def _sample(self, params: Parameters, covar: Array, size: int, rng: np.random.Generator) -> Array:
-        """Feasible draws from the Gaussian with this covariance of the free parameters, shape [size, nvarys]."""
-        coordinates = self._coordinates
-        y = coordinates.inward(np.array([params[name].value for name in coordinates.names]))
-        inverse = np.linalg.pinv(coordinates.derivatives(y))
-        lower, upper = coordinates.lower, coordinates.upper
-        drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, lower, upper, size)
-        return np.array([coordinates.outward(row) for row in drawn])
+def _check_method(method: str) -> None:
+    name = method.lower()
+    scalar = [text.lower() for pair in SCALAR_METHODS.items() for text in pair]
+    if name.startswith(("leasts", "least_s")) or name in _OTHER_METHODS or any(s.startswith(name) for s in scalar):
+        return
+    known = ["leastsq", "least_squares", *_OTHER_METHODS, *SCALAR_METHODS]
+    near = difflib.get_close_matches(name, known) or known
+    raise ParameterError(f"unknown method {method!r}; known: {', '.join(near)}")
 
 
 def in_dependency_order(params: Parameters, nested: Sequence[Nested]) -> Parameters:

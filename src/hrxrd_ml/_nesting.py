@@ -22,16 +22,17 @@ from hrxrd_ml.parameters import Nested, tighten
 Array = NDArray[np.float64]
 
 _ROUNDING = 1.0e-12
-_EDGE = 0.02
-"""How far [rad] a start value is kept from the ends of the sine transform, where its derivative vanishes."""
+_EDGE = 1.0e-3
+"""How far [rad] a start value on a bound is moved off the end of the sine transform, where the derivative vanishes."""
+
+_AT_EDGE = 1.0e-10
+_DECADES = 1.0e3
 
 
 def dependency_order(names: Sequence[str], nested: Sequence[Nested]) -> list[str]:
     """The names, reordered as little as possible so that every parent comes before its children."""
     ordered: list[str] = []
-    parents = {
-        name: [rule.high for rule in nested if rule.low == name and rule.high in names] for name in names
-    }
+    parents = {name: [rule.high for rule in nested if rule.low == name and rule.high in names] for name in names}
 
     def place(name: str) -> None:
         if name not in ordered:
@@ -109,11 +110,7 @@ class NestedCoordinates:
         for child in self._children():
             cap = self.caps(x)[0][child]
             low = self.low[child]
-            x[child] = (
-                low + (y[child] - low) / self.width[child] * (cap - low)
-                if np.isfinite(low)
-                else cap + y[child]
-            )
+            x[child] = low + (y[child] - low) / self.width[child] * (cap - low) if np.isfinite(low) else cap + y[child]
         return x
 
     def inward(self, x: Array) -> Array:
@@ -162,9 +159,7 @@ class NestedCoordinates:
         return sorted({link.child for link in self.links})
 
 
-def nested_coordinates(
-    params: Parameters, names: Sequence[str], nested: Sequence[Nested]
-) -> NestedCoordinates:
+def nested_coordinates(params: Parameters, names: Sequence[str], nested: Sequence[Nested]) -> NestedCoordinates:
     """Coordinates of the free parameters ``names`` (parents first); a rule about a tied parameter is left out.
 
     Raises
@@ -188,9 +183,7 @@ def nested_coordinates(
     bottom = np.array([low[name] for name in names], dtype=np.float64)
     # Bounds that meet leave the parameter no choice; a solver needs a box of some width all the same.
     top = np.array([high[name] for name in names], dtype=np.float64)
-    top = np.maximum(
-        top, bottom + _ROUNDING * np.maximum(np.abs(np.where(np.isfinite(bottom), bottom, 0.0)), 1.0e-3)
-    )
+    top = np.maximum(top, bottom + _ROUNDING * np.maximum(np.abs(np.where(np.isfinite(bottom), bottom, 0.0)), 1.0e-3))
     width = np.ones(len(names))
     finite = np.isfinite(bottom) & np.isfinite(top)
     width[finite] = top[finite] - bottom[finite]
@@ -224,22 +217,22 @@ def check_start(params: Parameters, nested: Sequence[Nested]) -> None:
         if rule.low in params and rule.high in params:
             low, high = float(params[rule.low].value), float(params[rule.high].value)
             if low > rule.cap(high) + 1.0e-9 * max(abs(low), abs(high)):
-                raise ParameterError(
-                    f"the start is not possible: {rule.describe(low, high)}; lower {rule.low}"
-                )
+                raise ParameterError(f"the start is not possible: {rule.describe(low, high)}; lower {rule.low}")
 
 
 class MinuitTransform:
     """lmfit's sine (or square-root) transform of one parameter between limits that may move with its parents.
 
     Attached to a `lmfit.Parameter` of a running fit in place of its own ``from_internal`` and
-    ``scale_gradient``.
+    ``scale_gradient``. Unlike lmfit's, it is a sine of the logarithm where the bounds span decades, since
+    solvers that know no scale would find the scale of a curve in the outermost 1e-8 of the sine.
     """
 
     def __init__(self, low: float, high: float, caps: Sequence[tuple[Parameter, float, float]]) -> None:
         self.low = low
         self.high = high
         self.caps = tuple(caps)
+        self.decades = not caps and low > 0.0 and low * _DECADES < high < math.inf
 
     def limit(self) -> float:
         """Upper limit beside the present values of the parents."""
@@ -251,28 +244,36 @@ class MinuitTransform:
     def from_internal(self, value: float) -> float:
         """External value of an internal one."""
         high = self.limit()
+        if self.decades:
+            return float(self.low * (high / self.low) ** self.fraction(value))
         if math.isfinite(self.low) and math.isfinite(high):
-            return self.low + 0.5 * (math.sin(value) + 1.0) * (high - self.low)
+            return self.low + self.fraction(value) * (high - self.low)
         if math.isfinite(self.low):
             return self.low - 1.0 + math.hypot(value, 1.0)
         return high + 1.0 - math.hypot(value, 1.0) if math.isfinite(high) else float(value)
 
     def to_internal(self, value: float) -> float:
-        """Internal value of an external one, kept off the ends where the derivative vanishes."""
+        """Internal value of an external one, moved off an end of the sine, where its derivative vanishes."""
         high = self.limit()
         if math.isfinite(self.low) and math.isfinite(high):
-            position = 2.0 * (value - self.low) / (high - self.low) - 1.0 if high > self.low else 1.0
-            internal = math.asin(min(1.0, max(-1.0, position)))
-            return min(max(internal, _EDGE - 0.5 * math.pi), 0.5 * math.pi - _EDGE)
+            if self.decades:
+                fraction = math.log(value / self.low) / math.log(high / self.low)
+            else:
+                fraction = (value - self.low) / (high - self.low) if high > self.low else 1.0
+            least = math.sin(0.5 * _EDGE) ** 2
+            fraction = least if fraction < _AT_EDGE else 1.0 - least if fraction > 1.0 - _AT_EDGE else fraction
+            return math.asin(2.0 * fraction - 1.0)
         if math.isfinite(self.low):
-            return max(math.sqrt(max((value - self.low + 1.0) ** 2 - 1.0, 0.0)), _EDGE)
+            return math.sqrt(max((value - self.low + 1.0) ** 2 - 1.0, _EDGE**2))
         if math.isfinite(high):
-            return max(math.sqrt(max((high - value + 1.0) ** 2 - 1.0, 0.0)), _EDGE)
+            return math.sqrt(max((high - value + 1.0) ** 2 - 1.0, _EDGE**2))
         return value
 
     def scale_gradient(self, value: float) -> float:
         """Derivative of the external value with respect to the internal one, the parents held."""
         high = self.limit()
+        if self.decades:
+            return 0.5 * math.cos(value) * math.log(high / self.low) * self.from_internal(value)
         if math.isfinite(self.low) and math.isfinite(high):
             return 0.5 * math.cos(value) * (high - self.low)
         if math.isfinite(self.low):
@@ -280,7 +281,7 @@ class MinuitTransform:
         return -value / math.hypot(value, 1.0) if math.isfinite(high) else 1.0
 
     def fraction(self, value: float) -> float:
-        """Derivative of the external value with respect to the upper limit."""
+        """Derivative of the external value with respect to the upper limit; how far it lies between both."""
         return 0.5 * (math.sin(value) + 1.0) if math.isfinite(self.low) else 1.0
 
 

@@ -1,7 +1,7 @@
 """Numba kernel of the diffuse reflectivity in single scattering, with its exact derivatives.
 
-One loop over lamellae inside one over angles, both polarisations.  The way down records what the way up needs; the way up
-hands derivatives of strain, E and thickness to the same chain as the coherent kernel.
+One loop over lamellae inside one over angles, both polarisations.  The way down records what the way up needs; the
+way up hands derivatives of strain, E and thickness to the same chain as the coherent kernel.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ OWN_ROWS = 5
 def _shape(v, mix):  # type: ignore[no-untyped-def]
     """Line shape of v = (Q ell)**2, its derivatives with respect to v and to the mix."""
     lorentz = 1.0 / (1.0 + v)
-    if mix >= 1.0:
-        gauss = math.exp(-v / math.pi) if v < 200.0 else 0.0
-        return lorentz, -lorentz * lorentz, lorentz - gauss
     gauss = math.exp(-v / math.pi) if v < 200.0 else 0.0
     slope = -mix * lorentz * lorentz - (1.0 - mix) * gauss / math.pi
     return mix * lorentz + (1.0 - mix) * gauss, slope, lorentz - gauss
@@ -38,7 +35,7 @@ def _escape(x):  # type: ignore[no-untyped-def]
     return p, (decay - p) / x
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath={"contract", "nsz", "arcp"})
 def diffuse(
     x, y, t, g0, q1, q2, e, dg0, dq1, strength, mu0, path, gamma0, gammah, ell, mix,
     substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix,
@@ -83,15 +80,22 @@ def diffuse(
     density = np.empty(n)  # mu_d at strength 1
     depth_p, depth_d, above = np.empty((2, n)), np.empty((2, n)), np.empty((2, n + 1))
     psi, psi_v, psi_m, q = np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3))
-    node = np.empty(7)
+    node, below = np.empty(7), np.zeros(2)
+    column = np.zeros(len(jacobian))
     se2 = substrate_e * substrate_e
     for i in range(m):
+        column[:] = 0.0
         xi, yi = x[i], y[i]
         for j in range(n):
             total = 0.0
             for k in range(3):
                 if k == 0 and j > 0 and g0[j, 0] == g0[j - 1, 2] and q1[j, 0] == q1[j - 1, 2]:
-                    q[j, 0], psi[j, 0], psi_v[j, 0], psi_m[j, 0] = q[j - 1, 2], psi[j - 1, 2], psi_v[j - 1, 2], psi_m[j - 1, 2]
+                    q[j, 0], psi[j, 0], psi_v[j, 0], psi_m[j, 0] = (
+                        q[j - 1, 2],
+                        psi[j - 1, 2],
+                        psi_v[j - 1, 2],
+                        psi_m[j - 1, 2],
+                    )
                 else:
                     q[j, k] = gammah * (g0[j, k] + q1[j, k] * xi + q2[j, k] * yi)
                     v = q[j, k] * ell
@@ -121,39 +125,42 @@ def diffuse(
             # mu_s/loss_s: d ln = (1/mu_s - path/(2 loss_s)) d mu_s
             by_mu = weight * above[p, n] / gamma0 * (1.0 / loss_s - 0.5 * path * mu_s / (loss_s * loss_s))
             # L of the substrate: d(1 - E**2) = 2 E**2 dL
-            jacobian[parameters + 2, i] += by_mu * strength[p] * substrate_ell * s_psi * 2.0 * se2
-            jacobian[parameters + 3, i] += (
-                by_mu * strength[p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
-            )
-            jacobian[parameters + 4, i] += by_mu * strength[p] * (1.0 - se2) * substrate_ell * s_psi_m
-            below = weight * from_substrate  # what arrives from below, per unit transmission
-            for j in range(n - 1, -1, -1):
+            column[parameters + 2] += by_mu * strength[p] * substrate_ell * s_psi * 2.0 * se2
+            column[parameters + 3] += by_mu * strength[p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
+            column[parameters + 4] += by_mu * strength[p] * (1.0 - se2) * substrate_ell * s_psi_m
+            below[p] = weight * from_substrate  # what arrives from below, per unit transmission
+        if not want:
+            continue
+        for j in range(n - 1, -1, -1):
+            by_density, by_t = 0.0, 0.0
+            for p in range(2):
+                weight = weights[p]
+                if weight == 0.0:
+                    continue
                 mu = strength[p] * density[j]
                 loss = (mu0 + mu) * path * t[j]
                 escape, escape_slope = depth_p[p, j], depth_d[p, j]
                 source = weight * mu * t[j] / gamma0
-                transmitted = 1.0 - loss * escape
-                by_loss = above[p, j] * (source * escape_slope - below * (escape + loss * escape_slope))
-                by_source = above[p, j] * escape
-                by_mu = by_source * weight * t[j] / gamma0 + by_loss * path * t[j]
-                by_density = by_mu * strength[p]
-                by_t = by_source * weight * mu / gamma0 + by_loss * (mu0 + mu) * path
-                below = source * escape + transmitted * below
-                by_ell, by_mix = 0.0, 0.0
-                for k in range(3):
-                    bare = 1.0 - e[j, k] * e[j, k]
-                    v = q[j, k] * ell
-                    by_ell += share[k] * bare * (psi[j, k] + 2.0 * v * v * psi_v[j, k])
-                    by_mix += share[k] * bare * psi_m[j, k]
-                    by_q = share[k] * bare * psi_v[j, k] * 2.0 * v * ell
-                    node[k] = by_density * ell * by_q * gammah * (dg0[j, k] + dq1[j, k] * xi)
-                    node[3 + k] = by_density * ell * share[k] * -2.0 * e[j, k] * psi[j, k]
-                node[6] = by_t
-                jacobian[parameters, i] += by_density * by_ell
-                jacobian[parameters + 1, i] += by_density * ell * by_mix
-                for entry in range(pointer[j], pointer[j + 1]):
-                    total = 0.0
-                    for k in range(7):
-                        total += value[entry, k] * node[k]
-                    jacobian[parameter[entry], i] += total
+                by_loss = above[p, j] * (source * escape_slope - below[p] * (escape + loss * escape_slope))
+                by_source = above[p, j] * escape * weight / gamma0
+                by_density += strength[p] * t[j] * (by_source + by_loss * path)
+                by_t += by_source * mu + by_loss * (mu0 + mu) * path
+                below[p] = source * escape + (1.0 - loss * escape) * below[p]
+            by_ell, by_mix = 0.0, 0.0
+            for k in range(3):
+                bare = share[k] * (1.0 - e[j, k] * e[j, k])
+                pull = 2.0 * q[j, k] * ell * psi_v[j, k]
+                by_ell += bare * (psi[j, k] + q[j, k] * ell * pull)
+                by_mix += bare * psi_m[j, k]
+                node[k] = by_density * ell * ell * bare * pull * gammah * (dg0[j, k] + dq1[j, k] * xi)
+                node[3 + k] = by_density * ell * share[k] * -2.0 * e[j, k] * psi[j, k]
+            node[6] = by_t
+            column[parameters] += by_density * by_ell
+            column[parameters + 1] += by_density * ell * by_mix
+            for entry in range(pointer[j], pointer[j + 1]):
+                total = 0.0
+                for k in range(7):
+                    total += value[entry, k] * node[k]
+                column[parameter[entry]] += total
+        jacobian[:, i] = column
     return out, jacobian

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._statistics import Likelihood, choose_statistics, make_likelihood
 from hrxrd_ml.errors import CurveError
-from hrxrd_ml.units import axis_to_offset, offset_to_axis
+from hrxrd_ml.units import axis_to_offset, check_kind, offset_to_axis
 
 Array = NDArray[np.float64]
 
@@ -32,9 +32,7 @@ class AxisFrame:
     def offsets(self, x: Array, kind: str | None = None, unit: str | None = None) -> Array:
         """Offsets Δθ [rad] of angles of this frame, or of another kind or unit."""
         kind = kind or self.kind
-        return axis_to_offset(
-            x, kind, unit or self.unit, bragg_angle=self._bragg(kind), inclination=self.inclination
-        )
+        return axis_to_offset(x, kind, unit or self.unit, bragg_angle=self._bragg(kind), inclination=self.inclination)
 
     def angles(self, dtheta: Array) -> Array:
         """Angles of this frame for offsets Δθ [rad]."""
@@ -43,12 +41,10 @@ class AxisFrame:
         )
 
     def _bragg(self, kind: str) -> float:
-        if kind == "offset":
+        if check_kind(kind) == "offset":
             return 0.0
         if self.bragg_angle is None:
-            raise CurveError(
-                f'an axis of kind "{kind}" needs a reflection with a Bragg angle; use kind "offset"'
-            )
+            raise CurveError(f'an axis of kind "{kind}" needs a reflection with a Bragg angle; use kind "offset"')
         return self.bragg_angle
 
     def of_coordinate(self, coordinate: xr.DataArray) -> Array:
@@ -109,7 +105,7 @@ def observe(
     for name in ("attenuation", "counting_time", "sigma"):
         if beside.get(name) is None and name in curve.coords:
             beside[name] = np.asarray(curve.coords[name].values, dtype=np.float64)
-    kind = curve.attrs.get("kind")
+    kind = curve.attrs.get("kind") if isinstance(data, xr.DataArray) else None
     if kind == "counts" and statistics == "auto" and sigma is None:
         beside["sigma"] = None  # counting noise is known better than any sigma beside it
     if omit:
@@ -119,6 +115,8 @@ def observe(
     _check_axis(axis, curve)
     weighting, errors = beside["weights"], beside["sigma"]
     values = _check_values(values, weighting)
+    if not isinstance(data, xr.DataArray):
+        curve.attrs["kind"] = _kind_of(values)  # now that it is known which values are masked
     if errors is not None:
         errors = _check_sigma(errors, weighting)
     chosen = choose_statistics(statistics, kind, values, weighting, errors)
@@ -155,9 +153,7 @@ def as_curve(data: Any, frame: AxisFrame, x: Any = None) -> xr.DataArray:
     """
     if isinstance(data, xr.DataArray):
         if data.ndim != 1 or data.dims[0] not in data.coords:
-            raise CurveError(
-                f"expected a curve with one dimension and its angles, got dimensions {data.dims}"
-            )
+            raise CurveError(f"expected a curve with one dimension and its angles, got dimensions {data.dims}")
         coordinate = data[data.dims[0]]
         _check_wavelength(data.attrs.get("wavelength"), frame.wavelength)
         if x is not None:
@@ -172,22 +168,22 @@ def as_curve(data: Any, frame: AxisFrame, x: Any = None) -> xr.DataArray:
     else:
         axis = _array(x, "x")
     if len(axis) != len(values):
-        raise CurveError(
-            f"x has {len(axis)} points and the data have {len(values)}; they must belong together"
-        )
+        raise CurveError(f"x has {len(axis)} points and the data have {len(values)}; they must belong together")
     attrs = {"kind": frame.kind, "units": frame.unit, "long_name": f"{frame.kind} angle"}
-    known = values[np.isfinite(values)]
-    kind = "counts" if (known >= 0.0).all() and (known == np.round(known)).all() else "intensity"
+    kind = _kind_of(values[np.isfinite(values)])
     return xr.DataArray(values, {"x": ("x", axis, attrs)}, ("x",), kind, {"kind": kind, "units": kind})
+
+
+def _kind_of(values: Array) -> str:
+    """Kind of unlabelled data: counts are whole numbers of which none is negative."""
+    return "counts" if bool((values >= 0.0).all() and (values == np.round(values)).all()) else "intensity"
 
 
 def _array(values: Any, what: str) -> Array:
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise CurveError(
-            f"expected {what} as an array of real numbers, got {type(values).__name__}"
-        ) from error
+        raise CurveError(f"expected {what} as an array of real numbers, got {type(values).__name__}") from error
     if array.ndim != 1:
         raise CurveError(f"expected {what} with one dimension, got shape {array.shape}")
     return array
@@ -201,20 +197,12 @@ def _beside(values: Any, curve: xr.DataArray, what: str) -> Array | None:
     if isinstance(values, xr.DataArray) and values.ndim == 1 and values.dims[0] in values.coords:
         own = values[values.dims[0]]
         for name in ("kind", "units"):
-            if own.attrs.get(name, curve[dim].attrs.get(name)) != curve[dim].attrs.get(
-                name, own.attrs.get(name)
-            ):
-                raise CurveError(
-                    f"the axis of the {what} has {name} {own.attrs[name]}, unlike that of the curve"
-                )
+            if own.attrs.get(name, curve[dim].attrs.get(name)) != curve[dim].attrs.get(name, own.attrs.get(name)):
+                raise CurveError(f"the axis of the {what} has {name} {own.attrs[name]}, unlike that of the curve")
         step = _SAME_AXIS * _step(curve[dim].values)
-        where = _nearest(
-            np.asarray(own.values, dtype=np.float64), np.asarray(curve[dim].values, dtype=np.float64)
-        )
+        where = _nearest(np.asarray(own.values, dtype=np.float64), np.asarray(curve[dim].values, dtype=np.float64))
         if (np.abs(own.values[where] - curve[dim].values) > step).any():
-            raise CurveError(
-                f"the {what} have no value at some angles of the curve; give them on the same axis"
-            )
+            raise CurveError(f"the {what} have no value at some angles of the curve; give them on the same axis")
         return np.asarray(values.values, dtype=np.float64)[where]
     array = np.full(len(curve), float(values)) if np.ndim(values) == 0 else _array(values, what)
     if len(array) != len(curve):
@@ -257,7 +245,7 @@ def _check_values(values: Array, weights: Array | None) -> Array:
     bad = used & ~np.isfinite(values)
     if bad.any():
         raise CurveError(
-            f"{int(bad.sum())} values are not finite, the first at point {int(np.argmax(bad))}; mask them with weight 0 "
+            f"{int(bad.sum())} values are not finite, first at point {int(np.argmax(bad))}; mask them with weight 0 "
             'or fit with nan_policy="omit"'
         )
     # What a masked point holds must not matter, not even to a logarithm.

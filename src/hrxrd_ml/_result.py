@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
 from hrxrd_ml._evaluation import Evaluator
-from hrxrd_ml._minimizer import CurveMinimizer, FitStatistics
+from hrxrd_ml._minimizer import CurveMinimizer
 from hrxrd_ml._nesting import check_start
 from hrxrd_ml._observation import Observation
+from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.parameters import tighten
 from hrxrd_ml.units import from_radians
@@ -152,11 +153,17 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         self._init_fit = None
         outcome = self.minimize(method=self.method, params=self.init_params)
         self.model.post_fit(outcome)
-        if not hasattr(outcome, "uvars") or any(name not in outcome.uvars for name in outcome.params):
+        self._adopt(outcome)
+
+    def _adopt(self, outcome: FitStatistics) -> None:
+        """Take over all that a solver found, as lmfit does, and the curve that belongs to it."""
+        if set(outcome.params) - set(getattr(outcome, "uvars", None) or ()):
             outcome.uvars = outcome.params.create_uvars(covar=outcome.covar)
+        self.result = outcome
         for name in dir(outcome):
             if not name.startswith("_"):
                 setattr(self, name, getattr(outcome, name))
+        self.components = self.model.components
         self.init_values = self.model._make_all_args(self.init_params)
         self.best_values = self.model._make_all_args(outcome.params)
         self.best_fit = np.array(self._evaluator.curve(outcome.params))
@@ -282,6 +289,16 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         from hrxrd_ml._saving import save_result
 
         save_result(self, path)
+
+    def dumps(self, **_: Any) -> str:
+        """Text of the result, as `save` writes it."""
+        from hrxrd_ml._saving import result_text
+
+        return result_text(self)
+
+    def loads(self, *_: Any, **__: Any) -> Any:
+        """Not here: a result is read by `hrxrd_ml.load_result`."""
+        raise ParameterError("use hrxrd_ml.load_result(path) to read a saved result")
 
 
 def _known_errors(best: FitStatistics, other: FitStatistics) -> float:

@@ -26,8 +26,13 @@ _FLOOR = 1.0e-8
 class Likelihood(Protocol):
     """Residuals of a curve, their derivatives, and what each point says about its expected value."""
 
-    name: str
-    weights: Array | None
+    @property
+    def name(self) -> str:
+        """Which statistics: "poisson", "sigma", "relative" or "none"."""
+
+    @property
+    def weights(self) -> Array | None:
+        """Factors of the residuals; 0 masks a point."""
 
     def residual(self, mu: Array) -> Array:
         """Residuals, shape as ``mu``; the sum of squares is what a fit minimises."""
@@ -68,15 +73,16 @@ class PoissonLikelihood:
     def _expected(self, mu: Array) -> Array:
         return mu if self.exposure is None else mu * self.exposure
 
-    def _root(self, ratio: Array) -> Array:
-        """√h, h(t) = 2(t - ln(1 + t))/t², which is smooth and 1 at t = 0, where its closed form cancels."""
+    @staticmethod
+    def _root(ratio: Array, quotient: Array) -> Array:
+        """√h, h(t) = 2(t - ln(1 + t))/t² with 1 + t = ``quotient``: smooth, but cancelling at t = 0 if written so."""
         near = np.abs(ratio) < _SERIES_RANGE
         inside = np.where(near, ratio, 0.0)
         series = np.full_like(inside, _SERIES[-1])
         for coefficient in _SERIES[-2::-1]:
             series = series * inside + coefficient
         outside = np.where(near, 1.0, ratio)
-        closed = 2.0 * (outside - np.log1p(outside)) / outside**2
+        closed = 2.0 * (outside - np.log(quotient)) / outside**2
         return np.sqrt(np.where(near, series, closed))
 
     def _terms(self, mu: Array) -> tuple[Array, Array]:
@@ -85,7 +91,7 @@ class PoissonLikelihood:
         some = self.counts > 0.0
         counts = np.where(some, self.counts, 1.0)
         ratio = (safe - counts) / counts
-        root = self._root(ratio)
+        root = self._root(ratio, safe / counts)
         residual = np.where(some, -np.sqrt(counts) * ratio * root, -np.sqrt(2.0 * safe))
         slope = np.where(some, -np.sqrt(counts) / (safe * root), -1.0 / np.sqrt(2.0 * safe))
         residual = residual + slope * np.minimum(expected - _FLOOR, 0.0)
@@ -158,9 +164,7 @@ class GaussianLikelihood:
         return (self.data - mu) * self.inverse_sigma
 
 
-def choose_statistics(
-    option: str, kind: str | None, values: Array, weights: Array | None, sigma: Array | None
-) -> str:
+def choose_statistics(option: str, kind: str | None, values: Array, weights: Array | None, sigma: Array | None) -> str:
     """Resolve the option ``statistics``.
 
     "auto" is, in this order: "none" if there are weights other than 0 and 1 (lmfit's (data - model)·weights);
@@ -180,7 +184,7 @@ def choose_statistics(
         return "none" if sigma is None else "sigma"
     if sigma is not None:
         return "sigma"
-    whole = bool(np.all(values >= 0.0) and np.all(values == np.round(values)))
+    whole = bool((values >= 0.0).all() and (values == np.round(values)).all())
     return "poisson" if kind == "counts" or (kind is None and whole) else "relative"
 
 
@@ -229,9 +233,7 @@ def make_likelihood(
             if floor is None:
                 positive = size[size > 0.0]
                 floor = relative_error * float(np.percentile(positive, 10.0)) if positive.size else 1.0
-            return GaussianLikelihood(
-                values, 1.0 / np.hypot(relative_error * size, floor), weights, "relative"
-            )
+            return GaussianLikelihood(values, 1.0 / np.hypot(relative_error * size, floor), weights, "relative")
         case "none":
             return GaussianLikelihood(values, None, weights, "none")
     raise ParameterError(f"unknown statistics {statistics!r}: expected one of {', '.join(STATISTICS[1:])}")

@@ -46,9 +46,7 @@ class Susceptibility:
             try:
                 number = complex(value)
             except (TypeError, ValueError):
-                raise CrystalError(
-                    f"susceptibility: expected a complex number for {name}, got {value!r}"
-                ) from None
+                raise CrystalError(f"susceptibility: expected a complex number for {name}, got {value!r}") from None
             if not cmath.isfinite(number):
                 raise CrystalError(f"susceptibility: expected a finite {name}, got {value!r}")
             if abs(number) > 0.05:
@@ -67,9 +65,7 @@ class Susceptibility:
         if (self.chihbar_pi is not None and self.chih_pi is None) or (
             self.chih_pi is not None and self.chihbar is not None and self.chihbar_pi is None
         ):
-            raise CrystalError(
-                "susceptibility: expected chih_pi and chihbar_pi together, got only one of them"
-            )
+            raise CrystalError("susceptibility: expected chih_pi and chihbar_pi together, got only one of them")
 
     def pair(self, polarization: int) -> tuple[complex, complex]:
         """(χ_h, χ_h̄) for polarisation 0 (σ) or 1 (π), without the polarisation factor C."""

@@ -1,9 +1,17 @@
-"""Covariance of parameters that may sit on a bound, or that the data do not determine."""
+"""Covariance of parameters that may sit on a bound, or that the data do not determine, and what a fit makes of it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from lmfit import Minimizer, Parameters
+from lmfit.minimizer import MinimizerResult
 from numpy.typing import NDArray
+
+from hrxrd_ml._evaluation import Evaluator, tie_matrix
+from hrxrd_ml._nesting import NestedCoordinates, nested_coordinates
+from hrxrd_ml._observation import Observation
+from hrxrd_ml.parameters import Nested
 
 Array = NDArray[np.float64]
 
@@ -24,9 +32,7 @@ class Covariance:
     undetermined: tuple[int, ...] = ()
 
 
-def bounded_covariance(
-    information: Array, gradient: Array, value: Array, lower: Array, upper: Array
-) -> Covariance:
+def bounded_covariance(information: Array, gradient: Array, value: Array, lower: Array, upper: Array) -> Covariance:
     """Covariance at the minimum of half a sum of squares inside a box.
 
     Parameters
@@ -49,7 +55,8 @@ def bounded_covariance(
     size = len(value)
     spread = np.where(np.isfinite(upper - lower), upper - lower, np.inf)
     free = np.ones(size, dtype=bool)
-    at_lower, at_upper = [], []
+    at_lower: list[int] = []
+    at_upper: list[int] = []
     while free.any():
         covariance, vague = _inverse(information[np.ix_(free, free)], spread[free])
         sigma = np.sqrt(np.diag(covariance))
@@ -79,10 +86,8 @@ def _inverse(information: Array, spread: Array) -> tuple[Array, NDArray[np.bool_
     values, vectors, scale = _spectrum(information)
     if values[0] > _SINGULAR * values[-1]:
         return (vectors / values) @ vectors.T * np.outer(scale, scale), none
-    vague = (np.abs(vectors[:, values <= _SINGULAR * values[-1]]) > 0.1).any(axis=1)
-    values, vectors, scale = _spectrum(
-        information + np.diag(np.where(np.isfinite(spread), 12.0 / spread**2, 0.0))
-    )
+    vague = np.any(np.abs(vectors[:, values <= _SINGULAR * values[-1]]) > 0.1, axis=1)
+    values, vectors, scale = _spectrum(information + np.diag(np.where(np.isfinite(spread), 12.0 / spread**2, 0.0)))
     inverse = np.where(values > _SINGULAR * values[-1], 1.0 / np.maximum(values, _SINGULAR * values[-1]), 0.0)
     return (vectors * inverse) @ vectors.T * np.outer(scale, scale), vague
 
@@ -107,8 +112,155 @@ def draw_inside(
     both = np.isfinite(width)
     folded = np.mod(drawn - np.where(both, lower, 0.0), 2.0 * np.where(both, width, 1.0))
     inside = np.where(both, lower, 0.0) + np.minimum(folded, 2.0 * np.where(both, width, 1.0) - folded)
-    above = lower + np.abs(drawn - lower)
-    below = upper - np.abs(upper - drawn)
     with np.errstate(invalid="ignore"):
+        above = lower + np.abs(drawn - lower)
+        below = upper - np.abs(upper - drawn)
         one_sided = np.where(np.isfinite(lower), above, np.where(np.isfinite(upper), below, drawn))
     return np.where(both, inside, one_sided)
+
+
+class FitStatistics(MinimizerResult):
+    """Outcome of a fit of a rocking curve; masked points do not count as data."""
+
+    n_used: int | None = None
+    ndata: int
+    bound_notes: tuple[str, ...] = ()
+
+    def _calculate_statistics(self) -> None:
+        super()._calculate_statistics()
+        if self.n_used is None or self.n_used == self.ndata:
+            return
+        self.ndata = self.n_used
+        self.nfree = self.ndata - self.nvarys
+        self.redchi = self.chisqr / max(1, self.nfree)
+        neg2_log_likelihood = self.ndata * np.log(self.chisqr / self.ndata)
+        self.aic = neg2_log_likelihood + 2 * self.nvarys
+        self.bic = neg2_log_likelihood + np.log(self.ndata) * self.nvarys
+
+
+class CurveErrors(Minimizer):
+    """The half of `CurveMinimizer` that comes after a solver: covariance, standard errors, correlations, notes."""
+
+    observation: Observation
+    result: FitStatistics
+    _nested: tuple[Nested, ...]
+    _evaluator: Evaluator
+    _coordinates: NestedCoordinates
+    _model_names: tuple[str, ...]
+    _profiling: bool = False
+    _postponed: bool = False
+
+    def _model_jacobian(self, params: Parameters) -> tuple[Array, Array]:
+        """Curve, and its derivatives with respect to the free parameters through every tie, shape [n, nvarys]."""
+        free = self.result.var_names
+        names = self._model_names
+        curve, derivatives = self._evaluator.jacobian(params, names)
+        ties = tie_matrix(params, names, free)
+        if ties is not None:
+            derivatives = derivatives @ ties
+        elif list(names) != free:
+            columns = np.zeros((len(curve), len(free)))
+            for i, name in enumerate(names):
+                columns[:, free.index(name)] = derivatives[:, i]
+            derivatives = columns
+        return curve, derivatives
+
+    def _settle(self, result: FitStatistics) -> None:
+        """Lower parameters that a solver without nested limits left above them: to what was simulated."""
+        params = result.params
+        notes = []
+        for rule in sorted(self._nested, key=lambda rule: list(params).index(rule.low)):
+            low, cap = params[rule.low], rule.cap(float(params[rule.high].value))
+            if float(low.value) <= cap:
+                continue
+            if low.expr is None:
+                low.value = cap
+            else:
+                notes.append(f"{rule.low} = {low.value:.6g}, tied, was simulated as its limit {cap:.6g}")
+        result.bound_notes = (*result.bound_notes, *notes)
+        for candidate in getattr(result, "candidates", ()):
+            for rule in self._nested:
+                par = candidate.params[rule.low]
+                par.value = min(float(par.value), rule.cap(float(candidate.params[rule.high].value)))
+
+    def _covariance(
+        self,
+        result: FitStatistics,
+        y: Array | None = None,
+        jacobian: Array | None = None,
+        robust: bool = False,
+    ) -> tuple[Array, Array, Covariance]:
+        """Box coordinates, their matrix of derivatives, and the covariance in them, at the parameters of a result.
+
+        With a ``jacobian`` of the residuals in these coordinates, none is computed; that of a ``robust`` loss
+        already has the weights of the loss in it.
+        """
+        coordinates, likelihood = self._coordinates, self.observation.likelihood
+        if y is None:
+            y = coordinates.inward(np.array([result.params[name].value for name in result.var_names]))
+        matrix = coordinates.derivatives(y)
+        if jacobian is None:
+            curve, derivatives = self._model_jacobian(result.params)
+            jacobian = likelihood.slope(curve)[:, None] * (derivatives @ matrix)
+        else:
+            curve = self._evaluator.curve(result.params)
+        informed = jacobian
+        if not robust:
+            # The expected information, not the one that a few counts happen to give: r' differs where n and μ do.
+            slope = np.abs(likelihood.slope(curve))
+            informed = (
+                jacobian * np.divide(likelihood.information(curve), slope, out=slope * 0.0, where=slope > 0.0)[:, None]
+            )
+        gradient = jacobian.T @ likelihood.residual(curve)
+        lower, upper = coordinates.lower, coordinates.upper
+        return y, matrix, bounded_covariance(informed.T @ informed, gradient, y, lower, upper)
+
+    def _estimate(self, result: FitStatistics, *args: Any, **kws: Any) -> None:
+        """Covariance, standard errors and correlations, with a note on every parameter at a bound."""
+        _, matrix, covariance = self._covariance(result, *args, **kws)
+        result.covar = matrix @ covariance.matrix @ matrix.T
+        result.bound_notes = (*result.bound_notes, *self._describe(result, covariance))
+        self._calculate_uncertainties_correlations()
+
+    def _describe(self, result: FitStatistics, covariance: Covariance) -> list[str]:
+        names = result.var_names
+        parents = {link.child: names[link.parent] for link in self._coordinates.links}
+        aside = "its stderr is one-sided, the others' hold for it there"
+        notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
+        for i in covariance.at_upper:
+            limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
+            notes.append(f"{names[i]} is at {limit}: {aside}")
+        if covariance.undetermined:
+            vague = ", ".join(names[i] for i in covariance.undetermined)
+            notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
+        return notes
+
+    def _calculate_uncertainties_correlations(self) -> None:
+        """Fill stderr, correl and uvars from the covariance, as lmfit does, all at once."""
+        if self._postponed or self._profiling:
+            return
+        result = self.result
+        if self.scale_covar:
+            result.covar = result.covar * result.redchi
+        stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
+        result.errorbars = bool((stderr > 0.0).all())
+        size = np.where(stderr > 0.0, stderr, 1.0)
+        correlation = (result.covar / np.outer(size, size)).tolist()
+        for par in result.params.values():
+            par.stderr, par.correl = 0, None
+        for i, name in enumerate(result.var_names):
+            row = dict(zip(result.var_names, correlation[i], strict=True))
+            del row[name]
+            result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
+        if result.errorbars:
+            result.uvars = result.params.create_uvars(covar=result.covar)
+
+    def _sample(self, params: Parameters, covar: Array, size: int, rng: np.random.Generator) -> Array:
+        """Feasible draws from the Gaussian with this covariance of the free parameters, shape [size, nvarys]."""
+        names = [name for name, par in params.items() if par.vary]
+        coordinates = nested_coordinates(params, names, self._nested)
+        y = coordinates.inward(np.array([params[name].value for name in names]))
+        inverse = np.linalg.pinv(coordinates.derivatives(y))
+        lower, upper = coordinates.lower, coordinates.upper
+        drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, lower, upper, size)
+        return np.array([coordinates.outward(row) for row in drawn])

@@ -108,9 +108,7 @@ def _choose_block(document: gemmi.cif.Document, name: str | None, where: Path) -
     holding = [b for b in blocks if b.find_value("_cell_length_a") and b.find_loop("_atom_site_fract_x")]
     if len(holding) > 1:
         choices = ", ".join(repr(b.name) for b in holding)
-        raise InputFileError(
-            f"{where}: several data blocks hold a structure ({choices}); choose one with block="
-        )
+        raise InputFileError(f"{where}: several data blocks hold a structure ({choices}); choose one with block=")
     if holding:
         return holding[0]
     if not blocks:
@@ -151,21 +149,16 @@ def _sites(block: gemmi.cif.Block, cell: tuple[float, ...], where: Path) -> tupl
         element = _element(fields["type_symbol"], fields["label"])
         if element is None:
             raise InputFileError(
-                f"{where}: site {label!r}: expected a chemical element, "
-                f"got {fields['type_symbol'] or label!r}"
+                f"{where}: site {label!r}: expected a chemical element, got {fields['type_symbol'] or label!r}"
             )
         position = tuple(_number(fields[f"fract_{axis}"]) for axis in "xyz")
         if any(p is None or math.isnan(p) for p in position):
             given = tuple(fields[f"fract_{axis}"] for axis in "xyz")
-            raise InputFileError(
-                f"{where}: site {label!r}: expected three fractional coordinates, got {given}"
-            )
+            raise InputFileError(f"{where}: site {label!r}: expected three fractional coordinates, got {given}")
         occupancy = _number(fields["occupancy"])
         occupancy = 1.0 if occupancy is None else occupancy
         if not 0.0 < occupancy <= 1.001:
-            raise InputFileError(
-                f"{where}: site {label!r}: expected an occupancy in 0 … 1, got {fields['occupancy']}"
-            )
+            raise InputFileError(f"{where}: site {label!r}: expected an occupancy in 0 … 1, got {fields['occupancy']}")
         u_iso, b_iso = _number(fields["U_iso_or_equiv"]), _number(fields["B_iso_or_equiv"])
         b = u_iso * _U_TO_B if u_iso is not None else b_iso if b_iso is not None else anisotropic.get(label)
         if b is None:
@@ -247,6 +240,4 @@ def _check_overlap(crystal: Crystal, where: Path) -> None:
         totals[key] = totals.get(key, 0.0) + occupancy
     place, largest = max(totals.items(), key=lambda item: item[1])
     if largest > 1.01:
-        raise InputFileError(
-            f"{where}: the occupancies at {place} add up to {largest:.3g}: expected at most 1"
-        )
+        raise InputFileError(f"{where}: the occupancies at {place} add up to {largest:.3g}: expected at most 1")

@@ -69,9 +69,7 @@ class Crystal:
         for name, value in zip("abc", self.cell[:3], strict=True):
             if not 1.0 <= value <= 1000.0:
                 hint = f"; did you mean {value * 10:g} Å?" if 0.1 < value < 1.0 else ""
-                raise CrystalError(
-                    f"crystal {self.name}: expected {name} of 1 to 1000 Å, got {value:g}{hint}"
-                )
+                raise CrystalError(f"crystal {self.name}: expected {name} of 1 to 1000 Å, got {value:g}{hint}")
         if not self.sites:
             raise CrystalError(f"crystal {self.name}: expected at least one atomic site, got none")
         reciprocal_metric(*self.cell)
@@ -134,9 +132,7 @@ class Crystal:
         """
         one, two = cls.resolve(first), cls.resolve(second)
         if isinstance(x, bool) or not isinstance(x, int | float) or not 0.0 <= x <= 1.0:
-            raise CrystalError(
-                f"alloy {one.name}/{two.name}: expected a fraction x between 0 and 1, got {x!r}"
-            )
+            raise CrystalError(f"alloy {one.name}/{two.name}: expected a fraction x between 0 and 1, got {x!r}")
         if one.spacegroup != two.spacegroup or not same_sites(one.sites, two.sites):
             raise CrystalError(
                 f"alloy {one.name}/{two.name}: expected end members of one structure type, got space groups "
@@ -163,9 +159,7 @@ class Crystal:
             alpha=alpha,
             beta=beta,
             gamma=gamma,
-            sites=tuple(
-                Site(e, p, occupancy, u) for (e, p, u), occupancy in sites.items() if occupancy > 0.0
-            ),
+            sites=tuple(Site(e, p, occupancy, u) for (e, p, u), occupancy in sites.items() if occupancy > 0.0),
             elastic=tuple((n, mix(v, constants[n])) for n, v in one.elastic if n in constants),
             source=f"Vegard's law between {one.name} and {two.name}",
         )
@@ -212,9 +206,7 @@ class Crystal:
         """Interplanar distance [Å] from the reciprocal metric tensor."""
         square = self._dot(hkl, hkl)
         if square <= 0.0:
-            raise CrystalError(
-                f"crystal {self.name}: expected Miller indices other than (0, 0, 0), got {hkl}"
-            )
+            raise CrystalError(f"crystal {self.name}: expected Miller indices other than (0, 0, 0), got {hkl}")
         return 1.0 / math.sqrt(square)
 
     def plane_angle(self, one: tuple[int, int, int], two: tuple[int, int, int]) -> float:
@@ -287,9 +279,7 @@ class Crystal:
 
 
 @lru_cache(maxsize=1024)
-def _structure_factors(
-    crystal: Crystal, hkl: tuple[int, int, int], wavelength: float
-) -> tuple[complex, complex]:
+def _structure_factors(crystal: Crystal, hkl: tuple[int, int, int], wavelength: float) -> tuple[complex, complex]:
     s = 0.0 if hkl == (0, 0, 0) else 0.5 / crystal.d_spacing(hkl)
     return structure_factors(crystal.atoms(), hkl, s, wavelength)
 

@@ -1,13 +1,13 @@
 """Diffuse scattering from defects: the correlation-length model.
 
-A crystal with static Debye-Waller factor E scatters what the coherent wave loses, ``1 - E**2``, into the neighbourhood of
-the reciprocal-lattice point.  The cross-section per unit path is
+A crystal with static Debye-Waller factor E scatters what the coherent wave loses, ``1 - E**2``, into the
+neighbourhood of the reciprocal-lattice point.  The cross-section per unit path is
 
     mu_d = 2 (pi C |chi_h|/lambda)**2 (1 - E**2) ell Psi(Q ell)                                              [1/Å]
 
 with the correlation length ell and Psi = exp(-x**2/pi) or 1/(1 + x**2); either way its integral over Q is
-``2 pi (pi C |chi_h|/lambda)**2 (1 - E**2)``, whatever ell.  After Kato, Acta Cryst. A36 (1980) 763 and 770, and Punegov,
-Phys.-Usp. 58 (2015) 419.
+``2 pi (pi C |chi_h|/lambda)**2 (1 - E**2)``, whatever ell.  After Kato, Acta Cryst. A36 (1980) 763 and 770, and
+Punegov, Phys.-Usp. 58 (2015) 419.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class CorrelationDiffuse:
         if chain is None:
             return out, {}
         own = (
-            "correlation_length", "diffuse_mix", "substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix"
+            "correlation_length", "diffuse_mix", "substrate_damage", "substrate_correlation_length",
+            "substrate_diffuse_mix",
         )  # fmt: skip
         return out, dict(zip((*chain.names, *own), jacobian, strict=True))
 
@@ -151,4 +152,6 @@ def make_diffuse(kind: str) -> CorrelationDiffuse | None:
         return None
     if kind == "correlation":
         return CorrelationDiffuse()
-    raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation (loops and clusters: not yet)")
+    raise ParameterError(
+        f"unknown diffuse component {kind!r}: expected none or correlation (loops and clusters: not yet)"
+    )

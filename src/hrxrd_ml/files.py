@@ -32,9 +32,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     if not target.parent.is_dir():
-        raise InputFileError(
-            f"cannot write {target}: the folder {target.parent} does not exist; create it first"
-        )
+        raise InputFileError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise InputFileError(f"cannot write {target}: it is a folder; give the name of a file")
     temporary = target.with_name(f".{target.stem}-{secrets.token_hex(6)}{target.suffix}")

@@ -1,9 +1,9 @@
 """What the instrument does to the reflectivity: resolution, scale, background, dead time.
 
-The reflectivity is calculated at nodes of a smoothly varying density (dense at the substrate peak, where it has structure of
-the Darwin width, coarse elsewhere, where it is band-limited by the depth of the layer) and convolved on a uniform grid that
-is wider than the data.  Convolution is a product in Fourier space; where the resolution function has a closed transform,
-that is used.
+The reflectivity is calculated at nodes of a smoothly varying density (dense at the substrate peak, where it has
+structure of the Darwin width, coarse elsewhere, where it is band-limited by the depth of the layer) and convolved on
+a uniform grid that is wider than the data.  Convolution is a product in Fourier space; where the resolution function
+has a closed transform, that is used.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from .sample import Values
 from .units import ARCSEC
 
 FloatArray = NDArray[np.float64]
-ComplexArray = NDArray[np.complex128]
+ComplexArray = NDArray[Any]
 LN2 = math.log(2.0)
 
 
@@ -53,7 +54,13 @@ class AngleGrid:
 
     @classmethod
     def covering(
-        cls, dtheta: FloatArray, darwin_width: float, margin: float, *, fringe: float = math.inf, fine: float = 1.0
+        cls,
+        dtheta: FloatArray,
+        darwin_width: float,
+        margin: float,
+        *,
+        fringe: float = math.inf,
+        fine: float = 1.0,
     ) -> AngleGrid:
         """Return a grid for data at ``dtheta``.
 
@@ -62,7 +69,7 @@ class AngleGrid:
         dtheta : ndarray
             Offsets of the data [rad].
         darwin_width : float
-            Width of the substrate peak [rad]; the nodes there are a twelfth of it apart.
+            Width of the substrate peak [rad]; the nodes there are a twentieth of it apart.
         margin : float
             How far the grid reaches beyond the data [rad].
         fringe : float
@@ -73,7 +80,7 @@ class AngleGrid:
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
         coarse = min(data_step, fringe / 4.0) / fine
-        dense = min(darwin_width / 12.0, coarse) / fine
+        dense = min(darwin_width / 20.0, coarse) / fine
         nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
         step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
         padded = (high - low) * 1.25 + 2.0 * margin
@@ -82,14 +89,15 @@ class AngleGrid:
     @property
     def omega(self) -> FloatArray:
         """Angular frequencies of the real transform [1/rad]."""
-        return 2.0 * np.pi * np.fft.rfftfreq(self.size, self.step)
+        omega: FloatArray = 2.0 * np.pi * np.fft.rfftfreq(self.size, self.step)
+        return omega
 
 
 def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: float) -> tuple[FloatArray, FloatArray]:
     """Return nodes with a step that goes smoothly from ``dense`` at 0 to ``coarse``, and their weights.
 
-    The node number is the integral of 1/step; equal weights in the node number integrate smooth functions with the accuracy
-    of the trapezoidal rule for periodic ones.
+    The node number is the integral of 1/step; equal weights in the node number integrate smooth functions with the
+    accuracy of the trapezoidal rule for periodic ones.
     """
     x = np.union1d(np.linspace(low, high, 4001), np.linspace(max(low, -6 * width), min(high, 6 * width), 2001))
     blend = np.exp(-0.5 * (x / width) ** 2)
@@ -120,10 +128,12 @@ class Resolution:
     def __post_init__(self) -> None:
         """Check that the kind is known and the monochromator named."""
         resolution_space(self.kind)
-        if self.kind == "double_crystal" and (self.reflection is None or not self.reflection.monochromator_reflections()):
+        if self.kind == "double_crystal" and (
+            self.reflection is None or not self.reflection.monochromator_reflections()
+        ):
             raise ParameterError(
-                'the resolution "double_crystal" is made of the monochromator\'s Darwin curves; name the monochromator in '
-                'the reflection, e.g. monochromator=("Ge 220",), or choose another resolution'
+                'the resolution "double_crystal" is made of the Darwin curves of the monochromator; name it in the '
+                'reflection, e.g. monochromator=("Ge 220",), or choose another resolution'
             )
 
     @property
@@ -144,13 +154,13 @@ class Resolution:
         Derivatives are returned at least for ``names``.
         """
         shape, slopes = self._shape(grid, values, "tail" in names)
+        if values["curvature"] == 0.0 and not {"curvature", "curvature_skew"} & set(names):
+            return shape, slopes
         bend, bend_slopes = _bent_crystal(grid.omega, values["curvature"], values["curvature_skew"])
         slopes = {name: slope * bend for name, slope in slopes.items()}
         return shape * bend, slopes | {name: shape * slope for name, slope in bend_slopes.items()}
 
-    def _shape(
-        self, grid: AngleGrid, values: Values, tail: bool
-    ) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+    def _shape(self, grid: AngleGrid, values: Values, tail: bool) -> tuple[ComplexArray, dict[str, ComplexArray]]:
         width = values["fwhm"] * ARCSEC
         if self.kind == "split_pseudo_voigt":
             return _sampled(grid, values, values["asymmetry"])
@@ -216,7 +226,7 @@ def _sinhc(z: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
 
 
 def _sampled(grid: AngleGrid, values: Values, asymmetry: float) -> tuple[ComplexArray, dict[str, ComplexArray]]:
-    """Pseudo-Voigt with a tail exponent and, possibly, different half widths; sampled, as no closed transform exists."""
+    """Pseudo-Voigt with a tail exponent and, possibly, different half widths; sampled: no closed transform."""
     fine = 4
     n = grid.size * fine
     x = np.fft.fftfreq(n, 1.0 / n) * grid.step / fine
@@ -291,7 +301,10 @@ def background(kind: str) -> Background:
 
     def exponential(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
         shape = np.exp(np.clip(values["slope"] * arcsec, -700.0, 700.0))
-        return values["background"] * shape, {"background": shape, "slope": values["background"] * arcsec * shape}
+        return values["background"] * shape, {
+            "background": shape,
+            "slope": values["background"] * arcsec * shape,
+        }
 
     kinds: dict[str, Background] = {"constant": constant, "linear": linear, "exponential": exponential}
     if kind not in kinds:

@@ -1,7 +1,6 @@
-"""Rocking curves as an lmfit Model: parameters with units, bounds and nested constraints, counting statistics, exact Jacobian."""
+"""Rocking curves as an lmfit Model: bounds and nested constraints, counting statistics, exact Jacobian."""
 
 import inspect
-import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +12,10 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._evaluation import BoundCurve, CurveEvaluator
 from hrxrd_ml._fitting import CurveComposite, CurveFitting, GuessProvider
-from hrxrd_ml._minimizer import FitStatistics
 from hrxrd_ml._observation import AxisFrame
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import STATISTICS
+from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.parameters import ParameterSpace
 from hrxrd_ml.units import check_kind, radians_per
@@ -88,9 +87,7 @@ class RockingCurveModel(CurveFitting):
         **options: Any,
     ) -> None:
         if statistics not in STATISTICS:
-            raise ParameterError(
-                f"unknown statistics {statistics!r}: expected one of {', '.join(STATISTICS)}"
-            )
+            raise ParameterError(f"unknown statistics {statistics!r}: expected one of {', '.join(STATISTICS)}")
         if not relative_error > 0.0:
             raise ParameterError(f"the relative error must be positive, got {relative_error:g}")
         check_kind(axis_kind)
@@ -104,12 +101,10 @@ class RockingCurveModel(CurveFitting):
         } | options
         if simulation is None:
             if reflection is None:
-                raise ParameterError(
-                    "a rocking-curve model needs a reflection: RockingCurveModel(Reflection(…))"
-                )
+                raise ParameterError("a rocking-curve model needs a reflection: RockingCurveModel(Reflection(…))")
             from hrxrd_ml.simulate import RockingCurve
 
-            simulation = RockingCurve(reflection, **parts)
+            simulation = RockingCurve.of(reflection, **parts)
         self.parts = parts
         self.reflection = reflection if reflection is not None else getattr(simulation, "reflection", None)
         self.statistics = statistics
@@ -183,12 +178,6 @@ class RockingCurveModel(CurveFitting):
                 stacklevel=3,
             )
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write configuration and hints of the model to ``path`` as text (JSON), for `hrxrd_ml.load_model`."""
-        from hrxrd_ml._saving import save_model
-
-        save_model(self, path)
-
     def _reprstring(self, long: bool = True) -> str:
         about = [str(self.reflection)] if long and self.reflection is not None else []
         if long:
@@ -225,9 +214,7 @@ class _CurveFunction:
         missing = [name for name in model.space.names if name not in values]
         if missing:
             raise ParameterError(f"missing parameters: {', '.join(missing)}; start from model.make_params()")
-        axis = (
-            model.frame.of_coordinate(x) if isinstance(x, xr.DataArray) else np.asarray(x, dtype=np.float64)
-        )
+        axis = model.frame.of_coordinate(x) if isinstance(x, xr.DataArray) else np.asarray(x, dtype=np.float64)
         if axis.ndim > 1 or not np.isfinite(axis).all():
             raise CurveError(f"expected finite angles in one dimension, got shape {axis.shape}")
         values = model.space.clip(values, bounds=False)

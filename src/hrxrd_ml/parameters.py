@@ -42,9 +42,7 @@ class ParameterSpec:
         if not self.min < self.max:
             raise ParameterError(f"{self.name}: min = {self.min:g} must be below max = {self.max:g}")
         if not self.min <= self.value <= self.max:
-            raise ParameterError(
-                f"{self.name}: value = {self.value:g} not within {self.min:g} to {self.max:g}"
-            )
+            raise ParameterError(f"{self.name}: value = {self.value:g} not within {self.min:g} to {self.max:g}")
 
 
 @dataclass(frozen=True)
@@ -268,7 +266,7 @@ def pseudo_voigt_space() -> ParameterSpace:
 def spread_space() -> ParameterSpace:
     """Lateral inhomogeneity of the implanted layer."""
     return _space(
-        ("strain_spread", "", 0.0, 0.0, 0.1, False, "relative spread (1 sigma) of the strain across the beam's footprint")
+        ("strain_spread", "", 0.0, 0.0, 0.1, False, "relative spread (1 sigma) of the strain across the footprint")
     )
 
 
@@ -289,14 +287,14 @@ def diffuse_space(kind: str) -> ParameterSpace:
     length = "substrate_correlation_length"
     substrate = _space(
         ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
-        (length, "Å", 3000.0, 50.0, 1.0e6, True, "correlation length of defects in the substrate"),
+        (length, "Å", 3000.0, 50.0, 5.0e4, True, "correlation length of defects in the substrate"),
     )
     match kind:
         case "none":
             return ParameterSpace()
         case "correlation":
             return substrate + _space(
-                ("correlation_length", "Å", 100.0, 5.0, 1.0e5, True, "correlation length of defects above"),
+                ("correlation_length", "Å", 100.0, 5.0, 1.0e4, True, "correlation length of defects above"),
                 ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
                 ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
             )
@@ -315,10 +313,12 @@ def resolution_space(kind: str) -> ParameterSpace:
     fwhm = _space(("fwhm", "arcsec", 12.0, 0.1, 500.0, True, "FWHM of the resolution function"))
     fwhm = fwhm + _space(
         ("curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"),
-        ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the beam's intensity ratio of both ends of the footprint"),
+        ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
     )
-    eta = _space(("eta", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the resolution function"),
-        ("tail", "", 1.0, 0.6, 5.0, False, "exponent of the Lorentzian (Pearson VII): its tail falls as x**(-2 tail)"))
+    eta = _space(
+        ("eta", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the resolution function"),
+        ("tail", "", 1.0, 0.6, 5.0, False, "exponent of the Lorentzian (Pearson VII): its tail falls as x**(-2 tail)"),
+    )
     match kind:
         case "gaussian" | "double_crystal":
             return fwhm

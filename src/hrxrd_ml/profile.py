@@ -1,7 +1,7 @@
 """Depth profiles of strain and damage, as functions of the users' parameters, with exact derivatives.
 
-A profile knows the depth at which it ends and the depths where it has kinks (``segments``), and can be evaluated, with all
-derivatives, at any depth.  It does not know about lamellae, angles or fits.
+A profile knows the depth at which it ends and the depths where it has kinks (``segments``), and can be evaluated,
+with all derivatives, at any depth.  It does not know about lamellae, angles or fits.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ class Profile(Protocol):
 class ImplantedProfile:
     """The seven-parameter strain profile of an implanted layer.
 
-    An asymmetric Gaussian (nuclear stopping) through D01 at the surface, Dmax1 at its maximum Rp1 and Dmin = 1e-4 at L1, plus
-    a declining Gaussian (electronic stopping) with its centre Rp2 outside the crystal, through D02 at the surface and Dmin
-    at L2.  Written as powers of ratios, e.g. ``Dmax1 (D01/Dmax1)**((Rp1-z)/Rp1)**2``, in which every limit
-    (D01 = Dmax1, Rp1 = 0, Rp1 = L1, Rp2 to minus infinity) is regular.
+    An asymmetric Gaussian (nuclear stopping) through D01 at the surface, Dmax1 at its maximum Rp1 and Dmin = 1e-4 at
+    L1, plus a declining Gaussian (electronic stopping) with its centre Rp2 outside the crystal, through D02 at the
+    surface and Dmin at L2.  Written as powers of ratios, e.g. ``Dmax1 (D01/Dmax1)**((Rp1-z)/Rp1)**2``, in which every
+    limit (D01 = Dmax1, Rp1 = 0, Rp1 = L1, Rp2 to minus infinity) is regular.
     """
 
     @property
@@ -107,13 +107,52 @@ class ImplantedProfile:
             scale.append((1.0 / max(first, 1e-3) ** 3 + second / decline**3) ** (-1.0 / 3.0))
         return Segments(edges, slopes, np.array(scale))
 
+    def maximum(self, values: Values) -> tuple[float, float]:
+        """Return the largest strain and its depth [Å]: at the surface, or just in front of Rp1.
+
+        In front of Rp1 the slopes of both Gaussians have opposite signs; bisection finds where they cancel.
+        """
+        peak, d_max, depth2, centre2 = values["Rp1"], values["Dmax1"], values["L2"], values["Rp2"]
+        ratio, ratio2 = math.log(values["D01"] / d_max), math.log(MINIMUM_STRAIN / values["D02"])
+        denominator = depth2 * (depth2 - 2.0 * centre2)
+
+        def both(z: float) -> tuple[float, float, float]:
+            tau = (peak - z) / peak
+            first = d_max * math.exp(tau * tau * ratio)
+            second = values["D02"] * math.exp(z * (z - 2.0 * centre2) / denominator * ratio2)
+            slope = -2.0 * tau * ratio / peak * first + 2.0 * (z - centre2) / denominator * ratio2 * second
+            return first + second, slope, z
+
+        at_surface = (values["D01"] + values["D02"], 0.0)
+        if peak <= 0.0:
+            return at_surface
+        samples = [both(peak * k / 16.0) for k in range(17)]
+        best = max(range(17), key=lambda k: samples[k][0])
+        if best == 0:
+            return at_surface
+        low, high = samples[best - 1][2], samples[min(best + 1, 16)][2]
+        if samples[best][1] > 0.0:
+            low = samples[best][2]
+        else:
+            high = samples[best][2]
+        for _ in range(40):
+            middle = 0.5 * (low + high)
+            if both(middle)[1] > 0.0:
+                low = middle
+            else:
+                high = middle
+        found = both(0.5 * (low + high))
+        return (found[0], found[2]) if found[0] > at_surface[0] else at_surface
+
     def evaluate(self, z: FloatArray, values: Values) -> FloatArray:
         """Return the strain."""
         z = np.asarray(z, dtype=float)
         d_max, d_surface, end, peak = values["Dmax1"], values["D01"], values["L1"], values["Rp1"]
         tau, ratio, _front = _distance_from_peak(z, peak, end, d_max, d_surface)
         decline = _decline(z, values["L2"], values["Rp2"])
-        return d_max * np.exp(tau**2 * ratio) + values["D02"] * np.exp(decline * math.log(MINIMUM_STRAIN / values["D02"]))
+        return d_max * np.exp(tau**2 * ratio) + values["D02"] * np.exp(
+            decline * math.log(MINIMUM_STRAIN / values["D02"])
+        )
 
     def derivatives(self, z: FloatArray, values: Values) -> tuple[FloatArray, FloatArray, Slopes]:
         """Return strain, strain gradient and derivatives."""
@@ -358,26 +397,30 @@ def make_profile(kind: str, count: int = 12) -> Profile | None:
     return profiles[kind]()
 
 
-def maximum(profile: Profile, values: Values) -> tuple[float, float]:
-    """Return the largest value of a profile and its depth [Å].
+def extreme(profile: Profile, values: Values) -> tuple[float, float]:
+    """Return the value of a profile that is largest in size, with its sign, and its depth [Å].
 
-    Golden section would do; three parabolas through the best of 65 samples and its neighbours converge faster.
+    Parabolas through the best of 65 samples and its neighbours, each ten times narrower than the last.
     """
-    end = float(profile.segments(values).edges[-1])
-    z = np.unique(np.concatenate([np.linspace(0.0, end, 65), profile.segments(values).edges]))
-    strain = profile.evaluate(z, values)
+    if isinstance(profile, ImplantedProfile):
+        return profile.maximum(values)
+    edges = profile.segments(values).edges
+    end = float(edges[-1])
+    z = np.unique(np.concatenate([np.linspace(0.0, end, 65), edges]))
+    sign = float(np.sign(max(profile.evaluate(z, values), key=abs))) or 1.0
+    strain = sign * profile.evaluate(z, values)
     best = int(np.argmax(strain))
     where, largest = float(z[best]), float(strain[best])
     step = end / 64.0
     for _ in range(4):
         around = np.clip(np.array([where - step, where, where + step]), 0.0, end)
-        left, middle, right = profile.evaluate(around, values)
+        left, middle, right = sign * profile.evaluate(around, values)
         curvature = left - 2.0 * middle + right
         if curvature >= 0.0 or around[0] == around[1] or around[1] == around[2]:
             break
         candidate = float(np.clip(where + 0.5 * step * (left - right) / curvature, 0.0, end))
-        value = float(profile.evaluate(np.array([candidate]), values)[0])
+        value = sign * float(profile.evaluate(np.array([candidate]), values)[0])
         if value < largest:
             break
         where, largest, step = candidate, value, 0.1 * step
-    return largest, where
+    return sign * largest, where

@@ -123,9 +123,7 @@ class Reflection:
         own["wavelength"] = length = resolve_wavelength(wavelength)
         own["surface"] = plane = None if surface is None else parse_hkl(surface, "surface")
         if exit not in ("high", "low"):
-            raise CrystalError(
-                f"exit: expected 'high' (grazing incidence) or 'low' (grazing exit), got {exit!r}"
-            )
+            raise CrystalError(f"exit: expected 'high' (grazing incidence) or 'low' (grazing exit), got {exit!r}")
         own["exit"] = exit
         if susceptibility is not None and not isinstance(susceptibility, Susceptibility):
             raise CrystalError(f"susceptibility: expected a Susceptibility, got {susceptibility!r}")
@@ -154,9 +152,7 @@ class Reflection:
         own["polarization_weights"] = (weight, 1.0 - weight)
 
         own["_given"] = (susceptibility, None if polarization_ratio is None else ratio)
-        own["susceptibility"] = (
-            material.susceptibility(indices, length) if susceptibility is None else susceptibility
-        )
+        own["susceptibility"] = material.susceptibility(indices, length) if susceptibility is None else susceptibility
 
     # -- value semantics
     # ------------------------------------------------------------------------------------------
@@ -270,9 +266,7 @@ def _inclination(
         )
         if angle > 0.5 * math.pi:
             reverse = tuple(-index for index in hkl)
-            raise CrystalError(
-                f"{planes}: the diffraction vector points into the crystal; did you mean {reverse}?"
-            )
+            raise CrystalError(f"{planes}: the diffraction vector points into the crystal; did you mean {reverse}?")
         raise CrystalError(
             f"{planes} is not possible in reflection (Laue geometry): {degrees}; "
             f"choose a reflection less inclined to the surface"

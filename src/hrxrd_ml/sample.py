@@ -1,8 +1,8 @@
 """From profiles of strain and damage to lamellae, with the derivatives of every lamella.
 
-The grid follows the profile: nodes sit on its kinks and move smoothly with its parameters, and the lamellae are as thick as
-a stated tolerance allows.  The thickness is therefore a numerical setting and not a parameter of the physics; for comparison
-with programs that use fixed sublayers, ``sublayers`` cuts the same profile into uniform ones.
+The grid follows the profile: nodes sit on its kinks and move smoothly with its parameters, and the lamellae are as
+thick as a stated tolerance allows.  The thickness is therefore a numerical setting and not a parameter of the
+physics; for comparison with programs that use fixed sublayers, ``sublayers`` cuts the same profile into uniform ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from .errors import ParameterError
 from .parameters import ParameterSpace, damage_space
-from .profile import Profile, SplineProfile, maximum
+from .profile import Profile, SplineProfile, extreme
 
 FloatArray = NDArray[np.float64]
 Values = Mapping[str, float]
@@ -58,8 +58,9 @@ class Damage:
 class Chain:
     """Sparse derivatives of the lamellae, in the layout of the kernels.
 
-    Entries ``pointer[j]:pointer[j+1]`` belong to lamella j: row ``value[e]`` holds the derivatives of its strain and E on
-    top, in the middle and below, and of its thickness, with respect to parameter number ``parameter[e]`` of ``names``.
+    Entries ``pointer[j]:pointer[j+1]`` belong to lamella j: row ``value[e]`` holds the derivatives of its strain and
+    E on top, in the middle and below, and of its thickness, with respect to parameter number ``parameter[e]`` of
+    ``names``.
     """
 
     names: tuple[str, ...]
@@ -127,7 +128,7 @@ def discretise(
     lengths = np.diff(segments.edges)
     if not np.all(np.isfinite(segments.edges)) or np.any(lengths < -1e-9):
         raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
-    largest, where = maximum(strain, values)
+    largest, where = extreme(strain, values)
     size = max(abs(largest), 1e-3)
     # The phase error of a parabola through three nodes is H strain'' t**4/scale**3; the factor is calibrated in
     # benchmarks/convergence.py.
@@ -148,7 +149,12 @@ def discretise(
     thickness = (bottom - top) * share
     if not derivatives:
         profile = strain.evaluate(depth, values)
-        return Layer(thickness, depth, profile, _damage(damage, profile, depth, values, abs(largest), segments.edges[-1]))
+        return Layer(
+            thickness,
+            depth,
+            profile,
+            _damage(damage, profile, depth, values, abs(largest), segments.edges[-1]),
+        )
 
     profile, gradient, partial = strain.derivatives(depth, values)
     names = (*partial, *(spec.name for spec in damage.space if spec.name not in partial))
@@ -240,5 +246,5 @@ def sublayers(
     edges = np.append(np.arange(0.0, end - 1e-9, thickness), end)
     middle = 0.5 * (edges[1:] + edges[:-1])
     profile = strain.evaluate(middle, values)
-    largest = abs(maximum(strain, values)[0])
+    largest = abs(extreme(strain, values)[0])
     return np.diff(edges), profile, _damage(damage, profile, middle, values, largest, end)

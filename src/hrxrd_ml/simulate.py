@@ -1,7 +1,7 @@
 """The composition of all the physics: parameters in, expected counts out, with exact derivatives.
 
-``RockingCurve`` says what is modelled; bound to the angles of a measurement it becomes a ``BoundCurve``, which holds the
-grids and calculates.
+``RockingCurve`` says what is modelled; bound to the angles of a measurement it becomes a ``BoundCurve``, which holds
+the grids and calculates.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _gridding
-from .diffuse import CorrelationDiffuse
+from .diffuse import CorrelationDiffuse, make_diffuse
+from .dynamical import kernel
 from .dynamical._contract import Coefficients, Deviation, Lamellae, coefficients
 from .errors import CurveError, ParameterError
 from .instrument import AngleGrid, Convolution, Resolution, background
 from .parameters import ParameterSpace, background_space, base_space, spread_space
-from .profile import ImplantedProfile, Profile
+from .profile import ImplantedProfile, Profile, make_profile
 from .reflection import Reflection
 from .sample import Chain, Damage, Layer, discretise
 from .units import ARCSEC
@@ -29,7 +31,9 @@ FloatArray = NDArray[np.float64]
 Values = Mapping[str, float]
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
-_MARGIN = 150.0  # arcsec; how far the grid reaches beyond the data
+_STRIDE = 6  # the diffuse part is calculated at every so many nodes,
+_NEAR = 150.0  # arcsec; and at every second one as near as this to the substrate peak
+_MARGIN = 100.0  # arcsec; how far the grid reaches beyond the data
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,44 @@ class RockingCurve:
     tolerance: float = 1e-4
     max_depth: float = 8000.0
 
+    @classmethod
+    def of(
+        cls,
+        reflection: Reflection,
+        profile: Profile | str | None = "implanted",
+        damage: Damage | str | None = "tied",
+        diffuse: CorrelationDiffuse | str | None = "correlation",
+        *,
+        strain_knots: int = 14,
+        damage_knots: int = 8,
+        **options: Any,
+    ) -> RockingCurve:
+        """Return a rocking curve whose parts are named as in experiment files.
+
+        Parameters
+        ----------
+        reflection : Reflection
+        profile, damage, diffuse
+            The parts themselves, or their names.
+        strain_knots, damage_knots : int
+            Number of spline coefficients, where a part is a "bspline".
+        **options
+            The other attributes.
+        """
+        if isinstance(profile, str):
+            profile = make_profile(profile, strain_knots)
+        if isinstance(damage, str) or damage is None:
+            damage = Damage("none" if profile is None else damage or "none", damage_knots)
+        if isinstance(diffuse, str):
+            diffuse = make_diffuse(diffuse)
+        return cls(reflection, profile, damage, diffuse, **options)
+
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         if self.profile is None and self.damage.kind != "none":
-            raise ParameterError(f"damage {self.damage.kind!r} needs a strain profile that ends somewhere; profile is none")
+            raise ParameterError(
+                f"damage {self.damage.kind!r} needs a strain profile that ends somewhere; profile is none"
+            )
         self.response  # noqa: B018 (raises if the resolution does not fit)
         background(self.background)
 
@@ -156,11 +194,11 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[int, tuple[Convolution, FloatArray, FloatArray, FloatArray, FloatArray]] = {}
+        self._grids: dict[int, tuple[Convolution, FloatArray, FloatArray, NDArray[np.int64], FloatArray]] = {}
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
-    def _grid(self, offset: float) -> tuple[Convolution, FloatArray, FloatArray, FloatArray, FloatArray]:
+    def _grid(self, offset: float) -> tuple[Convolution, FloatArray, FloatArray, NDArray[np.int64], FloatArray]:
         """Return grid, angle coordinates and coarse angles for the diffuse part."""
         number = round(offset / _OFFSET_STEP)
         if number not in self._grids:
@@ -171,7 +209,9 @@ class BoundCurve:
             shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
             grid = AngleGrid.covering(shifted, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=fringe)
             x, y = self.model.deviation.axes(grid.nodes)
-            pick = np.unique(np.append(np.arange(0, len(grid.nodes), 4), len(grid.nodes) - 1))
+            number_of_node = np.arange(len(grid.nodes))
+            sparse = (number_of_node % _STRIDE == 0) | (number_of_node == len(grid.nodes) - 1)
+            pick = np.nonzero(sparse | ((np.abs(grid.nodes) < _NEAR * ARCSEC) & (number_of_node % 2 == 0)))[0]
             convolution = Convolution(grid)
             self._grids[number] = (convolution, x, y, pick, convolution.correction())
         return self._grids[number]
@@ -192,10 +232,8 @@ class BoundCurve:
         return convolution.grid, self._reflectivity(values, layer, x, y, pick, convolution.grid.nodes)
 
     def _reflectivity(
-        self, values: Values, layer: Layer, x: FloatArray, y: FloatArray, pick: FloatArray, nodes: FloatArray
+        self, values: Values, layer: Layer, x: FloatArray, y: FloatArray, pick: NDArray[np.int64], nodes: FloatArray
     ) -> Reflectivity:
-        from .dynamical import _numba_graded, _numba_jacobian  # compiled at first use
-
         model = self.model
         c = model.coefficients(layer, values)
         arguments = (
@@ -204,22 +242,26 @@ class BoundCurve:
         )  # fmt: skip
         chain = layer.chain
         slopes: dict[str, FloatArray] = {}
+        flux, total = model.deviation.flux(nodes), self._weights.sum(axis=1, keepdims=True)
         if chain is None:
-            r = _numba_graded.amplitude(*arguments)
+            r = kernel("_numba_graded", "amplitude")(*arguments)
             coherent = self._weights @ (r.real**2 + r.imag**2)
         else:
             du0, dq1 = model.deviation.strain_derivatives(layer.strain)
             parts = [
-                _numba_jacobian.reflectivity_and_jacobian(
+                kernel("_numba_jacobian", "reflectivity_and_jacobian")(
                     *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
                 )
                 for row in self._weights
             ]
             coherent = np.array([part[0] for part in parts])
+            # The couplings are those at the Bragg angle; see Deviation.flux.
             jacobian = np.array([part[1] for part in parts])
+            jacobian *= (flux / (1.0 + coherent / total * (flux - 1.0)) ** 2)[:, None]
             slopes = {name: jacobian[:, i] for i, name in enumerate(chain.names)}
             if model.diffuse:
                 slopes["substrate_damage"] = -jacobian[:, -1]
+        coherent = coherent * flux / (1.0 + coherent / total * (flux - 1.0))
         if model.diffuse is None:
             return Reflectivity(coherent, np.zeros_like(coherent), slopes)
 

@@ -94,8 +94,7 @@ def resolve_wavelength(value: float | str) -> float:
         _warn_of_nanometres(wavelength)
         return wavelength
     raise CrystalError(
-        f"wavelength: expected {MIN_WAVELENGTH:g} to {MAX_WAVELENGTH:g} Å, "
-        f"got {wavelength:g}{_unit_hint(wavelength)}"
+        f"wavelength: expected {MIN_WAVELENGTH:g} to {MAX_WAVELENGTH:g} Å, got {wavelength:g}{_unit_hint(wavelength)}"
     )
 
 

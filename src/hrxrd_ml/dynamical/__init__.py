@@ -1,13 +1,15 @@
 """Coherent amplitude of a pile of lamellae on a substrate (Takagi-Taupin), by interchangeable twins.
 
-``numba`` is the fast one, with an exact Jacobian; ``reference`` is NumPy, written like the formulas; ``torch`` takes batches,
-GPUs and automatic differentiation (``hrxrd_ml.dynamical._torch``).  Neither numba nor torch is imported before it is used.
+``numba`` is the fast one, with an exact Jacobian; ``reference`` is NumPy, written like the formulas;
+``torch`` takes batches, GPUs and automatic differentiation (``hrxrd_ml.dynamical._torch``).  Neither numba
+nor torch is imported before it is used.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,8 @@ from numpy.typing import NDArray
 
 from ..errors import CurveError
 from ..reflection import Reflection
-from ._chain import Chain, split
+from ..sample import Chain
+from ._chain import dense_chain, split, split_chain
 from ._contract import Coefficients, ComplexArray, Deviation, FloatArray, Lamellae, Material, coefficients
 
 __all__ = [
@@ -28,12 +31,17 @@ __all__ = [
     "Material",
     "amplitude",
     "coefficients",
+    "dense_chain",
     "reflectivity",
     "reflectivity_and_jacobian",
 ]
 
 BACKENDS = ("numba", "reference", "torch")
-_X_MAX = 8.0  # largest half phase of a graded lamella for which the numba kernels' series hold
+# Of a graded lamella, in the terms of ``_reference.graded_lamella``: the largest half phase for which the
+# series of the numba kernels hold, and the largest curvature and skewness of the phase that one step takes.
+_X_MAX = 8.0
+_BETA_MAX = 2.0
+_GAMMA_MAX = 0.3
 
 
 def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend: str = "numba") -> ComplexArray:
@@ -43,8 +51,8 @@ def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend:
     ----------
     coefficients : Coefficients
     x, y : ndarray, shape (m,)
-        Angle coordinates from ``Deviation.axes``; ascending angles where the lamellae are graded and the backend is
-        numba.
+        Angle coordinates from ``Deviation.axes``; ascending angles where the lamellae are graded and the
+        backend is numba.
     backend : {"numba", "reference", "torch"}
 
     Returns
@@ -64,20 +72,27 @@ def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend:
 
         return _reference.amplitude(coefficients, x, y)
     if backend == "torch":
-        return _torch_amplitude(coefficients, x, y)
+        from . import _torch
+
+        return _torch.amplitude_of_one(coefficients, x, y)
     _check_angles(coefficients, x)
     largest = float(_half_phases(coefficients, x, y).max(initial=0.0))
     if largest > _X_MAX:
         raise ValueError(
-            f"a graded lamella turns the phase by {2.0 * largest:.3g} rad, expected at most {2.0 * _X_MAX:g}: use thinner "
-            f"lamellae (hrxrd_ml.dynamical.reflectivity cuts them by itself) or a narrower range of angles"
+            f"a graded lamella turns the phase by {2.0 * largest:.3g} rad, more than {2.0 * _X_MAX:g}: "
+            f"use thinner lamellae (hrxrd_ml.dynamical.reflectivity cuts them by itself) or fewer angles"
         )
     arguments = _arguments(coefficients, x, y)
-    return _kernel("_numba_graded" if _graded(coefficients) else "_numba_uniform", "amplitude")(*arguments)
+    return kernel("_numba_graded" if _graded(coefficients) else "_numba_uniform", "amplitude")(*arguments)
 
 
 def reflectivity(
-    reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray, *, linear: bool = False, backend: str = "numba"
+    reflection: Reflection,
+    lamellae: Lamellae,
+    dtheta: FloatArray,
+    *,
+    linear: bool = False,
+    backend: str = "numba",
 ) -> FloatArray:
     """Return the coherent reflectivity, sigma and pi weighted by the polarisation of the incident beam.
 
@@ -96,9 +111,12 @@ def reflectivity(
     -------
     ndarray, shape (m,)
     """
-    x, y = Deviation.of(reflection, linear).axes(dtheta)
+    deviation = Deviation.of(reflection, linear)
+    x, y = deviation.axes(dtheta)
     lamellae, c, _ = _cut(reflection, lamellae, x, y, linear)
-    return _weights(reflection) @ np.abs(amplitude(c, x, y, backend)) ** 2
+    value = _weights(reflection) @ np.abs(amplitude(c, x, y, backend)) ** 2
+    flux = deviation.flux(dtheta)
+    return value * flux / (1.0 + value * (flux - 1.0))
 
 
 def reflectivity_and_jacobian(
@@ -111,13 +129,14 @@ def reflectivity_and_jacobian(
     reflection, lamellae, dtheta, linear
         As in ``reflectivity``.
     chain : Chain
-        How strain, E and thickness of the lamellae depend on the parameters.
+        Derivatives of strain, E and thickness of the lamellae; ``value`` has rows of seven for graded
+        lamellae and of three (strain, E, thickness) for uniform ones.
 
     Returns
     -------
     reflectivity : ndarray, shape (m,)
     jacobian : ndarray, shape (parameters + 1, m)
-        Derivative with respect to each parameter and, last, to ln E of the substrate.
+        Derivative with respect to each parameter of the chain and, last, to ln E of the substrate.
 
     Raises
     ------
@@ -133,13 +152,12 @@ def reflectivity_and_jacobian(
     deviation = Deviation.of(reflection, linear)
     x, y = deviation.axes(dtheta)
     lamellae, c, pieces = _cut(reflection, lamellae, x, y, linear)
-    chain = chain.split(pieces)
+    if np.any(pieces > 1):
+        chain = split_chain(chain, pieces)
     _check_angles(c, x)
-    kernel = _kernel(
-        "_numba_jacobian" if lamellae.graded else "_numba_uniform_jacobian", "reflectivity_and_jacobian"
-    )
+    function = kernel("_numba_jacobian" if lamellae.graded else "_numba_uniform_jacobian", "reflectivity_and_jacobian")
     du0, dq1 = deviation.strain_derivatives(lamellae.strain)
-    value, jacobian = kernel(
+    value, jacobian = function(
         *_arguments(c, x, y),
         np.ascontiguousarray(du0),
         np.ascontiguousarray(dq1),
@@ -147,9 +165,11 @@ def reflectivity_and_jacobian(
         np.ascontiguousarray(chain.pointer, dtype=np.int64),
         np.ascontiguousarray(chain.parameter, dtype=np.int64),
         np.ascontiguousarray(chain.value, dtype=float),
-        chain.parameters,
+        len(chain.names),
     )
-    return value, jacobian
+    flux = deviation.flux(dtheta)
+    share = 1.0 + value * (flux - 1.0)
+    return value * flux / share, jacobian * flux / share**2
 
 
 def _weights(reflection: Reflection) -> FloatArray:
@@ -187,37 +207,36 @@ def _half_phases(c: Coefficients, x: FloatArray, y: FloatArray) -> FloatArray:
     """Return the largest abs(x) of ``_reference.graded_lamella`` of each lamella, zero where uniform."""
     if not _graded(c) or len(x) == 0:
         return np.zeros(len(c.thickness))
-    simpson = np.array([1.0, 4.0, 1.0]) / 6.0
-    mean = [nodes @ simpson for nodes in (c.u0, c.q1, c.q2)]
-    ends = np.array([np.abs(mean[0] + mean[1] * x[i] + mean[2] * y[i]) for i in (0, -1)])
-    return 0.5 * c.thickness * ends.max(axis=0)
+    mean = [(u[:, 0] + 4.0 * u[:, 1] + u[:, 2]) / 6.0 for u in (c.u0, c.q1, c.q2)]
+    return 0.5 * c.thickness * np.maximum(*(np.abs(mean[0] + mean[1] * x[i] + mean[2] * y[i]) for i in (0, -1)))
+
+
+def _pieces(c: Coefficients, x: FloatArray, y: FloatArray) -> NDArray[np.int64]:
+    """Return into how many pieces to cut each lamella, so that phase and phase curvature suit one step."""
+    phases = _half_phases(c, x, y)
+    if not _graded(c):
+        return np.ones(len(phases), dtype=np.int64)
+    # A piece may have the deviation of any node of the whole, and of the parabola a little beyond.
+    ends = [np.abs(c.u0 + c.q1 * x[i] + c.q2 * y[i]).max(axis=1) for i in (0, -1)]
+    linear = np.where(phases > _X_MAX, 0.5 * c.thickness * np.maximum(*ends) / (0.9 * _X_MAX), 1.0)
+    square = 0.25 * c.thickness * np.abs(c.u0[:, 2] - c.u0[:, 0]) / _BETA_MAX
+    cubic = c.thickness / 6.0 * np.abs(0.5 * (c.u0[:, 2] + c.u0[:, 0]) - c.u0[:, 1]) / _GAMMA_MAX
+    return np.ceil(np.maximum.reduce([linear, np.sqrt(square), np.cbrt(cubic), np.ones_like(linear)])).astype(np.int64)
 
 
 def _cut(
     reflection: Reflection, lamellae: Lamellae, x: FloatArray, y: FloatArray, linear: bool
 ) -> tuple[Lamellae, Coefficients, NDArray[np.int64]]:
-    """Return lamellae thin enough for the kernels, their coefficients, and into how many pieces each was cut."""
+    """Return lamellae thin enough for the kernels, their coefficients, and the number of pieces of each."""
     c = coefficients(reflection, lamellae, linear)
-    pieces = np.maximum(np.ceil(_half_phases(c, x, y) / (0.99 * _X_MAX)).astype(np.int64), 1)
-    if np.all(pieces == 1):
-        return lamellae, c, pieces
+    if len(x) == 0 or np.all((pieces := _pieces(c, x, y)) == 1):
+        return lamellae, c, np.ones(len(c.thickness), dtype=np.int64)
     lamellae = split(lamellae, pieces)
     return lamellae, coefficients(reflection, lamellae, linear), pieces
 
 
-def _torch_amplitude(c: Coefficients, x: FloatArray, y: FloatArray) -> ComplexArray:
-    import torch
-
-    from . import _torch
-
-    with torch.no_grad():
-        axes = (torch.as_tensor(np.ascontiguousarray(v)[None]) for v in (x, y))
-        result: ComplexArray = _torch.amplitude(_torch.Batch.stack([c]), *axes)[0].numpy()
-    return result
-
-
-def _kernel(module: str, name: str) -> Any:
-    """Return a numba function; say so before the first call where it will be compiled, which takes some seconds."""
+def kernel(module: str, name: str) -> Any:
+    """Return a numba function; say so where the first call will compile it, which takes some seconds."""
     function = getattr(importlib.import_module(f".{module}", __name__), name)
     if not function.signatures and not _in_cache(function):
         _announce()
@@ -230,10 +249,19 @@ def _announce() -> None:
 
 
 def _in_cache(function: Any) -> bool:
-    """Return whether numba's cache on disk holds a compilation newer than the source."""
-    source = Path(sys.modules[function.__module__].__file__ or "")
+    """Return whether numba's cache on disk holds the function as the sources have it.
+
+    Numba itself looks at the source of the function's own module, not at those of the functions that it
+    calls; so what is older than any kernel source is removed here.
+    """
     folder = function.stats.cache_path
     if folder is None:
         return True  # caching is switched off
-    index = f"{source.stem}.{function.__name__}-*.nbi"
-    return any(path.stat().st_mtime >= source.stat().st_mtime for path in Path(folder).glob(index))
+    patterns = ("_numba_*", "_series*")
+    newest = max(source.stat().st_mtime for p in patterns for source in Path(__file__).parent.glob(f"{p}.py"))
+    for index in [index for p in patterns for index in Path(folder).glob(f"{p}.nbi")]:
+        with suppress(OSError):
+            if index.stat().st_mtime < newest:
+                index.unlink()
+    stem = Path(sys.modules[function.__module__].__file__ or "").stem
+    return any(Path(folder).glob(f"{stem}.{function.__name__}-*.nbi"))

@@ -15,8 +15,8 @@ from the substrate to the surface.  This module makes those coefficients from th
 Two kinds of lamella share the contract, told apart by the number of nodes that describe one:
 
 * one node: a *uniform* lamella, integrated exactly (the classic layer recursion);
-* three nodes: a *graded* lamella.  Strain and static Debye-Waller factor are given on top, in the middle and below, and are
-  parabolas in between; the kernel treats the phase exactly and expands in the (small) coupling.
+* three nodes: a *graded* lamella.  Strain and static Debye-Waller factor are given on top, in the middle and below, and
+  are parabolas in between; the kernel treats the phase exactly and expands in the (small) coupling.
 """
 
 from __future__ import annotations
@@ -127,10 +127,11 @@ class Lamellae:
 class Deviation:
     """Deviation from the local Bragg condition, ``u = u0 + q1 X + q2 Y``, as a function of the local strain.
 
-    The exact form follows from the length of the wave vector in the diffracted direction,
-    ``alpha = (|k + h|**2 - k**2)/k**2`` with the reciprocal-lattice vector of the strained cell; the linear one is the
-    textbook ``-alpha = 2 sin(2 theta_B) (dtheta - delta)``.  Both are written so that nothing of order one cancels
-    (float32 kernels need that).
+    The exact form is the mismatch of normal momentum ``K_hz - K_0z - H_z`` of waves whose momentum along the surface is
+    conserved, ``k (sin(exit) + sin(incidence)) - H cos(phi)/(1 + strain)``: linear in ``strain/(1 + strain)``, and right
+    for wide scans, large strains and grazing angles alike.  X is its dependence on the angle, and Y that of the
+    refraction, ``1/gamma_0 + 1/gamma_h``.  The linear one is the textbook ``2 sin(2 theta_B) (dtheta - delta)``.  Both
+    are written so that nothing of order one cancels (float32 kernels need that).
 
     Attributes
     ----------
@@ -170,33 +171,69 @@ class Deviation:
         dtheta = np.ascontiguousarray(dtheta, dtype=float)
         if self.linear:
             return dtheta, np.zeros_like(dtheta)
-        middle = self.bragg_angle + self.inclination + 0.5 * dtheta
+        sines, start = self._sines(dtheta), self._sines(np.zeros(1))
         chord = 2.0 * np.sin(0.5 * dtheta)
-        return chord * np.cos(middle), -chord * np.sin(middle)
+        rise = chord * np.cos(self.bragg_angle + self.inclination + 0.5 * dtheta)
+        tilt = -chord * np.sin(self.bragg_angle + self.inclination + 0.5 * dtheta)
+        # sin(exit) - sin(exit at the Bragg angle), without cancellation
+        exit_rise = -tilt * (2.0 * np.cos(self.bragg_angle - self.inclination) + tilt) / (sines[1] + start[1])
+        return rise + exit_rise, -rise / (sines[0] * start[0]) - exit_rise / (sines[1] * start[1])
+
+    def flux(self, dtheta: FloatArray) -> FloatArray:
+        """Return gamma_0 gamma_h at the Bragg angle over that at each angle.
+
+        The kernels take the couplings at the Bragg angle.  Where that matters, the reflectivity is weak and
+        proportional to their product: this is the factor f that is missing there.  ``R f/(1 + R (f - 1))`` applies
+        it where R is weak and leaves total reflection alone.
+        """
+        if self.linear:
+            return np.ones_like(dtheta)
+        sines, start = self._sines(dtheta), self._sines(np.zeros(1))
+        return np.asarray(start[0] * start[1] / (sines[0] * sines[1]))
+
+    def _sines(self, dtheta: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the sines of incidence and exit angle, at least 0.02: two-beam theory ends before the horizon."""
+        angle = self.bragg_angle + self.inclination
+        cos_exit = np.cos(self.bragg_angle - self.inclination) - 2.0 * np.sin(angle + 0.5 * dtheta) * np.sin(
+            0.5 * dtheta
+        )
+        square = (1.0 - cos_exit) * (1.0 + cos_exit)
+        return np.maximum(np.sin(angle + dtheta), 0.02), np.sqrt(np.maximum(square, 4e-4))
 
     @property
     def turn(self) -> float:
         """dY/dX at the Bragg angle of the reference lattice."""
-        return 0.0 if self.linear else -float(np.tan(self.bragg_angle + self.inclination))
+        if self.linear:
+            return 0.0
+        entry, exit = self.bragg_angle + self.inclination, self.bragg_angle - self.inclination
+        gamma0, gammah = np.sin(entry), np.sin(exit)
+        slope_y = -np.cos(entry) / gamma0**2 - np.cos(exit) * gamma0 / gammah**3
+        return float(slope_y * gammah / np.sin(2.0 * self.bragg_angle))
 
     def coefficients(
         self, strain: FloatArray, strain_parallel: FloatArray | float = 0.0
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return u0 (geometry only, no refraction), q1 and q2 [1/Å] for strains of any shape."""
+        """Return u0, q1 and q2 [1/Å] without refraction for strains of any shape."""
         sin_p, cos_p = np.sin(self.inclination), np.cos(self.inclination)
         if self.linear:
             tan_b = np.tan(self.bragg_angle)
-            delta = -(strain * (cos_p**2 * tan_b - sin_p * cos_p) + strain_parallel * (sin_p**2 * tan_b + sin_p * cos_p))
+            delta = -(
+                strain * (cos_p**2 * tan_b - sin_p * cos_p) + strain_parallel * (sin_p**2 * tan_b + sin_p * cos_p)
+            )
             slope = self.prefactor * 2.0 * np.sin(2.0 * self.bragg_angle)
             return -slope * delta, np.full_like(strain, slope), np.zeros_like(strain)
-        s, angle = self.sin_bragg, self.bragg_angle + self.inclination
-        eta, eta_p = strain / (1.0 + strain), strain_parallel / (1.0 + strain_parallel)
-        alpha = 4.0 * s**2 * (cos_p**2 * eta * (eta - 2.0) + sin_p**2 * eta_p * (eta_p - 2.0)) + 4.0 * s * (
-            cos_p * np.sin(angle) * eta - sin_p * np.cos(angle) * eta_p
-        )
-        scale = 4.0 * self.prefactor * s
-        q2 = np.broadcast_to(-scale * sin_p * (1.0 - eta_p), np.shape(strain))
-        return -self.prefactor * alpha, scale * cos_p * (1.0 - eta), np.array(q2)
+        entry, exit = self.bragg_angle + self.inclination, self.bragg_angle - self.inclination
+        gamma0, gammah = np.sin(entry), np.sin(exit)
+        wavenumber = 2.0 * self.prefactor * gammah
+        normal, along = 2.0 * wavenumber * self.sin_bragg * cos_p, 2.0 * self.sin_bragg * sin_p
+        eta = strain / (1.0 + strain)
+        # In-plane strain turns the exit angle; how much depends on that angle, to first order as Y does.
+        shift = along * strain_parallel / (1.0 + strain_parallel)
+        lift = shift * (2.0 * np.cos(exit) - shift)
+        turned = lift / (np.sqrt(gammah**2 + lift) + gammah)
+        per_y = gamma0 / gammah**3 / (np.cos(entry) / gamma0**2 + np.cos(exit) * gamma0 / gammah**3)
+        q2 = wavenumber * per_y * shift + np.zeros_like(strain)
+        return normal * eta + wavenumber * turned, np.full_like(strain, wavenumber), q2
 
     def strain_derivatives(self, strain: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return d(u0)/d(strain) and d(q1)/d(strain) for out-of-plane strain; q2 does not depend on it."""
@@ -205,10 +242,8 @@ class Deviation:
             tan_b, sin_p = np.tan(self.bragg_angle), np.sin(self.inclination)
             slope = self.prefactor * 2.0 * np.sin(2.0 * self.bragg_angle)
             return np.full_like(strain, slope * (cos_p**2 * tan_b - sin_p * cos_p)), np.zeros_like(strain)
-        s, angle = self.sin_bragg, self.bragg_angle + self.inclination
-        eta, eta_slope = strain / (1.0 + strain), 1.0 / (1.0 + strain) ** 2
-        alpha_slope = (8.0 * s**2 * cos_p**2 * (eta - 1.0) + 4.0 * s * cos_p * np.sin(angle)) * eta_slope
-        return -self.prefactor * alpha_slope, -4.0 * self.prefactor * s * cos_p * eta_slope
+        wavenumber = 2.0 * self.prefactor * np.sin(self.bragg_angle - self.inclination)
+        return 2.0 * wavenumber * self.sin_bragg * cos_p / (1.0 + strain) ** 2, np.zeros_like(strain)
 
 
 @dataclass(frozen=True)
@@ -267,6 +302,7 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
     u0, q1, q2 = deviation.coefficients(lamellae.strain, parallel)
 
     refraction = np.pi / wavelength * (1.0 / gamma0 + 1.0 / gammah)
+    bend = 0.0 if linear else np.pi / wavelength
     coupling = np.pi / (wavelength * np.sqrt(gamma0 * gammah)) * np.array(reflection.polarization_factors)
     chi0 = np.array([material.chi0 for material in lamellae.materials])
     sigma_h = coupling * np.array([material.chih for material in lamellae.materials])
@@ -277,14 +313,14 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
         thickness=lamellae.thickness,
         u0=u0 + refraction * chi0.real[which, None],
         q1=q1,
-        q2=q2,
+        q2=q2 + bend * chi0.real[which, None],
         absorption=refraction * chi0.imag[which],
         debye_waller=lamellae.debye_waller,
         sigma_h=sigma_h[which],
         sigma_hbar=sigma_hbar[which],
         substrate_u0=complex(refraction * chi0[-1]),
         substrate_q1=float(substrate_q[1][0]),
-        substrate_q2=float(substrate_q[2][0]),
+        substrate_q2=float(substrate_q[2][0] + bend * chi0[-1].real),
         substrate_sigma_h=sigma_h[-1] * lamellae.substrate_debye_waller,
         substrate_sigma_hbar=sigma_hbar[-1] * lamellae.substrate_debye_waller,
         turn=deviation.turn,

@@ -3,11 +3,11 @@
 The formulas are those of ``_reference.graded_lamella``.  What differs is the bookkeeping that makes it fast:
 
 * The wave is carried as the vector (a, b) with ``r = b/a`` in the frame that rotates with the phase counted from the
-  surface, so that a lamella costs two complex products a polarisation, no division, and both polarisations share the phase
-  and the oscillatory integral.
+  surface, so that a lamella costs two complex products a polarisation, no division, and both polarisations share the
+  phase and the oscillatory integral.
 * The integral f(x) is a power series in x whose coefficients do not depend on the angle (``_series``).
-* Angles are taken in blocks of 64 that live in one flat workspace: every inner loop has a constant trip count and constant
-  offsets, which is what the compiler needs to use the vector unit.
+* Angles are taken in blocks of 64 that live in one flat workspace: every inner loop has a constant trip count and
+  constant offsets, which is what the compiler needs to use the vector unit.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ def ordered_integral(w, x_max):  # type: ignore[no-untyped-def]
 def substrate(w, x, y, begin, u0, q1, q2, sh, sb, row_r, row_i, slope_r, slope_i):  # type: ignore[no-untyped-def]
     """Fill r of the substrate and dr/d(ln E), one polarisation, with real arithmetic so that the loop vectorises."""
     product = 4.0 * sh * sb
-    pr, pi, ur0, ui = product.real, product.imag, u0.real, u0.imag
+    # A crystal without absorption is the limit of one with little: the tiny number decides the root's sign.
+    pr, pi, ur0, ui = product.real, product.imag, u0.real, u0.imag + 1e-300
     hr, hi = -2.0 * sh.real, -2.0 * sh.imag
     for i in range(BLOCK):
         ur = ur0 + q1 * w[X + i] + q2 * w[Y + i]

@@ -5,12 +5,14 @@ The wave is the vector (a, b) with ``r = b/a``.  A uniform lamella multiplies it
     cos(y) I + i (sin(y)/y) [[-w, -h_bar], [h, w]],        y**2 = w**2 - h h_bar,
     w = u t/2,  h = E sigma_h t,  h_bar = E sigma_hbar t,
 
-in which cos and sinc are power series in the complex ``z = y**2``: no root, no exponential, no division.  With real
-coefficients a series at a complex argument costs two real multiplications a term (Goertzel's recurrence).  Large y are
-halved k times first and doubled afterwards, on ``1 - cos`` rather than on cos so that nothing cancels.
+in which cos and sinc are power series in the complex ``z = y**2``: no root, no exponential, no division.
+With real coefficients a series at a complex argument costs two real multiplications a term (Goertzel's
+recurrence).  Large y are halved k times first and doubled afterwards, on ``1 - cos`` rather than on cos so
+that nothing cancels.
 
-Lamellae so thick that the wave dies in them take the root and the exponential, in the scaled form that cannot overflow: a
-common factor of (a, b) is free.  Angles are taken in blocks as in ``_numba_graded``, in any order.
+Lamellae so thick that the wave dies in them take the root and the exponential, in the scaled form that cannot
+overflow: a common factor of (a, b) is free.  Angles are taken in blocks as in ``_numba_graded``, in any
+order.
 """
 
 from __future__ import annotations
@@ -24,13 +26,13 @@ from numba import njit
 from . import _numba_graded as graded
 from ._numba_graded import A0I, A0R, A1I, A1R, B0I, B0R, B1I, B1R, BLOCK, FLAGS, X, Y
 
-# Rows of the workspace after those of ``_numba_graded``: Re(w), z (halved), 1 - cos and sinc of the two polarisations.
+# Rows of the workspace after those of ``_numba_graded``: Re(w); z, 1 - cos, sinc of the two polarisations.
 W = graded.WORKSPACE
 Z0R, Z0I, V0R, V0I, S0R, S0I = (graded.WORKSPACE + BLOCK * k for k in range(1, 7))
 Z1R, Z1I, V1R, V1I, S1R, S1I = (graded.WORKSPACE + BLOCK * k for k in range(7, 13))
 WORK = graded.WORKSPACE + BLOCK * 13
 
-# A lamella in which the wave falls or grows by more than exp(THICK), or turns by more than 2**DOUBLINGS, is a thick one.
+# Thick is a lamella in which the wave grows by more than exp(_THICK) or turns by more than 2**_DOUBLINGS rad.
 _THICK = 0.25
 _DOUBLINGS = 12
 
@@ -48,7 +50,12 @@ def ranges(w):  # type: ignore[no-untyped-def]
 @njit(cache=True, fastmath=FLAGS)
 def _argument(w, w0, w1, w2, mu, kappa0, kappa1, quarter):  # type: ignore[no-untyped-def]
     """Fill Re(w) and z/4**k of both polarisations."""
-    k0r, k0i, k1r, k1i = quarter * kappa0.real, quarter * kappa0.imag, quarter * kappa1.real, quarter * kappa1.imag
+    k0r, k0i, k1r, k1i = (
+        quarter * kappa0.real,
+        quarter * kappa0.imag,
+        quarter * kappa1.real,
+        quarter * kappa1.imag,
+    )
     square, twice = quarter * mu * mu, 2.0 * quarter * mu
     for i in range(BLOCK):
         x = w0 + w1 * w[X + i] + w2 * w[Y + i]

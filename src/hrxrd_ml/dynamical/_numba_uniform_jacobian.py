@@ -1,7 +1,8 @@
 """Numba twin for uniform lamellae: value and exact Jacobian by a reverse sweep.
 
-The method is that of ``_numba_jacobian``: (alpha, beta) = dR/d(a, b) goes from the surface down while the (a, b) of the way
-up are at hand.  A lamella hands out three derivatives: strain, E and thickness; ``value`` of the chain has rows of three.
+The method is that of ``_numba_jacobian``: (alpha, beta) = dR/d(a, b) goes from the surface down while the (a,
+b) of the way up are at hand.  A lamella hands out three derivatives: strain, E and thickness; ``value`` of
+the chain has rows of three.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from numba import njit
 from . import _numba_graded as graded
 from . import _numba_uniform as uniform
 from ._numba_graded import A0I, A0R, A1I, A1R, B0I, B0R, B1I, B1R, BLOCK, FLAGS, T0I, T0R, T1I, T1R, X
-from ._numba_uniform import S0I, S0R, S1I, S1R, V0I, V0R, V1I, V1R, W, Z0I, Z0R, Z1I, Z1R
+from ._numba_uniform import S0I, S0R, S1I, S1R, V0I, V0R, V1I, V1R, Z0I, Z0R, Z1I, Z1R, W
 
 # Rows of the second workspace: dR/d(a, b), the slopes d(sinc)/dz, and what the lamella hands out.
 _AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in range(8))
@@ -92,7 +93,10 @@ def _retreat(w, z, mu, e, h0, k0, h1, k1):  # type: ignore[no-untyped-def]
         # dR/dz = -sinc/2 (alpha a + beta b) + i d(sinc)/dz (...)
         zr = -0.5 * (sr * qr - si * qi) - (pr * ni + pi * nr)
         zi = -0.5 * (sr * qi + si * qr) + (pr * nr - pi * ni)
-        wr, wi = 2.0 * (x * zr - mu * zi) - (sr * di + si * dr), 2.0 * (x * zi + mu * zr) + (sr * dr - si * di)
+        wr, wi = (
+            2.0 * (x * zr - mu * zi) - (sr * di + si * dr),
+            2.0 * (x * zi + mu * zr) + (sr * dr - si * di),
+        )
         er = f0r * zr - f0i * zi - (sr * ti + si * tr)
         sum_w, sum_e, sum_t = wr, er, x * wr - mu * wi + e * er
         gr, gi = -si, sr
@@ -118,7 +122,10 @@ def _retreat(w, z, mu, e, h0, k0, h1, k1):  # type: ignore[no-untyped-def]
         qr, qi = aar + bbr, aai + bbi
         zr = -0.5 * (sr * qr - si * qi) - (pr * ni + pi * nr)
         zi = -0.5 * (sr * qi + si * qr) + (pr * nr - pi * ni)
-        wr, wi = 2.0 * (x * zr - mu * zi) - (sr * di + si * dr), 2.0 * (x * zi + mu * zr) + (sr * dr - si * di)
+        wr, wi = (
+            2.0 * (x * zr - mu * zi) - (sr * di + si * dr),
+            2.0 * (x * zi + mu * zr) + (sr * dr - si * di),
+        )
         er = f1r * zr - f1i * zi - (sr * ti + si * tr)
         z[_GW + i] = sum_w + wr
         z[_GE + i] = sum_e + er
@@ -143,10 +150,10 @@ def _accumulate(row, w, z, t, du0, dq1, value):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def reflectivity_and_jacobian(
+def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs,
     du0, dq1, weights, pointer, parameter, value, parameters,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Return R (m,) and dR/dp (parameters + 1, m); the last row is dR/d(ln E of the substrate).
 
     Parameters

@@ -17,7 +17,8 @@ def substrate(u: ComplexArray, sigma_h: complex, sigma_hbar: complex) -> Complex
 
     The principal root makes ``Im s >= 0``: the wave field decays into the crystal, with no case distinction.
     """
-    s = 1j * np.sqrt(4.0 * sigma_h * sigma_hbar - u**2)
+    # A crystal without absorption is the limit of one with little: the tiny number decides the root's sign.
+    s = 1j * np.sqrt(4.0 * sigma_h * sigma_hbar - (u + 1e-300j) ** 2)
     return -2.0 * sigma_h / (u + s)
 
 
@@ -48,8 +49,8 @@ def graded_lamella(
 
     With :math:`\zeta\in[-1,1]` across the lamella the phase relative to its middle is
     :math:`\Phi = (x+i\mu)\zeta + \beta\zeta^2 + \gamma(\zeta^3-\zeta)`.  In the frame that rotates with this phase only
-    the small coupling is left.  It is integrated by the Magnus series to second order: the first order is the oscillatory
-    integral
+    the small coupling is left.  It is integrated by the Magnus series to second order: the first order is the
+    oscillatory integral
 
     .. math:: f = \tfrac12\int_{-1}^{1} E(\zeta)\,e^{i\Phi(\zeta)}\,d\zeta
 
@@ -119,7 +120,7 @@ def amplitude(c: Coefficients, x: FloatArray, y: FloatArray) -> ComplexArray:
     ndarray of complex, shape (2, m)
         Polarisation sigma, then pi.
     """
-    u_substrate = c.substrate_u0 + c.substrate_q1 * x + c.substrate_q2 * y
+    u_substrate = np.asarray(c.substrate_u0 + c.substrate_q1 * x + c.substrate_q2 * y, dtype=np.complex128)
     rows = []
     for p in range(2):
         r = substrate(u_substrate, c.substrate_sigma_h[p], c.substrate_sigma_hbar[p])

@@ -95,7 +95,6 @@ def integral_derivatives(beta, b, gamma, mu, e0, e1, e2, count, out):  # type: i
     moment = np.empty(_MOMENTS, dtype=np.complex128)
     n = count + 10
     _moments(beta, mu, n, moment)
-    ig = 1j * gamma
     h = np.zeros(n, dtype=np.complex128)
     odd = np.zeros(n, dtype=np.complex128)
     for k in range(n - 3):

@@ -64,8 +64,7 @@ def _check_limits(where: str, settings: dict[str, ParameterValue]) -> None:
     assert isinstance(high, float)
     if low >= high:
         raise ExperimentError(
-            f"{where}: min = {low:g} must be below max = {high:g}; "
-            "to hold a parameter give value and vary = false"
+            f"{where}: min = {low:g} must be below max = {high:g}; to hold a parameter give value and vary = false"
         )
     if isinstance(value, float) and not low <= value <= high:
         raise ExperimentError(f"{where}: value = {value:g} lies outside min = {low:g} to max = {high:g}")

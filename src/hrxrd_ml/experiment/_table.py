@@ -97,9 +97,7 @@ class Table:
             self.fail(key, f"one of {', '.join(choices)}", near)
         return str(value)
 
-    def number(
-        self, key: str, low: float, high: float, unit: str, default: D, *, open_low: bool = False
-    ) -> float | D:
+    def number(self, key: str, low: float, high: float, unit: str, default: D, *, open_low: bool = False) -> float | D:
         """A finite number within [low, high], or within (low, high] if ``open_low``."""
         if key not in self.data:
             return default

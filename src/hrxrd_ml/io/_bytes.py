@@ -114,9 +114,7 @@ def open_archive(data: bytes) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(io.BytesIO(data))
     except Exception as error:  # a damaged archive makes zipfile raise errors of many kinds
-        raise InputFileError(
-            f"a damaged archive ({error}); expected .rasx or .brml: copy the file anew"
-        ) from error
+        raise InputFileError(f"a damaged archive ({error}); expected .rasx or .brml: copy the file anew") from error
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:

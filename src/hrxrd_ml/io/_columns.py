@@ -61,9 +61,7 @@ def find_column(wanted: Column, role: str, header: list[str] | None, width: int)
         if len(matches) == 1 and matches[0] < width:
             return matches[0]
         if len(matches) > 1:
-            raise InputFileError(
-                f"the {role} column {wanted!r} is there {len(matches)} times; give its index"
-            )
+            raise InputFileError(f"the {role} column {wanted!r} is there {len(matches)} times; give its index")
     near = difflib.get_close_matches(wanted, header, n=1, cutoff=0.5)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise InputFileError(f"there is no {role} column {wanted!r}; the file has {', '.join(header)}{hint}")

@@ -118,9 +118,7 @@ def make_curve(
         extra["sigma"] = relative_error * np.maximum(data, data[data > 0].min())
     order = _order(angles, where)
     _check_range(angles, check_kind(kind), unit)
-    coords: dict[str, Any] = {
-        "x": ("x", angles[order], {"kind": kind, "units": unit, "long_name": LONG_NAMES[kind]})
-    }
+    coords: dict[str, Any] = {"x": ("x", angles[order], {"kind": kind, "units": unit, "long_name": LONG_NAMES[kind]})}
     for name, array in extra.items():
         if array is not None:
             coords[name] = ("x", array[order], _OPTIONAL[name])
@@ -166,9 +164,7 @@ def _vector(values: ArrayLike, what: str) -> Array:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
-        raise CurveError(
-            f"{what} are not real numbers; expected a one-dimensional array of numbers"
-        ) from None
+        raise CurveError(f"{what} are not real numbers; expected a one-dimensional array of numbers") from None
     if array.ndim != 1:
         raise CurveError(f"{what} have shape {array.shape}; expected a one-dimensional array")
     return array
@@ -208,9 +204,7 @@ def _data_kind(data: Array, data_kind: str | None, where: _Where) -> str:
     return data_kind
 
 
-def _positive(
-    values: ArrayLike | None, n: int, what: str, where: _Where, least: float | None = None
-) -> Array | None:
+def _positive(values: ArrayLike | None, n: int, what: str, where: _Where, least: float | None = None) -> Array | None:
     """Array of n positive numbers (at least ``least``), a single number repeated; None stays None."""
     if values is None:
         return None
@@ -261,9 +255,7 @@ def _check_range(x: Array, kind: str, unit: str) -> None:
     if kind == "offset":
         if max(abs(low), abs(high)) > 20.0:
             hint = "an absolute angle" if unit == "arcsec" else "in arcsec, or an absolute angle"
-            raise CurveError(
-                f"{given}; expected offsets within 20 deg of the substrate peak: {advice} (is it {hint}?)"
-            )
+            raise CurveError(f"{given}; expected offsets within 20 deg of the substrate peak: {advice} (is it {hint}?)")
     elif low <= 0.0 or high >= 180.0:
         raise CurveError(
             f"{given}; expected angles between 0 and 180 deg: {advice} "

@@ -151,9 +151,7 @@ def _first(given: Any, otherwise: Any) -> Any:
     return otherwise if given is None else given
 
 
-def _experiment(
-    path: Path, experiment: Experiment | str | os.PathLike[str] | bool | None
-) -> Experiment | None:
+def _experiment(path: Path, experiment: Experiment | str | os.PathLike[str] | bool | None) -> Experiment | None:
     if path.suffix.lower() == ".toml":
         raise InputFileError(f"{path}: this is an experiment file; give the data file that it belongs to")
     if isinstance(experiment, Experiment):
@@ -176,9 +174,7 @@ def _structured(path: Path, data: bytes) -> tuple[_Reader, str] | None:
             return brml.read, "brml"
         if any("Profile" in name and name.endswith(".txt") for name in names):
             return rasx.read, "rasx"
-        raise InputFileError(
-            "an archive that is neither .rasx nor .brml; unpack it, or export the scan as text"
-        )
+        raise InputFileError("an archive that is neither .rasx nor .brml; unpack it, or export the scan as text")
     if start.startswith((b"RAW", b"FI\0\0")) and b"\0" in start:
         raise InputFileError(
             "a binary .raw file, whose layout its makers do not publish; export the scan as text "
@@ -196,9 +192,7 @@ def _read_scan(path: Path, data: bytes, columns: dict[str, Any], scan: int | Non
     found = _structured(path, data)
     if found is None:
         if scan not in (None, 0):
-            raise InputFileError(
-                f"a text file holds one scan; there is no scan {scan}: choose columns instead"
-            )
+            raise InputFileError(f"a text file holds one scan; there is no scan {scan}: choose columns instead")
         return text.read(data, **columns), "text"
     read, name = found
     given = [key for key, value in columns.items() if value is not None]

@@ -68,9 +68,7 @@ def select_scan(scans: Sequence[Scan], scan: int | None) -> Scan:
         raise InputFileError("the file holds no scan; expected at least one measured curve")
     if scan is None:
         if len(scans) > 1:
-            listed = ", ".join(
-                f"{i}: {s.scan_axis or 'scan'}, {len(s.values)} points" for i, s in enumerate(scans[:5])
-            )
+            listed = ", ".join(f"{i}: {s.scan_axis or 'scan'}, {len(s.values)} points" for i, s in enumerate(scans[:5]))
             more = ", ..." if len(scans) > 5 else ""
             raise InputFileError(
                 f"the file holds {len(scans)} scans ({listed}{more}); choose one with scan=, counted from 0"

@@ -107,9 +107,7 @@ def _split(text: str, x_column: Column | None) -> _Table:
     begin = next((i for i, (_, row) in enumerate(cells) if _is_data(row, at)), None)
     if begin is None:
         number, line = content[0]
-        raise InputFileError(
-            f"no row begins with numbers; line {number} is {line[:60]!r}; expected columns of numbers"
-        )
+        raise InputFileError(f"no row begins with numbers; line {number} is {line[:60]!r}; expected columns of numbers")
     table = cells[begin:]
     header = _header(lines, cells[:begin], table[0], delimiter)
     return _Table([row for _, row in table], [number for number, _ in table], header)

@@ -1,0 +1,99 @@
+"""What a fit costs beside time: memory, compilation, imports; each measured in processes of its own."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import _bench
+
+_PREPARE = """
+import json, resource, sys, time
+sys.path.insert(0, {here!r})
+begin = time.perf_counter()
+import hrxrd_ml
+imported = time.perf_counter() - begin
+import _bench
+import numpy as np
+from hrxrd_ml import RockingCurveModel
+import hrxrd_ml.dynamical, hrxrd_ml.simulate, hrxrd_ml.guess
+model = RockingCurveModel(_bench.ggg())
+x = model.frame.angles(_bench.ANGLES)
+params = model.make_params(**_bench.SEVEN, scale=2e5, offset=4.0, background=3.0)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+ready, before = time.perf_counter() - begin, peak()
+"""
+
+_FIT = """
+begin = time.perf_counter()
+expected = model.eval(params, x=x)
+value = time.perf_counter() - begin
+counts = np.random.default_rng(1).poisson(expected).astype(float)
+begin = time.perf_counter()
+result = model.fit(counts, params, x=x)
+fit = time.perf_counter() - begin
+after = peak()
+begin = time.perf_counter()
+{guess}
+guess = time.perf_counter() - begin
+print(json.dumps(dict(imported=imported, ready=ready, before=before, after=after, guessed=peak(), value=value, fit=fit, guess=guess)))
+"""
+
+
+def _child(cache: str, guess: bool = False) -> dict[str, float]:
+    """Run one fit in a process of its own; times in s, memory in the unit of ru_maxrss."""
+    here = str(Path(__file__).resolve().parent)
+    code = _PREPARE.format(here=here) + _FIT.format(guess="model.guess(counts, x=x)" if guess else "pass")
+    environment = os.environ | {"NUMBA_CACHE_DIR": cache}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def memory() -> None:
+    """Peak memory of a fit and of a guess, above that of the imports."""
+    with tempfile.TemporaryDirectory() as cache:
+        _child(cache, guess=True)  # compiles, which takes memory of its own
+        runs = [_child(cache, guess=True) for _ in range(3)]
+    unit = 1.0 / 1024.0 if sys.platform != "darwin" else 1.0 / 1024.0**2
+    before, after, guessed = (
+        statistics.median(run[key] * unit for run in runs) for key in ("before", "after", "guessed")
+    )
+    _bench.table(
+        "Peak memory (ru_maxrss) of a process that fits 701 points, 17 free parameters",
+        ["what", "MB", "above the imports (MB)", "goal"],
+        [
+            ["after the imports", f"{before:.0f}", "", ""],
+            ["after the fit", f"{after:.0f}", f"{after - before:.0f}", f"< 300: {'met' if after - before < 300 else 'missed'}"],
+            ["after the classical guess as well", f"{guessed:.0f}", f"{guessed - before:.0f}", ""],
+        ],
+    )
+
+
+def start() -> None:
+    """Import, and first calls with and without a cache of compiled kernels."""
+    imports = []
+    for _ in range(9):
+        code = "import time; t = time.perf_counter(); import hrxrd_ml; print(time.perf_counter() - t)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        imports.append(float(done.stdout))
+    with tempfile.TemporaryDirectory() as cache:
+        cold = _child(cache)
+        warm = [_child(cache) for _ in range(5)]
+    rows = [["import hrxrd_ml", "", f"{statistics.median(imports):.3f}"]]
+    for key, name in (
+        ("ready", "import and build a model"),
+        ("value", "first curve"),
+        ("fit", "first fit (the exact Jacobian compiles here)"),
+    ):
+        rows.append([name, f"{cold[key]:.2f}", f"{statistics.median(run[key] for run in warm):.3f}"])
+    _bench.table(
+        "What a new process waits for", ["what", "nothing cached (s)", "kernels cached (s)"], rows
+    )

@@ -1,0 +1,158 @@
+"""How accurate the lamellae are: graded ones, and the classic uniform sublayers, against a converged calculation.
+
+Run by hand: ``python benchmarks/convergence.py [--profiles 500] [--angles 701]``; some minutes.
+
+Random seven-parameter profiles, evenly distributed between the bounds of the parameter space, damage tied to
+the strain. The error of a curve is its largest abs(R - R_exact)/(R_exact + 1e-6) over the scan. R_exact comes
+from the exact recursion for uniform lamellae, cut at the kinks of the profile and extrapolated to zero
+thickness (Richardson), that is from another kernel and another grid than the graded lamellae.
+"""
+
+import argparse
+import math
+from dataclasses import dataclass
+
+import _bench  # first: one thread
+import numpy as np
+from numpy.typing import NDArray
+
+from hrxrd_ml.dynamical import Lamellae, reflectivity
+from hrxrd_ml.parameters import ParameterSpace, damage_space, implanted_space
+from hrxrd_ml.profile import ImplantedProfile, extreme
+from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample import Damage, discretise, sublayers
+
+FloatArray = NDArray[np.float64]
+PROFILE, DAMAGE = ImplantedProfile(), Damage("tied")
+
+
+def reflections() -> dict[str, Reflection]:
+    """Symmetric and asymmetric, weak and strong, low and high order."""
+    return {
+        "GGG 444": Reflection("GGG", (4, 4, 4), "CuKa1"),
+        "GGG 888": Reflection("GGG", (8, 8, 8), "CuKa1"),
+        "Si 004": Reflection("Si", (0, 0, 4), "CuKa1"),
+        "3C-SiC 400": Reflection("3C-SiC", (4, 0, 0), 1.5498),
+        "GaAs 224, grazing incidence": Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="high"),
+        "GaAs 224, grazing exit": Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="low"),
+    }
+
+
+def scan(reflection: Reflection, largest: float, count: int) -> FloatArray:
+    """Angles that show the strained layer and the substrate peak [rad]."""
+    shift = largest * math.tan(reflection.bragg_angle)
+    if reflection.inclination:
+        p = reflection.inclination
+        shift = largest * (
+            math.cos(p) ** 2 * math.tan(reflection.bragg_angle) - math.sin(p) * math.cos(p)
+        )
+    margin = 0.3 * abs(shift) + 20.0 * reflection.darwin_width()
+    return np.linspace(min(0.0, -shift) - margin, max(0.0, -shift) + margin, count)
+
+
+def uniform(reflection: Reflection, values: dict[str, float], per_piece: NDArray[np.int64], dtheta: FloatArray) -> FloatArray:
+    """Curve of uniform lamellae, so many of equal thickness in each piece between two kinks."""
+    edges = PROFILE.segments(values).edges
+    cuts = [np.linspace(a, b, n + 1) for a, b, n in zip(edges[:-1], edges[1:], per_piece, strict=True) if b > a]
+    thickness = np.concatenate([np.diff(cut) for cut in cuts])
+    middle = np.concatenate([0.5 * (cut[1:] + cut[:-1]) for cut in cuts])
+    strain = PROFILE.evaluate(middle, values)
+    exponent = values["damage"] * strain / abs(extreme(PROFILE, values)[0])
+    return reflectivity(reflection, Lamellae.of_one_crystal(reflection, thickness, strain, np.exp(-exponent)), dtheta)
+
+
+def converged(reflection: Reflection, values: dict[str, float], dtheta: FloatArray, thickness: float) -> tuple[FloatArray, FloatArray]:
+    """Converged curve, and an estimate of its own error: what a second extrapolation changes."""
+    lengths = np.diff(PROFILE.segments(values).edges)
+    pieces = np.maximum(np.ceil(lengths / thickness), 8).astype(np.int64)
+    coarse, middle, fine = (uniform(reflection, values, k * pieces, dtheta) for k in (1, 2, 4))
+    first, second = middle + (middle - coarse) / 3.0, fine + (fine - middle) / 3.0
+    exact = second + (second - first) / 15.0
+    return exact, error(second, exact)
+
+
+def error(curve: FloatArray, exact: FloatArray) -> float:
+    """Largest error of a curve."""
+    return float(np.max(np.abs(curve - exact) / (exact + 1e-6)))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Errors and numbers of lamellae for one profile."""
+
+    values: dict[str, float]
+    graded: float
+    count: int
+    classic: float
+    classic_count: int
+    doubt: float
+
+
+def measure(reflection: Reflection, values: dict[str, float], angles: int, tolerance: float) -> Case:
+    """Errors of one profile."""
+    largest = abs(extreme(PROFILE, values)[0])
+    dtheta = scan(reflection, largest, angles)
+    exact, doubt = converged(reflection, values, dtheta, 2.0)
+    made = discretise(
+        PROFILE,
+        DAMAGE,
+        values,
+        diffraction_vector=reflection.diffraction_vector,
+        strain_range=float(np.abs(dtheta).max()) * math.cos(reflection.bragg_angle) / reflection.gammah,
+        tolerance=tolerance,
+    )
+    lamellae = Lamellae.of_one_crystal(reflection, made.thickness, made.strain, made.debye_waller)
+    graded = error(reflectivity(reflection, lamellae, dtheta), exact)
+    thickness, strain, exponent = sublayers(PROFILE, DAMAGE, values, 20.0)
+    lamellae = Lamellae.of_one_crystal(reflection, thickness, strain, np.exp(-exponent))
+    classic = error(reflectivity(reflection, lamellae, dtheta), exact)
+    return Case(values, graded, len(made.thickness), classic, len(thickness), doubt)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--profiles", type=int, default=500, help="random profiles for each reflection")
+    parser.add_argument("--angles", type=int, default=701)
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="tolerance that the graded lamellae aim at")
+    parser.add_argument("--only", help="one reflection: " + ", ".join(reflections()))
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    space: ParameterSpace = implanted_space() + damage_space("tied")
+    print(_bench.machine())
+    print(
+        f"{options.profiles} random profiles a reflection, {options.angles} angles, seed {options.seed}, "
+        f"tolerance {options.tolerance:g}"
+    )
+    rows, worst = [], []
+    for name, reflection in reflections().items():
+        if options.only not in (None, name):
+            continue
+        rng = np.random.default_rng(options.seed)
+        cases = [
+            measure(reflection, _bench.draw(space, rng), options.angles, options.tolerance)
+            for _ in range(options.profiles)
+        ]
+        for label, errors, counts in (
+            ("graded", [c.graded for c in cases], [c.count for c in cases]),
+            ("uniform, 20 Å", [c.classic for c in cases], [c.classic_count for c in cases]),
+        ):
+            middle, high, top = np.quantile(errors, [0.5, 0.95, 1.0])
+            above = np.mean(np.array(errors) > options.tolerance)
+            rows.append(
+                [name, label, f"{np.median(counts):.0f}", f"{max(counts)}", f"{middle:.1e}", f"{high:.1e}", f"{top:.1e}", f"{100 * above:.1f} %"]
+            )
+        bad = max(cases, key=lambda c: c.graded)
+        worst.append([name, f"{bad.graded:.1e}", f"{max(c.doubt for c in cases):.0e}", ", ".join(f"{k} {v:.4g}" for k, v in bad.values.items())])
+    above = f"above {options.tolerance:g}"
+    _bench.table(
+        "Error of the coherent reflectivity, relative to R + 1e-6",
+        ["reflection", "lamellae", "number (median)", "(max)", "error (median)", "95 %", "max", above],
+        rows,
+    )
+    _bench.table("The worst profiles of the graded lamellae", ["reflection", "error", "doubt of exact", "profile"], worst)
+    print(f"\nload average at the end {', '.join(f'{v:.1f}' for v in __import__('os').getloadavg())}")
+
+
+if __name__ == "__main__":
+    main()

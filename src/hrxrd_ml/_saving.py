@@ -1,0 +1,357 @@
+"""Models and results as text files: JSON with a version, never a pickle, so that reading one runs nothing.
+
+A file holds numbers, texts and the names of this package's own dataclasses; arrays are lists of numbers, in
+full precision.
+"""
+
+import importlib
+import json
+import math
+import operator
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import lmfit
+import numpy as np
+import xarray as xr
+from lmfit import Parameter, Parameters
+from lmfit.model import CompositeModel, Model
+
+from hrxrd_ml._fitting import CurveComposite, CurveFitting
+from hrxrd_ml._observation import Observation
+from hrxrd_ml._result import RockingCurveResult
+from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
+from hrxrd_ml._uncertainty import FitStatistics
+from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError
+from hrxrd_ml.files import write_text
+from hrxrd_ml.model import RockingCurveModel
+from hrxrd_ml.reflection import Reflection
+
+VERSION = 1
+"""Version of the format; raised whenever an older reader would misread a file."""
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": operator.mul,
+    "truediv": operator.truediv,
+}
+_MODEL_SETTINGS = ("statistics", "relative_error", "floor", "axis_kind", "unit", "analytic_jacobian", "nan_policy")
+_STATISTICS = [
+    "aborted",
+    "success",
+    "message",
+    "nfev",
+    "ndata",
+    "nvarys",
+    "nfree",
+    "chisqr",
+    "redchi",
+    "aic",
+    "bic",
+    "errorbars",
+    "ier",
+    "lmdif_message",
+    "var_names",
+    "init_vals",
+    "init_values",
+    "covar",
+    "bound_notes",
+    "method",
+    "n_used",
+]
+_SETTINGS = ("method", "nan_policy", "scale_covar", "calc_covar", "max_nfev")
+
+
+def model_text(model: CurveFitting) -> str:
+    """Text of a model, as `save_model` writes it."""
+    return _text("model", {"model": _model_to_data(model)})
+
+
+def save_model(model: CurveFitting, path: str | os.PathLike[str]) -> None:
+    """Write configuration and parameter hints of a model to ``path``.
+
+    Raises
+    ------
+    ParameterError
+        If the model holds something that text cannot hold, such as a function of the user.
+    InputFileError
+        If the file cannot be written there.
+    """
+    write_text(path, model_text(model))
+
+
+def load_model(path: str | os.PathLike[str]) -> CurveFitting:
+    """Read a model that `RockingCurveModel.save` wrote.
+
+    Raises
+    ------
+    InputFileError
+        If the file cannot be read, is no such file, or has a version that this package does not know.
+    """
+    return _read(path, "model", lambda data: _model_from_data(data["model"]))
+
+
+def save_result(result: RockingCurveResult, path: str | os.PathLike[str]) -> None:
+    """Write a result to ``path``: model, data, start, parameters, covariance and statistics (no emcee chain)."""
+    write_text(path, result_text(result))
+
+
+def result_text(result: RockingCurveResult) -> str:
+    """Text of a result, as `save_result` writes it."""
+    observation = result.observation
+    return _text(
+        "result",
+        {
+            "model": _model_to_data(result.model),
+            "settings": {name: _encode(getattr(result, name)) for name in _SETTINGS},
+            "params": _params_to_data(result.params),
+            "init_params": _params_to_data(result.init_params),
+            "curve": _curve_to_data(observation.curve),
+            "observation": {
+                "x": _encode(observation.x),
+                "values": _encode(observation.values),
+                "weights": _encode(observation.weights),
+                "exposure": _encode(observation.exposure),
+                "sigma": _encode(observation.sigma),
+                "statistics": observation.likelihood.name,
+                "inverse_sigma": _encode(getattr(observation.likelihood, "inverse_sigma", None)),
+            },
+            "outcome": {n: _encode(getattr(result, n)) for n in _STATISTICS if hasattr(result, n)},
+        },
+    )
+
+
+def load_result(path: str | os.PathLike[str]) -> RockingCurveResult:
+    """Read a result that `RockingCurveResult.save` wrote; it can be reported, evaluated and fitted again.
+
+    Raises
+    ------
+    InputFileError
+        If the file cannot be read, is no such file, or has a version that this package does not know.
+    """
+    return _read(path, "result", _result_from_data)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def _text(kind: str, data: Mapping[str, Any]) -> str:
+    head = {"format": f"hrxrd_ml {kind}", "version": VERSION}
+    return json.dumps(head | dict(data), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
+
+
+def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputFileError(f"{path}: cannot read the {kind}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputFileError(f"{path}: not a saved {kind}, which is JSON text: {error}") from error
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != f"hrxrd_ml {kind}":
+        raise InputFileError(f'{path}: expected a file of format "hrxrd_ml {kind}", got {found!r}')
+    if data.get("version") != VERSION:
+        raise InputFileError(
+            f"{path}: has version {data.get('version')!r} of the format and this package reads {VERSION}; "
+            "use the version of hrxrd_ml that wrote it, or save it again"
+        )
+    try:
+        return build(data)
+    except HrxrdError as error:
+        raise InputFileError(f"{path}: {error}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
+        raise InputFileError(f"{path}: the saved {kind} is damaged: {type(error).__name__} {error}") from error
+
+
+# --- values ---------------------------------------------------------------------------------------------------------
+
+
+def _encode(value: Any) -> Any:
+    """Values of JSON for a value; what JSON lacks is written as an object whose one key begins with $."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, np.generic):
+        return _encode(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"$float": str(value)}
+    if isinstance(value, complex):
+        return {"$complex": [value.real, value.imag]}
+    if isinstance(value, np.ndarray):
+        return {"$array": [_encode(item) for item in value.tolist()]}
+    if isinstance(value, tuple):
+        return {"$tuple": [_encode(item) for item in value]}
+    if isinstance(value, list):
+        return [_encode(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): _encode(item) for key, item in value.items()}
+    if isinstance(value, Reflection):
+        _, (arguments,) = value.__reduce__()
+        return {"$reflection": _encode(arguments)}
+    if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("hrxrd_ml."):
+        content = {field.name: _encode(getattr(value, field.name)) for field in fields(value) if field.init}
+        return {"$object": f"{type(value).__module__}:{type(value).__qualname__}", "fields": content}
+    raise ParameterError(f"cannot save {value!r}: text holds numbers, texts and parts of this package, no functions")
+
+
+def _decode(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_decode(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "$float" in value:
+        return float(value["$float"])
+    if "$complex" in value:
+        return complex(*value["$complex"])
+    if "$array" in value:
+        return np.array([_decode(item) for item in value["$array"]])
+    if "$tuple" in value:
+        return tuple(_decode(item) for item in value["$tuple"])
+    if "$reflection" in value:
+        return Reflection(**_decode(value["$reflection"]))
+    if "$object" in value:
+        return _class_named(value["$object"])(**_decode(value["fields"]))
+    return {key: _decode(item) for key, item in value.items()}
+
+
+def _class_named(name: str) -> Any:
+    """A dataclass of this package, and nothing else."""
+    module, _, attribute = name.partition(":")
+    if not module.startswith("hrxrd_ml.") or not attribute.isidentifier():
+        raise InputFileError(f"{name!r} is no part of this package")
+    found = getattr(importlib.import_module(module), attribute, None)
+    if not (isinstance(found, type) and is_dataclass(found) and found.__module__ == module):
+        raise InputFileError(f"{name!r} is no part of this package")
+    return found
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+def _model_to_data(model: Model) -> dict[str, Any]:
+    if isinstance(model, RockingCurveModel):
+        return {
+            "kind": "rocking_curve",
+            "simulation": _encode(model.simulation),
+            "parts": _encode(model.parts),
+            "settings": {name: _encode(getattr(model, name)) for name in _MODEL_SETTINGS},
+            "prefix": model.prefix,
+            "name": model._name,
+            "hints": _encode(model.param_hints),
+        }
+    if isinstance(model, CompositeModel):
+        names = [name for name, function in _OPERATORS.items() if function is model.op]
+        if not names:
+            raise ParameterError(
+                f"cannot save a composite with the operator {model.op!r}; known: {', '.join(_OPERATORS)}"
+            )
+        sides = {"left": _model_to_data(model.left), "right": _model_to_data(model.right)}
+        return {"kind": "composite", "op": names[0], "hints": _encode(model.param_hints)} | sides
+    if type(model).__module__ == "lmfit.models" and not model.independent_vars_defvals.keys() - {"x", "form"}:
+        options = dict(model.opts)
+        if hasattr(model, "poly_degree"):
+            options["degree"] = model.poly_degree
+        form = model.independent_vars_defvals.get("form")
+        if isinstance(form, str):
+            options["form"] = form
+        return {
+            "kind": "lmfit",
+            "class": type(model).__name__,
+            "prefix": model.prefix,
+            "options": _encode(options),
+            "hints": _encode(model.param_hints),
+        }
+    raise ParameterError(f"cannot save {model!r}: only rocking curves and models of lmfit.models can be saved")
+
+
+def _model_from_data(data: Mapping[str, Any]) -> Any:
+    match data["kind"]:
+        case "rocking_curve":
+            model: Any = RockingCurveModel(
+                simulation=_decode(data["simulation"]),
+                prefix=data["prefix"],
+                name=data["name"],
+                **_decode(data["settings"]),
+            )
+            model.parts = _decode(data["parts"])
+        case "composite":
+            left, right = _model_from_data(data["left"]), _model_from_data(data["right"])
+            model = CurveComposite(left, right, _OPERATORS[data["op"]])
+        case "lmfit":
+            found = getattr(lmfit.models, data["class"])
+            if not issubclass(found, Model):
+                raise InputFileError(f"{data['class']} is no model of lmfit")
+            model = found(prefix=data["prefix"], **_decode(data["options"]))
+        case _:
+            raise InputFileError(f"unknown kind of model {data['kind']!r}")
+    model.param_hints = _decode(data["hints"])
+    return model
+
+
+# --- parameters, curves, results ------------------------------------------------------------------------------------
+
+
+def _params_to_data(params: Parameters) -> list[dict[str, Any]]:
+    attributes = ("name", "value", "vary", "expr", "min", "max", "brute_step", "stderr", "correl", "init_value")
+    return [{name: _encode(getattr(par, name)) for name in attributes} for par in params.values()]
+
+
+def _params_from_data(data: list[dict[str, Any]]) -> Parameters:
+    pars = []
+    for content in map(_decode, data):
+        par = Parameter(content["name"], content["value"], min=content["min"], max=content["max"])
+        par.vary, par.expr, par.brute_step = content["vary"], content["expr"], content["brute_step"]
+        par.stderr, par.correl, par.init_value = content["stderr"], content["correl"], content["init_value"]
+        pars.append(par)
+    params = Parameters()
+    params.add_many(*pars)
+    return params
+
+
+def _curve_to_data(curve: xr.DataArray) -> dict[str, Any]:
+    def labelled(array: xr.DataArray) -> dict[str, Any]:
+        attrs = {str(k): v if isinstance(v, bool | int | float | str) else str(v) for k, v in array.attrs.items()}
+        return {"dims": list(array.dims), "values": _encode(np.asarray(array.values)), "attrs": _encode(attrs)}
+
+    coords = {str(name): labelled(coord) for name, coord in curve.coords.items()}
+    return labelled(curve) | {"name": curve.name, "coords": coords}
+
+
+def _curve_from_data(data: Mapping[str, Any]) -> xr.DataArray:
+    def variable(part: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+        values = _decode(part["values"])
+        return tuple(part["dims"]), values, _decode(part["attrs"])
+
+    dims, values, attrs = variable(data)
+    coords = {name: variable(part) for name, part in data["coords"].items()}
+    return xr.DataArray(values, coords, dims, data["name"], attrs)
+
+
+def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
+    model = _model_from_data(data["model"])
+    seen = _decode(data["observation"])
+    likelihood: Likelihood
+    if seen["statistics"] == "poisson":
+        counts = seen["values"] if seen["exposure"] is None else seen["values"] * seen["exposure"]
+        likelihood = PoissonLikelihood(counts, seen["exposure"], seen["weights"])
+    else:
+        likelihood = GaussianLikelihood(seen["values"], seen["inverse_sigma"], seen["weights"], seen["statistics"])
+    observation = Observation(
+        seen["x"],
+        seen["values"],
+        _curve_from_data(data["curve"]),
+        likelihood,
+        seen["weights"],
+        seen["exposure"],
+        seen["sigma"],
+    )
+    params = _params_from_data(data["params"])
+    result = RockingCurveResult(model, params, observation=observation, **_decode(data["settings"]))
+    result.init_params = _params_from_data(data["init_params"])
+    outcome = FitStatistics(params=params, **_decode(data["outcome"]))
+    outcome.residual = result._curve_residual(params)
+    result._adopt(outcome)
+    return result

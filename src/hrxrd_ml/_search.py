@@ -1,0 +1,182 @@
+"""Bounded least squares on one curve, at any smoothing: the engine of the guesses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from ._levenberg import minimise_in_box
+from ._nesting import NestedCoordinates, nested_coordinates
+from .simulate import BoundCurve, RockingCurve
+from .units import ARCSEC
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+FloatArray = NDArray[np.float64]
+Values = dict[str, float]
+
+_RESOLUTION = {"fwhm": 0.0, "eta": 0.1, "tail": 1.0, "asymmetry": 0.0}  # held while the curve is smoothed
+
+
+@dataclass(frozen=True)
+class Search:
+    """Least squares in the coordinates that hold the nested constraints.
+
+    Attributes
+    ----------
+    bound : BoundCurve
+    intensity, sigma : ndarray, shape (n,)
+        Data, and what the residual is divided by.
+    coordinates : NestedCoordinates
+        Of the free parameters.
+    fixed : dict
+        Values that replace those of the start, while it lasts.
+    """
+
+    bound: BoundCurve
+    intensity: FloatArray
+    sigma: FloatArray
+    coordinates: NestedCoordinates
+    fixed: Mapping[str, float]
+
+    def run(self, start: Mapping[str, float], evaluations: int, tolerance: float = 1e-4) -> tuple[float, Values]:
+        """Return cost and values after at most so many evaluations, or when the cost falls by less than ``tolerance``."""
+        names, coordinates = self.coordinates.names, self.coordinates
+        lower, upper = coordinates.lower, coordinates.upper
+        begin = np.clip(coordinates.inward(np.array([start[name] for name in names])), lower, upper)
+        last: dict[str, FloatArray] = {}
+
+        def values(y: FloatArray) -> Values:
+            return {**start, **self.fixed, **dict(zip(names, coordinates.outward(y).tolist(), strict=True))}
+
+        def residual(y: FloatArray, wanted: bool) -> FloatArray:
+            if wanted:
+                curve, last["jacobian"] = self.bound.jacobian(values(y), names)
+                last["y"] = y.copy()
+            else:
+                curve = self.bound.curve(values(y))
+            return (curve - self.intensity) / self.sigma
+
+        def jacobian(y: FloatArray) -> FloatArray:
+            if "y" not in last or not np.array_equal(last["y"], y):
+                residual(y, True)
+            chained: FloatArray = (last["jacobian"] / self.sigma[:, None]) @ coordinates.derivatives(y)
+            return chained
+
+        found = minimise_in_box(
+            residual, jacobian, begin, lower, upper, ftol=tolerance, xtol=1e-6, edm=1e-3, evaluations=evaluations
+        )
+        return found.cost, {**values(found.x), **{name: start[name] for name in self.fixed}}
+
+    def scaled(self, values: Mapping[str, float]) -> tuple[float, Values]:
+        """Return the cost of a trial once its scale is adjusted, and the trial."""
+        curve = self.bound.curve({**values, **self.fixed}) - values["background"]
+        weight, target = 1.0 / self.sigma**2, self.intensity - values["background"]
+        factor = float(np.sum(weight * curve * target) / max(np.sum(weight * curve**2), 1e-300))
+        factor = min(max(factor, 1e-2), 1e2)
+        cost = 0.5 * float(np.sum(weight * (factor * curve - target) ** 2))
+        return cost, {**values, "scale": values["scale"] * factor}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A curve and the model that is to be fitted to it.
+
+    Attributes
+    ----------
+    simulation : RockingCurve
+    params : lmfit.Parameters
+        Bounds and what is free; without prefix.
+    free : tuple of str
+    arcsec, intensity, noise : ndarray, shape (n,)
+        Nominal offsets, data, standard errors of the data.
+    """
+
+    simulation: RockingCurve
+    params: Parameters
+    free: tuple[str, ...]
+    arcsec: FloatArray
+    intensity: FloatArray
+    noise: FloatArray
+
+    @classmethod
+    def of(
+        cls, model: Any, params: Parameters, arcsec: FloatArray, intensity: FloatArray, noise: FloatArray
+    ) -> Problem:
+        """Return the problem of a model whose parameters may have a prefix."""
+        plain = _unprefixed(params, model)
+        free = tuple(name for name in model.space.names if plain[name].vary and plain[name].expr is None)
+        return cls(model.simulation, plain, free, arcsec, intensity, noise)
+
+    def search(
+        self,
+        smoothing: float = 0.0,
+        relative: float = 0.04,
+        names: Collection[str] | None = None,
+        region: NDArray[np.bool_] | None = None,
+        widths: Mapping[str, float] | None = None,
+    ) -> Search:
+        """Return the search at one smoothing.
+
+        Parameters
+        ----------
+        smoothing : float
+            FWHM of a Gaussian that data and model are folded with [arcsec]; the resolution is held meanwhile.
+        relative : float
+            Relative error added to the noise, which keeps the strong points from ruling the search.
+        names : collection of str, optional
+            Parameters to fit; all free ones if None.
+        region : ndarray of bool, optional
+            Points to use, of the unsmoothed curve.
+        widths : mapping, optional
+            Current values of the resolution, for the smoothing to be added to.
+        """
+        chosen = [name for name in self.free if names is None or name in names]
+        fixed: Values = {}
+        if smoothing > 0.0:
+            fixed = {name: value for name, value in _RESOLUTION.items() if name in self.simulation.space}
+            if widths is not None and "fwhm" in fixed:
+                fixed["fwhm"] = math.hypot(widths["fwhm"], smoothing)
+            chosen = [name for name in chosen if name not in fixed]
+            step = float(np.median(np.diff(self.arcsec)))
+            every = max(1, int(smoothing / 4.0 / step))
+            pick = slice(every // 2, None, every)
+            at = self.arcsec[pick]
+            target = gaussian_filter1d(self.intensity, smoothing / 2.355 / step, mode="nearest")[pick]
+            noise = gaussian_filter1d(self.noise, smoothing / 2.355 / step, mode="nearest")[pick]
+        else:
+            kept = slice(None) if region is None else region
+            at, target, noise = self.arcsec[kept], self.intensity[kept], self.noise[kept]
+        coordinates = nested_coordinates(self.params, chosen, self.simulation.space.nested)
+        bound = self.simulation.bind(at * ARCSEC)
+        return Search(bound, target, np.hypot(noise, relative * target), coordinates, fixed)
+
+    def follow(
+        self, start: Mapping[str, float], smoothings: Collection[float], evaluations: int = 25
+    ) -> tuple[float, Values]:
+        """Follow one start while the smoothing is reduced; the last stage is the measured curve itself."""
+        cost, values = math.inf, dict(start)
+        for smoothing in (*smoothings, 0.0):
+            relative = 0.08 if smoothing > 0.0 else 0.04
+            cost, values = self.search(smoothing, relative, widths=values).run(values, evaluations)
+        return cost, values
+
+
+def _unprefixed(params: Parameters, model: Any) -> Parameters:
+    """Parameters without the model's prefix."""
+    if not model.prefix:
+        return params
+    from lmfit import Parameters as Plain
+
+    plain = Plain()
+    for name in model.space.names:
+        own = params[model.prefix + name]
+        plain.add(name, value=own.value, min=own.min, max=own.max, vary=own.vary and own.expr is None)
+    return plain

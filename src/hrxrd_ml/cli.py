@@ -1,0 +1,287 @@
+"""The command ``hrxrd-ml``: arguments, messages and exit codes; the work is done elsewhere.
+
+Exit codes: 0, done; 1, the minimiser gave up before it converged (the files say how far it came); 2, the
+input cannot be used, which one line on standard error explains; 130, interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from hrxrd_ml.experiment import Experiment
+
+# Everything that is slow to import is imported where it is used, so that --help and complaints come at once.
+
+
+class _UsageError(HrxrdError):
+    """The command line itself is wrong."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that complains in one line, as everything else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line, and return the exit code."""
+    try:
+        arguments = _parser().parse_args(argv)
+        with _warnings_in_one_line():
+            code: int = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read the output has seen enough
+        sys.stdout = _Nowhere()
+        return 1
+    except (HrxrdError, OSError) as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="hrxrd-ml",
+        description="Fit high-resolution X-ray diffraction rocking curves.",
+        epilog="An experiment file (TOML) says crystal, reflection and model of a curve.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    common = _Parser(add_help=False)
+    common.add_argument("-v", "--verbose", action="store_true", help="show progress and lmfit's whole report")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.", parents=[common])
+        sub.set_defaults(run=run)
+        return sub
+
+    demo = command("demo", _demo, "fit a bundled simulated curve and compare with what it was made from")
+    demo.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("hrxrd-ml-demo"),
+        help="folder for the files (%(default)s)",
+    )
+
+    fit = command("fit", _fit, "fit a curve and write fit.json, fit.csv, fit.nc and fit.png")
+    _add_curve(fit)
+    fit.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the files")
+
+    guess = command("guess", _guess, "print start values as the [parameters] of an experiment file")
+    _add_curve(guess)
+    guess.add_argument("--out", metavar="FILE", type=Path, help="file to write instead of printing")
+
+    simulate = command("simulate", _simulate, "simulate the curve that an experiment file describes")
+    simulate.add_argument("experiment", metavar="EXPERIMENT.toml", type=Path)
+    simulate.add_argument("--out", metavar="FILE", type=Path, help="file to write instead of printing")
+    simulate.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="value of a parameter; may be repeated",
+    )
+    simulate.add_argument(
+        "--range",
+        metavar=("LOW", "HIGH"),
+        nargs=2,
+        type=float,
+        help="angles, in the unit of the experiment's axis",
+    )
+    simulate.add_argument("--points", metavar="N", type=int, default=501, help="number of points (%(default)s)")
+    simulate.add_argument("--noise", action="store_true", help="draw counts from the Poisson distribution")
+    simulate.add_argument("--seed", metavar="N", type=int, help="seed of the noise")
+    return parser
+
+
+def _add_curve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("curve", metavar="CURVE", type=Path, help="measured curve: text, .xrdml, .ras, .rasx, .brml")
+    parser.add_argument(
+        "experiment",
+        metavar="EXPERIMENT.toml",
+        type=Path,
+        nargs="?",
+        help="by default the file of the same stem",
+    )
+
+
+# --- commands ---
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from importlib.resources import as_file, files
+
+    from hrxrd_ml import outputs
+
+    with as_file(files("hrxrd_ml") / "data") as folder:
+        curve, experiment = _read(folder / "demo.csv", folder / "demo.toml")
+        truth = outputs.read_truth(folder / "demo.csv")
+        print(f"demo: a SIMULATED curve, {folder / 'demo.csv'}")
+        return _fit_and_write(curve, experiment, arguments, truth)
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    return _fit_and_write(*_read(arguments.curve, arguments.experiment), arguments)
+
+
+def _guess(arguments: argparse.Namespace) -> int:
+    from hrxrd_ml import outputs, run
+
+    curve, experiment = _read(arguments.curve, arguments.experiment)
+    _write(outputs.parameters_toml(run.guess_curve(curve, experiment)[2]), arguments.out)
+    return 0
+
+
+def _simulate(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from hrxrd_ml import outputs, run
+    from hrxrd_ml.experiment import read_experiment
+
+    if arguments.seed is not None and (not arguments.noise or arguments.seed < 0):
+        raise _UsageError("--seed is a number from 0 for --noise; give both or neither")
+    if not 20 <= arguments.points <= 100_000:
+        raise _UsageError(f"--points must be from 20 to 100000, got {arguments.points}")
+    x = None
+    if arguments.range:
+        low, high = arguments.range
+        if not -1e9 < low < high < 1e9:
+            raise _UsageError(f"--range must be two numbers in ascending order, got {low:g} {high:g}")
+        x = np.linspace(low, high, arguments.points)
+    curve, values = run.simulate_curve(
+        read_experiment(arguments.experiment),
+        x,
+        _assignments(arguments.set),
+        points=arguments.points,
+        noise=arguments.noise,
+        seed=arguments.seed,
+    )
+    noise = f"Poisson noise, seed {arguments.seed}" if arguments.noise else "without noise"
+    origin = f"by hrxrd-ml from {arguments.experiment.name}, {noise}"
+    _write(outputs.simulation_text(curve, values, origin), arguments.out)
+    return 0
+
+
+def _read(curve: Path, experiment: Path | None) -> tuple[xr.DataArray, Experiment]:
+    """Curve and experiment, the latter by default from the file beside the curve."""
+    from hrxrd_ml.experiment import find_experiment, read_experiment
+    from hrxrd_ml.io import read_curve
+
+    path = experiment or find_experiment(curve)
+    if path is None:
+        if not curve.is_file():
+            read_curve(curve, experiment=False)  # says so
+        raise ExperimentError(
+            f"{curve}: no experiment file {curve.with_suffix('.toml').name} beside it, which says crystal "
+            "and reflection; write one, or give its path after the curve"
+        )
+    settings = read_experiment(path)
+    return read_curve(curve, experiment=settings), settings
+
+
+def _fit_and_write(
+    curve: xr.DataArray,
+    experiment: Experiment,
+    arguments: argparse.Namespace,
+    truth: Mapping[str, float] | None = None,
+) -> int:
+    from hrxrd_ml import outputs, run
+    from hrxrd_ml.files import staged_folder
+
+    run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
+    with staged_folder(arguments.out) as folder:
+        fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
+        dataset = outputs.write_fit(fit, folder)
+    if arguments.verbose:
+        print(fit.result.fit_report())
+    print(outputs.parameter_table(dataset, truth))
+    print(outputs.summary(dataset, fit.seconds))
+    for note in fit.result.bound_notes:
+        print(f"note: {note}")
+    print(f"written to {arguments.out}: {', '.join(outputs.FILES)}")
+    if not fit.result.success:
+        _complain(f"the fit did not converge: {fit.result.message}")
+        return 1
+    return 0
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, float]:
+    values = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            values[name.strip()] = float(number)
+        except ValueError:
+            raise ParameterError(f"--set {text}: expected NAME=VALUE with a number, such as fwhm=12.5") from None
+    return values
+
+
+# --- what people see ---
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from hrxrd_ml import __version__
+
+        print(f"hrxrd-ml {__version__}")
+        parser.exit()
+
+
+class _Nowhere:
+    """Takes what is written after the reader has gone."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+
+def _write(text: str, path: Path | None) -> None:
+    from hrxrd_ml.files import write_text
+
+    if path is None:
+        sys.stdout.write(text)
+    else:
+        write_text(path, text)
+
+
+def _complain(message: str) -> None:
+    print("hrxrd-ml:", " ".join(message.split()), file=sys.stderr)
+
+
+def _progress(params: Any, number: int, residual: Any, *_: Any, **__: Any) -> None:
+    if number % 10 == 1:
+        print(f"evaluation {number}: chi2/N = {float(residual @ residual) / len(residual):.5g}", file=sys.stderr)
+
+
+@contextmanager
+def _warnings_in_one_line() -> Iterator[None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        _complain(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())

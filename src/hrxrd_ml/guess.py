@@ -1,0 +1,322 @@
+"""The classical guess: start values from the curve itself, without a network.
+
+What can be read off (peak, background, counts, the strain at which the damage region ends) is read off.  The rest is a
+short multi-start: the envelope of the curve, with its fringes smoothed away, has few minima and is fitted first, from a
+handful of depths and shapes; the best of these are then followed while the smoothing is reduced step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+
+from ._search import Problem, Values
+from ._threads import one_thread
+from .errors import CurveError
+from .profile import ImplantedProfile, SplineProfile
+from .simulate import RockingCurve
+from .units import ARCSEC
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from lmfit import Parameters
+
+FloatArray = NDArray[np.float64]
+
+_SMOOTHING = (0.1, 0.045, 0.016)
+"""FWHM of the smoothing, step by step, over the width of the damage region."""
+
+_INSTRUMENT = ("scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew")
+_SUBSTRATE = ("substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix")
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """What can be read off a curve.
+
+    Attributes
+    ----------
+    peak : float
+        Angle of the substrate peak [arcsec].
+    width : float
+        Its FWHM [arcsec].
+    height : float
+        Its height.
+    background : float
+    edge : float
+        Distance from the peak at which the damage region ends on the low-angle side [arcsec]; positive.
+    """
+
+    peak: float
+    width: float
+    height: float
+    background: float
+    edge: float
+
+
+def landmarks(arcsec: FloatArray, intensity: FloatArray) -> Landmarks:
+    """Read the landmarks off a curve.
+
+    Parameters
+    ----------
+    arcsec, intensity : ndarray, shape (n,)
+        Offsets from the nominal Bragg angle [arcsec], and counts or intensity.
+
+    Raises
+    ------
+    CurveError
+        If the curve has no peak that stands out of its background.
+    """
+    top = int(np.argmax(intensity))
+    height = float(intensity[top])
+    background = float(np.percentile(intensity, 3.0))
+    if not height > 3.0 * background + 10.0 * math.sqrt(max(background, 0.0)):
+        raise CurveError(
+            f"the curve has no clear substrate peak: its maximum, {height:g}, does not stand out of its background, "
+            f"{background:g}; the scan has to contain the substrate peak"
+        )
+    half = 0.5 * height
+    left, right = top, top
+    while left > 0 and intensity[left] > half:
+        left -= 1
+    while right < len(intensity) - 1 and intensity[right] > half:
+        right += 1
+    width = max(float(arcsec[right] - arcsec[left]), float(np.median(np.diff(arcsec))))
+    middle = 0.5 * float(arcsec[right] + arcsec[left])
+
+    step = float(np.median(np.diff(arcsec)))
+    smooth = np.exp(gaussian_filter1d(np.log(np.maximum(intensity, 0.3 * max(background, 1e-12))), 12.0 / step))
+    low = arcsec < middle - 4.0 * width
+    if not np.any(low):
+        return Landmarks(middle, width, height, background, 6.0 * width)
+    level, floor = smooth[low], float(np.min(smooth[low][: max(3, int(60.0 / step))]))
+    strongest = float(np.median(np.sort(level)[-max(3, len(level) // 5) :]))
+    threshold = math.sqrt(max(floor, 1e-12) * max(strongest, 1e-12))
+    outside = np.nonzero(level > threshold)[0]
+    edge = middle - float(arcsec[low][outside[0]]) if len(outside) else 6.0 * width
+    return Landmarks(middle, width, height, background, max(edge, 2.0 * width))
+
+
+@dataclass(frozen=True)
+class ClassicalGuess:
+    """Guess by landmarks and a multi-start that goes from the envelope to the fringes.
+
+    Parameters
+    ----------
+    followed : int
+        How many of the envelope fits are followed to full resolution.
+    kicks : int
+        How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
+    """
+
+    followed: int = 3
+    kicks: int = 2
+
+    def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
+        """Return start values for a model, inside all its bounds.
+
+        Parameters
+        ----------
+        model : RockingCurveModel
+        curve : DataArray
+            Labelled curve, see ``read_curve``.
+
+        Raises
+        ------
+        CurveError
+            If the curve has no substrate peak.
+        """
+        with one_thread():
+            return self._guess(model, curve)
+
+    def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
+        observation = model.observe(curve)
+        dtheta = model.frame.offsets(observation.x)
+        good = observation.used if observation.used.any() else np.ones(len(dtheta), dtype=bool)
+        arcsec, intensity = dtheta[good] / ARCSEC, np.asarray(observation.values)[good]
+        marks = landmarks(arcsec, intensity)
+        if observation.likelihood.name == "poisson":
+            noise = np.sqrt(np.maximum(intensity, max(0.2 * marks.background, 1e-9)))
+        else:
+            noise = 0.05 * intensity + 0.5 * marks.background + 1e-6 * marks.height
+        params = model.make_params()
+        problem = Problem.of(model, params, arcsec, intensity, noise)
+        start = _start(problem, marks)
+        profile = problem.simulation.profile
+        if isinstance(profile, ImplantedProfile):
+            best = self._implanted(problem, start, marks)
+        elif isinstance(profile, SplineProfile):
+            best = self._spline(problem, start, marks)
+        else:
+            stages = () if profile is None else tuple(share * marks.edge for share in _SMOOTHING)
+            best = self._polish(problem, problem.follow(start, stages)[1], marks)
+        return fill(model, params, best)
+
+    def _implanted(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
+        """Multi-start on the envelope, best ones followed, then polished."""
+        smoothing = tuple(share * marks.edge for share in _SMOOTHING)
+        largest = marks.edge * ARCSEC / math.tan(problem.simulation.reflection.bragg_angle)
+        envelope = problem.search(smoothing[0], 0.08, widths=start)
+        trials = []
+        for depth in (900.0, 1800.0, 3200.0, 5200.0):
+            for front in (0.15, 0.5):
+                for size in (0.85, 1.0):
+                    trial = {
+                        "Dmax1": size * largest,
+                        "D01": front * size * largest,
+                        "L1": depth,
+                        "Rp1": 0.68 * depth,
+                        "D02": 0.25 * size * largest,
+                        "L2": 0.6 * depth,
+                        "Rp2": -0.05 * depth,
+                    }
+                    held = {name: value for name, value in start.items() if name not in problem.free}
+                    trials.append(envelope.scaled(problem.simulation.space.clip({**start, **trial, **held})))
+        trials.sort(key=lambda pair: pair[0])
+        fits = sorted((envelope.run(trial, 15) for _, trial in trials[:8]), key=lambda pair: pair[0])
+        followed = [problem.follow(values, smoothing[1:]) for _, values in fits[: self.followed]]
+        best = self._polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
+        return self._kick(problem, best)
+
+    def _polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
+        """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""
+        region = np.abs(problem.arcsec - marks.peak) < 6.0 * marks.width
+        if np.count_nonzero(region) < 12:
+            return values
+        peak = problem.search(relative=0.02, names=(*_INSTRUMENT, *_SUBSTRATE), region=region)
+        if not peak.coordinates.names:
+            return values
+        darwin = problem.simulation.reflection.darwin_width() / ARCSEC
+        broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
+        trials = [values]
+        if "curvature" in problem.free:
+            for bend, sharp, skew in ((0.9, 0.4, 0.0), (0.1, 1.0, 0.0), (1.5, 0.4, -4.0), (1.5, 0.4, 4.0)):
+                shape = {"curvature": bend * broad, "fwhm": sharp * broad, "eta": 0.5, "tail": 1.2}
+                shape["curvature_skew"] = skew
+                trials.append({**values, **{name: value for name, value in shape.items() if name in problem.free}})
+        space = problem.simulation.space
+        found = [peak.run(peak.scaled(space.clip(trial))[1], 40) for trial in trials]
+        best = min(found, key=lambda pair: pair[0])[1]
+        whole = problem.search(relative=0.02)
+        return min((whole.run(trial, 40) for trial in (best, values)), key=lambda pair: pair[0])[1]
+
+    def _kick(self, problem: Problem, values: Values) -> Values:
+        """Leave minima on the edge, where a component of strength zero no longer feels its own shape."""
+        search = problem.search(relative=0.0)
+        cost, values = search.run(values, 30)
+        reset = {
+            "diffuse_mix": 0.5,
+            "substrate_diffuse_mix": 0.5,
+            "substrate_damage": 0.01,
+            "substrate_correlation_length": 2000.0,
+            "correlation_length": 20.0,
+            "background": 0.5 * float(np.percentile(problem.intensity, 3.0)),
+        }
+        for _ in range(self.kicks):
+            before = cost
+            for factor in (3.0, 1.0 / 3.0):
+                trial = {name: reset.get(name, v) if name in problem.free else v for name, v in values.items()}
+                if "damage" in problem.free:
+                    trial["damage"] *= factor
+                kicked, found = search.run(problem.simulation.space.clip(trial), 60, 1e-5)
+                if kicked < cost:
+                    cost, values = kicked, found
+            if cost > 0.995 * before:
+                break
+        return values
+
+    def _spline(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
+        """Fit the seven-parameter profile first and put the splines through it."""
+        from .model import RockingCurveModel
+
+        simulation = problem.simulation
+        simple = RockingCurveModel(
+            simulation.reflection,
+            diffuse=simulation.diffuse,
+            resolution=simulation.resolution,
+            background=simulation.background,
+        )
+        params = simple.make_params()
+        for name in simple.space.names:
+            if name in problem.params:
+                own = problem.params[name]
+                params[name].set(value=own.value, min=own.min, max=own.max, vary=own.vary)
+        easier = Problem.of(simple, params, problem.arcsec, problem.intensity, problem.noise)
+        found = self._implanted(easier, _start(easier, marks), marks)
+        values = {**start, **{name: value for name, value in found.items() if name in start}}
+        depths = [values["depth"]]
+        if problem.params["depth"].value == simulation.space["depth"].value:
+            depths = [min(factor * found["L1"], problem.params["depth"].max) for factor in (1.05, 1.25, 1.6)]
+        trials = [{**values, "depth": depth} | splines_through(simulation, found, depth) for depth in depths]
+        best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
+        return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
+
+
+def _start(problem: Problem, marks: Landmarks) -> Values:
+    """Return start values of everything but the profile, and what somebody fixed."""
+    simulation, free = problem.simulation, set(problem.free)
+    reflection, space = simulation.reflection, simulation.space
+    darwin = reflection.darwin_width() / ARCSEC
+    broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
+    values = {
+        "offset": reflection.refraction_shift() / ARCSEC - marks.peak,
+        "fwhm": broad,
+        "background": max(0.7 * marks.background, 1e-9),
+        "scale": marks.height * max(1.0, marks.width / darwin) / 0.8,
+        "damage": 0.2,
+        "correlation_length": 60.0,
+        "substrate_damage": 0.005,
+        "substrate_correlation_length": 2000.0,
+        "eta": 0.3,
+        "diffuse_mix": 0.5,
+        "substrate_diffuse_mix": 0.5,
+        "tail": 1.3,
+        "strain_spread": 0.005,
+        "dead_time": 0.1 / marks.height,
+    }
+    if "curvature" in free:
+        values |= {"curvature": 0.8 * broad, "fwhm": 0.6 * broad}
+    given = {name: float(problem.params[name].value) for name in space.names}
+    chosen = {name: value for name, value in values.items() if name in free}
+    limits = {name: (problem.params[name].min, problem.params[name].max) for name in chosen}
+    return given | {name: min(max(value, limits[name][0]), limits[name][1]) for name, value in chosen.items()}
+
+
+def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth: float) -> Values:
+    """Return spline coefficients of strain and damage that follow a seven-parameter profile over ``depth`` [Å]."""
+    assert isinstance(simulation.profile, SplineProfile)
+    z = np.linspace(0.0, depth, 400)
+    inside = z <= found["L1"]
+    strain = np.where(inside, ImplantedProfile().evaluate(np.minimum(z, found["L1"]), found), 0.0)
+    values: Values = {}
+
+    def put(spline: SplineProfile, target: FloatArray) -> None:
+        basis, _ = spline.basis(z / depth)
+        for name, value in zip(spline.names, np.linalg.lstsq(basis, target, rcond=None)[0], strict=True):
+            spec = spline.space[name]
+            values[name] = float(np.clip(value, spec.min, spec.max))
+
+    put(simulation.profile, strain)
+    if simulation.damage.kind == "bspline":
+        put(simulation.damage.spline, found["damage"] * strain / strain.max() + 1e-3)
+    return values
+
+
+def fill(model: Any, params: Parameters, values: Mapping[str, float]) -> Parameters:
+    """Put values into parameters, inside every bound by a small margin."""
+    for name in model.space.names:
+        par = params[model.prefix + name]
+        if par.expr is not None or not (par.vary or name == "depth"):
+            continue
+        value, span = float(values[name]), par.max - par.min
+        if math.isfinite(span) and par.vary:
+            margin = 1e-4 * min(span, max(abs(value), 1e-6 * span))
+            value = min(max(value, par.min + margin), par.max - margin)
+        par.set(value=value)
+    return params

@@ -1,0 +1,171 @@
+"""What a fit leaves behind: fit.json, fit.csv, fit.nc, fit.png, and tables for the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.results import log10_rms, save_dataset, to_dataset
+from hrxrd_ml.run import Fit
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+FILES = ("fit.json", "fit.csv", "fit.nc", "fit.png")
+COLUMNS = ("data", "sigma", "guess", "best_fit")
+_TRUTH = "# parameters:"
+
+
+def write_fit(fit: Fit, folder: str | os.PathLike[str]) -> xr.Dataset:
+    """Write all files of a fit into a folder that exists, and return the dataset they are made from."""
+    from hrxrd_ml import plot
+
+    target = Path(folder)
+    dataset = to_dataset(fit.result, fit.guess)
+    text = json.dumps(record(fit), indent=1, ensure_ascii=False, allow_nan=False)
+    (target / "fit.json").write_text(text + "\n", encoding="utf-8")
+    (target / "fit.csv").write_text(table(dataset), encoding="utf-8")
+    save_dataset(dataset, target / "fit.nc")
+    plot.overview(dataset).savefig(target / "fit.png", dpi=300)
+    return dataset
+
+
+def record(fit: Fit) -> dict[str, Any]:
+    """What ``fit.json`` holds; numbers that are unknown or infinite are None."""
+    result = fit.result
+    return {
+        "success": bool(result.success),
+        "message": str(getattr(result, "message", "")),
+        "nfev": int(result.nfev),
+        "seconds": {name: round(value, 4) for name, value in fit.seconds.items()},
+        "chisqr": _finite(result.chisqr),
+        "redchi": _finite(result.redchi),
+        "log10_rms": _finite(log10_rms(result)),
+        "parameters": {
+            name: {
+                "value": _finite(par.value),
+                "stderr": _finite(par.stderr),
+                "min": _finite(par.min),
+                "max": _finite(par.max),
+                "vary": bool(par.vary),
+                "expr": par.expr,
+            }
+            for name, par in result.params.items()
+        },
+        "guess": {name: _finite(par.value) for name, par in fit.guess.items()},
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def table(dataset: xr.Dataset) -> str:
+    """Text of ``fit.csv``: x in the unit of the input, data, sigma, guess, best_fit."""
+    columns = [np.asarray(dataset[name].values) for name in ("x", *COLUMNS)]
+    lines = [",".join(f"{value:.10g}" for value in row) for row in zip(*columns, strict=True)]
+    return "\n".join([",".join(("x", *COLUMNS)), *lines, ""])
+
+
+def summary(dataset: xr.Dataset, seconds: Mapping[str, float]) -> str:
+    """One line about the quality and the price of a fit."""
+    attrs = dataset.attrs
+    return (
+        f"chi2/N = {attrs['pearson_chi2']:.3g} ({attrs['statistics']} statistics), "
+        f"rms of log10 = {attrs['log10_rms']:.3g}, {attrs['ndata']} points, {attrs['nvarys']} parameters, "
+        f"{attrs['nfev']} evaluations; guess {seconds['guess']:.1f} s, fit {seconds['fit']:.1f} s"
+    )
+
+
+def parameter_table(dataset: xr.Dataset, truth: Mapping[str, float] | None = None) -> str:
+    """Table of the parameters that were fitted or tied, with errors; beside the truth if it is known."""
+    rows = [
+        ("parameter", "value", "stderr", "unit") if truth is None else ("parameter", "true", "found", "±", "σ", "unit")
+    ]
+    for name in dataset["parameter"].values.tolist():
+        row = dataset.sel(parameter=name)
+        if not (bool(row["vary"]) or str(row["expr"].item())):
+            continue
+        value, stderr, unit = float(row["value"]), float(row["stderr"]), str(row["unit"].item())
+        found, error = with_error(value, stderr)
+        if truth is None:
+            rows.append((name, found, error, unit))
+        else:
+            true = truth.get(name, math.nan)
+            off = f"{(value - true) / stderr:+.1f}" if stderr > 0.0 else "?"
+            rows.append((name, f"{true:.6g}", found, error, off, unit))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    aligned = [
+        "  ".join(
+            cell.ljust(w) if i in (0, len(row) - 1) else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in aligned)
+
+
+def with_error(value: float, stderr: float) -> tuple[str, str]:
+    """Value and standard error in decimals, both to the second digit of the error."""
+    if not (math.isfinite(stderr) and stderr > 0.0):
+        return f"{value:.6g}", "?"
+    exponent = math.floor(math.log10(stderr))
+    largest = math.floor(math.log10(abs(value))) if value else exponent
+    if exponent > 6 or max(exponent, largest) < -5:
+        return f"{value:.{max(largest - exponent, 0) + 1}e}", f"{stderr:.1e}"
+    digits = max(1 - exponent, 0)
+    return f"{value:.{digits}f}", f"{stderr:.{digits}f}"
+
+
+def parameters_toml(params: Parameters) -> str:
+    """Parameters as a ``[parameters]`` section: what an experiment file holds to start from them."""
+    lines = ["[parameters]"]
+    for name, par in params.items():
+        limits = [f"{key} = {limit!r}" for key, limit in (("min", par.min), ("max", par.max)) if math.isfinite(limit)]
+        own = [f"expr = {json.dumps(par.expr)}"] if par.expr else [f"value = {float(par.value)!r}"]
+        fixed = [] if par.vary or par.expr else ["vary = false"]
+        lines.append(f"{name} = {{ {', '.join([*own, *limits, *fixed])} }}")
+    return "\n".join([*lines, ""])
+
+
+# --- simulated curves ---
+
+
+def simulation_text(curve: xr.DataArray, values: Mapping[str, float], origin: str) -> str:
+    """Text of a file for a simulated curve: a header that says so and gives all parameters, two columns.
+
+    `hrxrd_ml.read_curve` reads it; `read_truth` gives the parameters back.
+    """
+    axis = curve["x"]
+    lines = ["# SIMULATED, not measured", *(f"# {line}" for line in origin.splitlines()), _TRUTH]
+    lines += [f"#   {name} = {float(value)!r}" for name, value in values.items()]
+    lines.append(f"{axis.attrs['kind']}_{axis.attrs['units']},{curve.name}")
+    form = "d" if curve.name == "counts" else ".8g"
+    counts = curve.values.astype(int) if curve.name == "counts" else curve.values
+    lines += [f"{x:.10g},{value:{form}}" for x, value in zip(axis.values, counts, strict=True)]
+    return "\n".join([*lines, ""])
+
+
+def read_truth(path: str | os.PathLike[str]) -> dict[str, float]:
+    """Parameters in the header of a simulated curve.
+
+    Raises
+    ------
+    InputFileError
+        If the file has no such header.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    if _TRUTH not in header:
+        raise InputFileError(f"{path}: expected a simulated curve with its parameters in the header")
+    lines = header[header.index(_TRUTH) + 1 :]
+    return {name: float(value) for name, value in tomllib.loads("\n".join(line[1:].strip() for line in lines)).items()}

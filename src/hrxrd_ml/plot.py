@@ -1,0 +1,299 @@
+"""Figures of a fit: curve, residual, depth profiles.
+
+Every function takes a dataset of `hrxrd_ml.to_dataset` (or a fit result), and a matplotlib figure to draw
+into if there is one. Figures are made without pyplot: nothing pops up and nothing has to be closed; save them
+with ``figure.savefig``, or let a notebook show what the function returns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import AutoMinorLocator, LogLocator, MaxNLocator, NullFormatter
+from numpy.typing import NDArray
+
+from hrxrd_ml.errors import ParameterError
+
+if TYPE_CHECKING:
+    from hrxrd_ml._result import RockingCurveResult
+
+__all__ = ["fit", "overview", "profile"]
+
+
+COLUMN = 3.4
+"""Width of one column of a journal [inch]."""
+
+DPI = 150
+
+# Okabe and Ito's palette, which the colour-blind can tell apart; also told apart by line style.
+_BLACK, _GREY, _ORANGE, _BLUE, _GREEN = "#000000", "#8c8c8c", "#d55e00", "#0072b2", "#009e73"
+
+_STYLE: Any = {
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "lines.linewidth": 1.0,
+}
+_STEPS = [1, 2, 2.5, 5, 10]
+_LEGEND = ("data", "left out", "start", "fit", "±1σ", "coherent", "diffuse", "background")
+_ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ"}
+_UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad"}
+
+
+def fit(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None, *, components: bool = False) -> Figure:
+    """Data, start and fit on a logarithmic axis, and the residual in standard errors below.
+
+    Parameters
+    ----------
+    source
+        Dataset or result.
+    figure
+        Figure to draw into; a new one of the width of a column if None.
+    components
+        Whether to draw coherent part, diffuse part and background as well.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    dataset = _dataset(source)
+    with mpl.rc_context(_STYLE):
+        figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
+        _fit(figure, dataset, components)
+    return figure
+
+
+def profile(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+    """Strain, and damage if there is any, against depth, with bands of one standard error.
+
+    Parameters
+    ----------
+    source
+        Dataset or result of a model with a strain profile.
+    figure
+        Figure to draw into; a new one of the width of a column if None.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        If there is no strain profile.
+    """
+    dataset = _dataset(source)
+    if "strain" not in dataset:
+        raise ParameterError("this fit has no strain profile to draw (its profile is none)")
+    with mpl.rc_context(_STYLE):
+        figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
+        _profile(figure, dataset)
+    return figure
+
+
+def overview(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+    """Curve and residual with the depth profiles at their side: what ``fit.png`` shows.
+
+    Parameters
+    ----------
+    source
+        Dataset or result.
+    figure
+        Figure to draw into; a new one of the width of a page if None.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    dataset = _dataset(source)
+    if "strain" not in dataset:
+        return fit(dataset, figure)
+    with mpl.rc_context(_STYLE):
+        figure = figure or Figure(figsize=(2.0 * COLUMN + 0.2, 3.2), dpi=DPI, layout="constrained")
+        panels: Any = figure.subfigures(1, 2, width_ratios=[1.45, 1.0], wspace=0.02)
+        _fit(panels[0], dataset, components=False)
+        _profile(panels[1], dataset)
+    return figure
+
+
+def _dataset(source: xr.Dataset | RockingCurveResult) -> xr.Dataset:
+    if isinstance(source, xr.Dataset):
+        return source
+    from hrxrd_ml.results import to_dataset
+
+    return to_dataset(source)
+
+
+# --- panels ---
+
+
+def _fit(canvas: Figure | SubFigure, ds: xr.Dataset, components: bool) -> None:
+    above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
+    _curve(above, ds, components)
+    _residual(below, ds)
+    below.set_xlabel(_axis_label(ds["x"]))
+    canvas.align_ylabels([above, below])
+    _legend(canvas, above)
+
+
+def _profile(canvas: Figure | SubFigure, ds: xr.Dataset) -> None:
+    damaged = bool((ds["damage"] != 0.0).any() or (ds["damage_guess"] != 0.0).any())
+    axes = np.atleast_1d(canvas.subplots(1 + damaged, 1, sharex=True))
+    _depth_panel(axes[0], ds, "strain", 100.0, _BLUE)
+    axes[0].set_ylabel("Strain (%)")
+    if damaged:
+        _depth_panel(axes[1], ds, "debye_waller", 1.0, _GREEN)
+        axes[1].set_ylabel("Debye–Waller $E$")
+    axes[-1].set_xlabel("Depth (Å)")
+    canvas.align_ylabels(axes)
+    _legend(canvas, axes[0])
+
+
+def _curve(ax: Axes, ds: xr.Dataset, components: bool) -> None:
+    x, data, sigma = (np.asarray(ds[name]) for name in ("x", "data", "sigma"))
+    used = np.asarray(ds["used"], dtype=bool)
+    low, high = _log_limits(ds, components)
+    shown = data > 0.0
+    error = np.where(np.isfinite(sigma), sigma, 0.0)
+    below = np.minimum(error, np.maximum(data - 0.5 * low, 0.0))  # an error bar that reaches 0 ends at the axis
+    for mask, color, label in ((shown & used, _BLACK, "data"), (shown & ~used, "#c8c8c8", "left out")):
+        if mask.any():
+            ax.errorbar(
+                x[mask],
+                data[mask],
+                np.array([below[mask], error[mask]]),
+                fmt="o",
+                ms=1.9,
+                mew=0.0,
+                elinewidth=0.5,
+                color=color,
+                ecolor="#b0b0b0" if label == "data" else "#dcdcdc",
+                label=label,
+                zorder=2,
+            )
+    none = used & ~shown  # zero has no logarithm, but nothing measured may be missing from the picture
+    if none.any():
+        ax.plot(x[none], np.full(none.sum(), 1.12 * low), "|", ms=2.5, mew=0.5, color=_BLACK, zorder=2)
+    ax.plot(x, _positive(ds["guess"]), ls=(0, (3.5, 1.5)), lw=0.8, color=_BLUE, label="start", zorder=3)
+    if components:
+        for name, style in (("coherent", "-"), ("diffuse", "--"), ("background", ":")):
+            if name in ds:
+                ax.plot(x, _positive(ds[name]), ls=style, lw=0.7, color=_GREY, label=name, zorder=3)
+    ax.plot(x, _positive(ds["best_fit"]), color=_ORANGE, lw=1.0, label="fit", zorder=4)
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    ax.set_xlim(x[0] - 0.01 * (x[-1] - x[0]), x[-1] + 0.01 * (x[-1] - x[0]))
+    ax.yaxis.set_major_locator(LogLocator(numticks=8))
+    ax.yaxis.set_minor_locator(LogLocator(subs=[0.1 * i for i in range(2, 10)], numticks=8))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
+    ax.xaxis.set_minor_locator(AutoMinorLocator())
+    ax.set_ylabel(_intensity_label(ds["data"]))
+
+
+def _residual(ax: Axes, ds: xr.Dataset) -> None:
+    x, residual = np.asarray(ds["x"]), np.asarray(ds["residual"])
+    known = np.isfinite(residual)
+    size = np.abs(residual[known])
+    # A single outlier must not flatten all others; what lies outside is marked at the edge.
+    limit = float(np.clip(1.3 * np.percentile(size, 98.0), 4.0, max(4.0, 1.1 * size.max()))) if known.any() else 4.0
+    ax.axhspan(-1.0, 1.0, color="#e8e8e8", lw=0.0, zorder=0)
+    ax.axhline(0.0, color=_GREY, lw=0.6, zorder=1)
+    inside = known & (np.abs(residual) <= limit)
+    ax.plot(x[inside], residual[inside], "o", ms=1.3, mew=0.0, color=_BLACK, zorder=2)
+    for sign, marker in ((1.0, "^"), (-1.0, "v")):
+        outside = known & (sign * residual > limit)
+        ax.plot(
+            x[outside],
+            np.full(outside.sum(), sign * 0.93 * limit),
+            marker,
+            ms=2.6,
+            mew=0.0,
+            color=_ORANGE,
+            zorder=3,
+        )
+    ax.set_ylim(-limit, limit)
+    ax.set_ylabel("Residual ($\\sigma$)")
+    ax.yaxis.set_major_locator(MaxNLocator(4, integer=True, symmetric=True))
+    ax.yaxis.set_minor_locator(AutoMinorLocator(2))
+
+
+def _depth_panel(ax: Axes, ds: xr.Dataset, name: str, factor: float, color: str) -> None:
+    depth = np.asarray(ds["depth"])
+    value, start = factor * np.asarray(ds[name]), factor * np.asarray(ds[f"{name}_guess"])
+    sigma = factor * np.asarray(ds[f"{name}_sigma"])
+    if np.isfinite(sigma).any():
+        ax.fill_between(depth, value - sigma, value + sigma, color=color, alpha=0.25, lw=0.0, label="±1σ")
+    ax.plot(depth, start, ls=(0, (3.5, 1.5)), lw=0.8, color=_GREY, label="start")
+    ax.plot(depth, value, color=color, lw=1.1, label="fit")
+    # The band may be wider than anything worth looking at: it gets some room, and the lines decide.
+    both, error = np.concatenate([value, start]), np.nan_to_num(sigma)
+    span = max(float(np.ptp(both)), 1e-12)
+    low = max(float((value - error).min()), float(both.min()) - 0.4 * span)
+    high = min(float((value + error).max()), float(both.max()) + 0.4 * span)
+    ax.set_ylim(min(low, float(both.min())) - 0.08 * span, max(high, float(both.max())) + 0.08 * span)
+    ax.set_xlim(depth[0], depth[-1])
+    ax.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
+    ax.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
+    ax.xaxis.set_minor_locator(AutoMinorLocator())
+    ax.yaxis.set_minor_locator(AutoMinorLocator())
+
+
+# --- labels and limits ---
+
+
+def _legend(canvas: Figure | SubFigure, ax: Axes) -> None:
+    """A legend above the axes, where it covers nothing."""
+    handles, labels = ax.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: _LEGEND.index(labels[i]))
+    canvas.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside upper center",
+        ncols=4,
+        columnspacing=1.4,
+        borderaxespad=0.2,
+    )
+
+
+def _axis_label(x: xr.DataArray) -> str:
+    kind, unit = x.attrs.get("kind", ""), x.attrs.get("units", "")
+    return f"{_ANGLES.get(kind, x.attrs.get('long_name', 'angle'))} ({_UNITS.get(unit, unit)})"
+
+
+def _intensity_label(data: xr.DataArray) -> str:
+    unit = data.attrs.get("units", "")
+    return "Counts" if unit == "counts" else f"Intensity ({unit})" if unit else "Intensity"
+
+
+def _positive(values: xr.DataArray) -> NDArray[np.float64]:
+    array = np.asarray(values, dtype=np.float64)
+    return np.where(array > 0.0, array, np.nan)
+
+
+def _log_limits(ds: xr.Dataset, components: bool) -> tuple[float, float]:
+    """Limits of the logarithmic axis: all data, the fit, the background if shown; the start must not squeeze them."""
+    names = ["data", "best_fit", *(["background"] if components and "background" in ds else [])]
+    values = np.concatenate([np.asarray(ds[name]) for name in names])
+    positive = values[np.isfinite(values) & (values > 0.0)]
+    if not positive.size:
+        return 0.1, 10.0
+    return 0.6 * float(positive.min()), 2.0 * float(positive.max())

@@ -1,0 +1,67 @@
+"""How an unattended fit gets from start values to a result.
+
+Real samples are bent, their dose varies across the beam, and no resolution function is a textbook one.  The parameters for
+that are fixed at "none" unless a user frees them, since a good curve does not need them and they correlate with others.
+``stepwise`` frees them where the plain model leaves a misfit that counting noise does not explain, and keeps them only if
+they pay for themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+    from .model import RockingCurveModel, RockingCurveResult
+
+REFINEMENTS = ("curvature", "curvature_skew", "tail", "strain_spread", "dead_time")
+"""Parameters of sample and instrument that are fixed by default."""
+
+GOOD_ENOUGH = 1.2
+"""Reduced chi-square up to which the plain model is kept without a second look."""
+
+
+def one_step(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any) -> RockingCurveResult:
+    """Fit all free parameters at once: the simplest strategy."""
+    return model.fit(curve, params, **settings)
+
+
+def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any) -> RockingCurveResult:
+    """Fit the plain model and, where it does not describe the curve, again with its refinements freed.
+
+    The second fit starts from a guess of its own, made by the model's hints, and is kept if the Bayesian information criterion prefers it.
+    Parameters whose settings somebody chose are left as they are.
+
+    Parameters
+    ----------
+    model : RockingCurveModel
+    curve : DataArray
+    params : lmfit.Parameters
+        Start values.
+    **settings
+        ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
+    """
+    plain = model.fit(curve, params, **settings)
+    untouched = [name for name in REFINEMENTS if name in model.space and _is_default(model, params, name)]
+    if curve.attrs.get("kind") != "counts" and "dead_time" in untouched:
+        untouched.remove("dead_time")  # an intensity may have been scaled, so that nothing is known of counts
+    if plain.redchi <= GOOD_ENOUGH or not untouched:
+        return plain
+    refined = copy.deepcopy(model)
+    for name in untouched:
+        refined.set_param_hint(name, vary=True)
+    weights = settings.get("weights")
+    kept = curve if weights is None else curve[np.asarray(weights) > 0.0]
+    result = refined.fit(curve, refined.guess(kept), **settings)
+    return result if result.bic < plain.bic else plain
+
+
+def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:
+    """Whether nobody has touched a refinement."""
+    spec, par = model.space[name], params[model.prefix + name]
+    return par.expr is None and not par.vary and par.value == spec.value

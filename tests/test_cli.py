@@ -1,0 +1,286 @@
+"""The command line, run in this process: every wrong input, and what the commands write when all is well."""
+
+import json
+import subprocess
+import sys
+import tomllib
+import warnings
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from bad_input_cases import EXPERIMENT, BadInput, cases
+from hrxrd_ml import cli, io, outputs, run
+from hrxrd_ml.experiment import read_experiment
+
+FIXED = """
+[model]
+resolution = "pseudo_voigt"
+[parameters]
+diffuse_mix = { value = 0.5, vary = false }
+substrate_diffuse_mix = { value = 1.0, vary = false }
+"""
+
+
+class OwnStart:
+    """In place of a guess: the values of the hints."""
+
+    def guess(self, model, curve):
+        return model.make_params()
+
+
+@pytest.fixture
+def known_start(monkeypatch):
+    """Fits begin at the values of the experiment, which keeps tests of files apart from those of guesses."""
+    monkeypatch.setattr(run.RockingCurveModel, "guess", lambda model, curve: OwnStart().guess(model, curve))
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Working folder with an experiment and a curve simulated from it."""
+    monkeypatch.chdir(tmp_path)
+    Path("sample.toml").write_text(EXPERIMENT + FIXED, encoding="utf-8")
+    command = "simulate sample.toml --noise --seed 5 --points 181 --out sample.csv"
+    assert cli.main(command.split()) == 0
+    return tmp_path
+
+
+@pytest.mark.parametrize("case", cases())
+def test_wrong_input(case: BadInput, tmp_path, monkeypatch, capsys):
+    case.write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert cli.main(list(case.argv)) == 2
+    out, err = capsys.readouterr()
+    assert err.endswith("\n")
+    assert err.count("\n") == 1
+    assert err.startswith("hrxrd-ml: ")
+    assert case.message.lower() in err.lower()
+    assert "Traceback" not in err
+    assert out == ""
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.usefixtures("known_start")
+def test_fit_writes_four_files_and_nothing_else(folder, capsys):
+    assert cli.main(["fit", "sample.csv", "--out", "new/deep"]) == 0
+    out = folder / "new" / "deep"
+    assert sorted(path.name for path in out.iterdir()) == sorted(outputs.FILES)
+    assert capsys.readouterr().err == ""
+
+    record = json.loads((out / "fit.json").read_text(encoding="utf-8"))
+    assert list(record) == [
+        "success", "message", "nfev", "seconds", "chisqr", "redchi", "log10_rms", "parameters", "guess",
+    ]  # fmt: skip
+    assert record["success"] is True
+    assert set(record["seconds"]) == {"guess", "fit"}
+    assert 0.7 < record["redchi"] < 1.3
+    assert set(record["parameters"]) == set(record["guess"])
+    for settings in record["parameters"].values():
+        assert set(settings) == {"value", "stderr", "min", "max", "vary", "expr"}
+
+    table = np.genfromtxt(out / "fit.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("x", "data", "sigma", "guess", "best_fit")
+    curve = io.read_curve("sample.csv")
+    np.testing.assert_allclose(table["x"], curve["x"], rtol=1e-9)
+    np.testing.assert_array_equal(table["data"], curve)
+    np.testing.assert_allclose(table["sigma"], np.sqrt(np.maximum(curve, 1.0)), rtol=1e-8)
+
+    with xr.open_dataset(out / "fit.nc", engine="h5netcdf") as dataset:
+        np.testing.assert_allclose(dataset["best_fit"], table["best_fit"], rtol=1e-8)
+        assert dataset["x"].attrs["units"] == "arcsec"
+        assert dataset.attrs["experiment"].endswith("sample.toml")
+        assert dataset.attrs["redchi"] == pytest.approx(record["redchi"])
+    assert (out / "fit.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("known_start")
+def test_output_beside_other_files_replaces_only_its_own(folder):
+    out = folder / "out"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    (out / "fit.json").write_text("old")
+    assert cli.main(["fit", "sample.csv", "sample.toml", "--out", "out"]) == 0
+    assert (out / "notes.txt").read_text() == "mine"
+    assert json.loads((out / "fit.json").read_text())["success"]
+
+
+@pytest.mark.usefixtures("known_start")
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError("disk full"), 2)])
+def test_nothing_is_left_where_writing_stops(folder, monkeypatch, capsys, error, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(outputs, "save_dataset", fail)
+    before = sorted(folder.iterdir())
+    assert cli.main(["fit", "sample.csv", "--out", "out"]) == code
+    assert sorted(folder.iterdir()) == before
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.usefixtures("known_start")
+def test_a_bug_keeps_its_traceback_and_leaves_no_files(folder, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(outputs, "save_dataset", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        cli.main(["fit", "sample.csv", "--out", "out"])
+    assert not (folder / "out").exists()
+
+
+@pytest.mark.usefixtures("known_start")
+def test_fit_that_does_not_converge_says_so(folder, capsys):
+    text = EXPERIMENT + FIXED + "fwhm = { value = 30.0 }\n[fit]\nmax_nfev = 2\n"
+    Path("sample.toml").write_text(text, encoding="utf-8")
+    assert cli.main(["fit", "sample.csv", "--out", "out"]) == 1
+    assert json.loads(Path("out/fit.json").read_text())["success"] is False
+    assert "did not converge" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("known_start")
+def test_masked_points_are_shown_but_not_fitted(folder):
+    Path("sample.toml").write_text(EXPERIMENT + FIXED + "[fit]\nmask = [[-30.0, 30.0]]\n", encoding="utf-8")
+    x = io.read_curve("sample.csv")["x"].values
+    lines = Path("sample.csv").read_text().splitlines()
+    spoiled = [  # whatever a masked point holds must not matter
+        f"{line.split(',')[0]},7" if line[0] in "-0123456789" and abs(float(line.split(",")[0])) <= 30.0 else line
+        for line in lines
+    ]
+    Path("sample.csv").write_text("\n".join(spoiled))
+    assert cli.main(["fit", "sample.csv", "--out", "out"]) == 0
+    with xr.open_dataset("out/fit.nc", engine="h5netcdf") as dataset:
+        inside = np.abs(x) <= 30.0
+        np.testing.assert_array_equal(dataset["used"], ~inside)
+        assert np.isnan(dataset["residual"].values[inside]).all()
+        assert dataset.attrs["ndata"] == (~inside).sum()
+        assert 0.7 < dataset.attrs["redchi"] < 1.3
+        assert dataset["best_fit"].values[inside].max() > 1e4  # goes on through the gap
+
+
+@pytest.mark.usefixtures("known_start")
+def test_warnings_are_lines_on_stderr(folder, monkeypatch, capsys):
+    original = run.fit_curve
+
+    def warned(*args, **kwargs):
+        warnings.warn("watch\nout", stacklevel=1)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(run, "fit_curve", warned)
+    assert cli.main(["fit", "sample.csv", "--out", "out", "-v"]) == 0
+    out, err = capsys.readouterr()
+    assert "hrxrd-ml: warning: watch out\n" in err
+    assert "evaluation 1: chi2/N" in err
+    assert "[[Variables]]" in out
+
+
+def test_demo_finds_what_it_was_made_from(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert "SIMULATED" in out
+    assert sorted(path.name for path in Path("hrxrd-ml-demo").iterdir()) == sorted(outputs.FILES)
+    with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
+        truth = outputs.read_truth(path)
+    with xr.open_dataset("hrxrd-ml-demo/fit.nc", engine="h5netcdf") as dataset:
+        free = dataset.sel(parameter=dataset["vary"].values)
+        pull = [
+            (v - truth[n]) / s
+            for n, v, s in zip(free["parameter"].values, free["value"].values, free["stderr"].values, strict=True)
+        ]
+        assert len(pull) > 12
+        assert np.abs(pull).max() < 4.0
+        assert 0.8 < dataset.attrs["redchi"] < 1.2
+        # The bundled curve is the package's own: simulated, with the noise of counting and no other.
+        values = {name: truth[name] for name in truth}
+        expected, _ = run.simulate_curve(_demo_experiment(), dataset["x"].values, values)
+        chi2 = ((dataset["data"].values - expected.values) ** 2 / expected.values).mean()
+        assert 0.8 < chi2 < 1.2
+
+
+def _demo_experiment():
+    with as_file(files("hrxrd_ml") / "data" / "demo.toml") as path:
+        return read_experiment(path)
+
+
+def test_simulated_curve_reads_back(folder):
+    curve = io.read_curve("sample.csv")
+    assert curve.attrs["kind"] == "counts"
+    assert (curve["x"].attrs["kind"], curve["x"].attrs["units"]) == ("offset", "arcsec")
+    truth = outputs.read_truth("sample.csv")
+    expected, values = run.simulate_curve(read_experiment("sample.toml"), curve["x"].values)
+    assert truth == values
+    assert 0.7 < float(((curve.values - expected.values) ** 2 / expected.values).mean()) < 1.3
+
+
+def test_simulation_is_repeatable_and_takes_values(folder, capsys):
+    def simulated(*options):
+        assert cli.main(["simulate", "sample.toml", "--range", "-900", "200", "--points", "50", *options]) == 0
+        return capsys.readouterr().out
+
+    assert simulated("--noise", "--seed", "1") == simulated("--noise", "--seed", "1")
+    assert simulated("--noise", "--seed", "1") != simulated("--noise", "--seed", "2")
+    plain, brighter = simulated(), simulated("--set", "background=101", "--set", "fwhm=12")
+    assert "offset_arcsec,intensity" in plain
+
+    def column(text):
+        return np.array([float(line.split(",")[1]) for line in text.splitlines() if line[0] in "-0123456789"])
+
+    np.testing.assert_allclose(column(brighter) - column(plain), 100.0, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--set", "fwmh=3"], "did you mean fwhm"),
+        (["--set", "fwhm"], "NAME=VALUE"),
+        (["--set", "fwhm=-3"], "outside its bounds"),
+        (["--set", "D01=0.02", "--set", "Dmax1=0.01"], "D01 <= Dmax1 is broken"),
+        (["--range", "5", "-5"], "ascending"),
+        (["--range", "nan", "5"], "ascending"),
+        (["--points", "3"], "20 to 100000"),
+        (["--seed", "3"], "--noise"),
+        (["--noise", "--seed", "-1"], "--seed"),
+        (["--out", "nowhere/curve.csv"], "does not exist"),
+    ],
+)
+def test_wrong_simulation(folder, capsys, options, words):
+    assert cli.main(["simulate", "sample.toml", *options]) == 2
+    out, err = capsys.readouterr()
+    assert words in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.usefixtures("known_start")
+def test_guess_is_a_section_of_an_experiment_file(folder, capsys):
+    assert cli.main(["guess", "sample.csv"]) == 0
+    text = capsys.readouterr().out
+    section = tomllib.loads(text)["parameters"]
+    assert section["diffuse_mix"] == {"value": 0.5, "min": 0.0, "max": 1.0, "vary": False}
+    head = EXPERIMENT + '[model]\nresolution = "pseudo_voigt"\n'
+    Path("again.toml").write_text(head + text, encoding="utf-8")
+    assert set(read_experiment("again.toml").parameters) == set(section)
+    assert cli.main(["guess", "sample.csv", "again.toml", "--out", "start.toml"]) == 0
+    assert Path("start.toml").read_text(encoding="utf-8") == text
+
+
+def test_version_and_help(capsys):
+    for option, words in (("--version", "hrxrd-ml "), ("--help", "simulate")):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main([option])
+        assert stopped.value.code == 0
+        assert words in capsys.readouterr().out
+
+
+def test_help_loads_nothing_slow():
+    code = (
+        "import sys\nfrom hrxrd_ml import cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('+', *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("+")[2].split())
+    assert not loaded & {"lmfit", "numpy", "scipy", "torch", "matplotlib", "numba", "xarray", "xraydb"}

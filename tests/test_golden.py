@@ -1,0 +1,69 @@
+"""Coherent reflectivity of an independent laboratory program, for its own lamellae (7 significant digits)."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hrxrd_ml import dynamical
+from hrxrd_ml.crystal import Crystal
+from hrxrd_ml.dynamical import Lamellae, Material
+from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.units import ARCSEC
+
+MISTYPED = {"888": (868, 32.8)}
+"""Row, and the angle as it stands there; the step is 4.018236 arcsec everywhere, so 32.145888 is meant."""
+
+
+def material(chi0_i: float, chih_r: float, chih_i_sigma: float, chih_i_pi: float) -> Material:
+    # That program ignores refraction and plots theta_B - theta, which mirrors the curve: chi_h' and chi_h''
+    # must have the same sign to undo it.
+    pair = (-chih_r - 1j * chih_i_sigma, -chih_r - 1j * chih_i_pi)
+    return Material(1j * chi0_i, pair, pair)
+
+
+def golden(folder: Path, order: str) -> tuple[Lamellae, np.ndarray, np.ndarray]:
+    """Lamellae, offsets [rad] and reflectivity."""
+    path = folder / f"ggg_he_2e15_{order}_layers.csv"
+    header = "".join(path.read_text(encoding="utf-8").splitlines()[:2])
+    substrate = {k: float(v) for k, v in re.findall(r"(\w+)=([-+.\de]+)", header)}
+    table = np.loadtxt(path, delimiter=",", skiprows=3)
+    names = ("chi_0i", "chi_hr", "chi_hi_sigma", "chi_hi_pi")
+    materials = [material(*row[3:7]) for row in table] + [material(*(substrate[name] for name in names))]
+    lamellae = Lamellae(
+        np.full(len(table), 100.0),
+        table[:, 1:2].copy(),
+        table[:, 2:3].copy(),
+        tuple(materials),
+        np.arange(len(table)),
+        substrate_debye_waller=substrate["E"],
+    )
+    curve = np.loadtxt(folder / f"ggg_he_2e15_{order}_reference.csv", delimiter=",", skiprows=2)
+    return lamellae, curve[:, 0] * ARCSEC, curve[:, 1]
+
+
+@pytest.mark.parametrize("backend", dynamical.BACKENDS)
+@pytest.mark.parametrize("order", ["444", "888"])
+def test_coherent_reflectivity_of_the_laboratory_program(shared_data: Path, order: str, backend: str) -> None:
+    lamellae, dtheta, expected = golden(shared_data, order)
+    ggg = Crystal.named("GGG").with_lattice(a=12.383)
+    reflection = Reflection(ggg, [int(i) for i in order], 1.5405, polarization_ratio=0.884079)
+    got = dynamical.reflectivity(reflection, lamellae, dtheta, linear=True, backend=backend)
+    rows = np.arange(len(expected))
+    if order in MISTYPED:
+        row, angle = MISTYPED[order]
+        assert dtheta[row] == pytest.approx(angle * ARCSEC)
+        rows = np.delete(rows, row)
+    np.testing.assert_allclose(got[rows], expected[rows], rtol=1e-6)
+
+
+def test_the_mistyped_angle_is_an_error_of_the_table(shared_data: Path) -> None:
+    lamellae, dtheta, expected = golden(shared_data, "888")
+    row, _ = MISTYPED["888"]
+    step = 0.5 * (dtheta[row + 1] - dtheta[row - 1])
+    assert step == pytest.approx(4.018236 * ARCSEC, rel=1e-6)
+    reflection = Reflection(Crystal.named("GGG").with_lattice(a=12.383), (8, 8, 8), 1.5405, polarization_ratio=0.884079)
+    meant = dtheta[row - 1 : row] + step
+    got = dynamical.reflectivity(reflection, lamellae, meant, linear=True)
+    np.testing.assert_allclose(got, expected[row : row + 1], rtol=1e-6)

@@ -1,0 +1,156 @@
+"""The instrument: normalised resolution functions, the convolution against quadrature, derivatives."""
+
+import numpy as np
+import pytest
+
+from hrxrd_ml._gridding import smear
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.instrument import AngleGrid, Convolution, Resolution, background
+from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.units import ARCSEC
+
+DATA = np.arange(-600.0, 301.0, 4.0) * ARCSEC
+SHAPE = {"fwhm": 30.0, "eta": 0.3, "asymmetry": 0.2, "tail": 1.3, "curvature": 25.0, "curvature_skew": 0.8}
+PLAIN = SHAPE | {"curvature": 0.0, "curvature_skew": 0.0, "tail": 1.0, "asymmetry": 0.0}
+
+
+@pytest.fixture(scope="module")
+def ggg():
+    return Reflection("GGG", (4, 4, 4), 1.5405, monochromator=("Ge 220",))
+
+
+@pytest.fixture(scope="module")
+def grid(ggg):
+    return AngleGrid.covering(DATA, ggg.darwin_width(), 100.0 * ARCSEC)
+
+
+def convolve(grid, resolution, values, function, at):
+    convolution = Convolution(grid)
+    spectrum = convolution.spectrum(function(grid.nodes)[None, :])
+    transform, _ = resolution.transform(grid, values)
+    splines = convolution.coefficients(spectrum * np.atleast_2d(transform)[:1] * convolution.correction())
+    from hrxrd_ml import _gridding
+
+    return _gridding.interpolate(convolution.positions(at), splines)[0]
+
+
+def test_nodes_integrate_a_narrow_peak_and_a_broad_one(grid, ggg):
+    for width in (0.4 * ggg.darwin_width(), 60.0 * ARCSEC):
+        peak = np.exp(-0.5 * (grid.nodes / width) ** 2)
+        assert peak @ grid.quadrature == pytest.approx(width * np.sqrt(2.0 * np.pi), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "pseudo_voigt", "split_pseudo_voigt"])
+def test_resolution_functions_are_normalised(grid, kind):
+    transform, _ = Resolution(kind).transform(grid, SHAPE)
+    assert transform[0].real == pytest.approx(1.0, abs=2e-3)  # what is missing is tail beyond the grid
+
+
+def test_gaussian_of_a_gaussian_is_the_gaussian_of_both_widths(grid):
+    sigma, fwhm = 20.0 * ARCSEC, 30.0 * ARCSEC
+
+    def peak(x):
+        return np.exp(-0.5 * (x / sigma) ** 2)
+
+    both = np.hypot(sigma, fwhm / np.sqrt(8.0 * np.log(2.0)))
+    expected = sigma / both * np.exp(-0.5 * (DATA / both) ** 2)
+    found = convolve(grid, Resolution("gaussian"), PLAIN, peak, DATA)
+    np.testing.assert_allclose(found, expected, atol=5e-6)  # cubic splines on a grid of 4 arcsec
+
+
+@pytest.mark.parametrize("kind", ["pseudo_voigt", "split_pseudo_voigt"])
+def test_convolution_agrees_with_direct_quadrature(grid, kind):
+    """The resolution function of the data point at angle x is mirrored: wider at larger angles for asymmetry > 0."""
+    values = SHAPE | {"curvature": 0.0, "curvature_skew": 0.0, "tail": 1.0}
+    if kind == "pseudo_voigt":
+        values["asymmetry"] = 0.0
+    sigma = 12.0 * ARCSEC
+    fine = np.linspace(-3000.0, 3000.0, 60_001) * ARCSEC
+    half = 0.5 * 30.0 * ARCSEC * np.where(fine > 0.0, 1.0 + values["asymmetry"], 1.0 - values["asymmetry"])
+    gauss, lorentz = np.exp(-np.log(2.0) * (fine / half) ** 2), 1.0 / (1.0 + (fine / half) ** 2)
+    step = fine[1] - fine[0]
+    width = 30.0 * ARCSEC
+    shape = 0.7 * gauss / (width * np.sqrt(np.pi / np.log(2.0)) / 2.0) + 0.3 * lorentz / (width * np.pi / 2.0)
+    expected = [np.sum(shape * np.exp(-0.5 * ((x - fine) / sigma) ** 2)) * step for x in DATA]
+    found = convolve(grid, Resolution(kind), values, lambda x: np.exp(-0.5 * (x / sigma) ** 2), DATA)
+    np.testing.assert_allclose(found, expected, atol=3e-4)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "pseudo_voigt", "split_pseudo_voigt"])
+def test_derivatives_of_the_transform(grid, kind):
+    resolution = Resolution(kind)
+    names = resolution.space.names
+    _, slopes = resolution.transform(grid, SHAPE, names)
+    for name in names:
+        h = 1e-5 * SHAPE[name]
+        up, down = (resolution.transform(grid, SHAPE | {name: SHAPE[name] + s * h}, names)[0] for s in (1, -1))
+        difference = (up - down) / (2.0 * h)
+        assert np.max(np.abs(slopes[name] - difference)) < 1e-6 * np.max(np.abs(difference)), name
+
+
+def test_a_bent_crystal_broadens_to_a_box(grid):
+    """Second moments add: a uniform tilt through c has the variance c**2/12."""
+    sigma = 15.0 * ARCSEC
+    values = PLAIN | {"fwhm": 5.0, "curvature": 60.0}
+    found = convolve(grid, Resolution("gaussian"), values, lambda x: np.exp(-0.5 * (x / sigma) ** 2), DATA)
+    variance = np.sum(found * DATA**2) / np.sum(found) - (np.sum(found * DATA) / np.sum(found)) ** 2
+    instrument = (5.0 * ARCSEC) ** 2 / (8.0 * np.log(2.0))
+    assert variance == pytest.approx(sigma**2 + instrument + (60.0 * ARCSEC) ** 2 / 12.0, rel=1e-3)
+
+
+def test_skewed_illumination_of_a_bent_crystal_moves_the_weight_to_the_brighter_end(grid):
+    sigma = 15.0 * ARCSEC
+    mean = []
+    for skew in (-2.0, 2.0):
+        values = PLAIN | {"fwhm": 5.0, "curvature": 60.0, "curvature_skew": skew}
+        found = convolve(grid, Resolution("gaussian"), values, lambda x: np.exp(-0.5 * (x / sigma) ** 2), DATA)
+        mean.append(np.sum(found * DATA) / np.sum(found))
+    assert mean[0] == pytest.approx(-mean[1], rel=1e-3)
+    # mean of t exp(2 t) on [-1/2, 1/2]
+    t = np.linspace(-0.5, 0.5, 10_001)
+    assert mean[1] == pytest.approx(60.0 * ARCSEC * np.sum(t * np.exp(2.0 * t)) / np.sum(np.exp(2.0 * t)), rel=1e-2)
+
+
+def test_double_crystal_is_at_least_as_wide_as_the_monochromators_darwin_curve(grid, ggg):
+    resolution = Resolution("double_crystal", ggg)
+    transform, slopes = resolution.transform(grid, {"fwhm": 1.0, "curvature": 0.0, "curvature_skew": 0.0})
+    assert transform.shape == (2, len(grid.omega))
+    np.testing.assert_allclose(transform[:, 0], 1.0, rtol=1e-9)
+    assert set(slopes) == {"fwhm"}
+    shape = np.fft.irfft(transform[0] * np.exp(-1j * grid.omega * grid.step * grid.size / 2), n=grid.size)
+    width = np.count_nonzero(shape > 0.5 * shape.max()) * grid.step
+    mono = ggg.monochromator_reflections()[0].darwin_width()
+    assert width == pytest.approx(mono, abs=2.5 * grid.step)
+
+
+def test_double_crystal_needs_a_monochromator():
+    with pytest.raises(ParameterError, match="monochromator"):
+        Resolution("double_crystal", Reflection("GGG", (4, 4, 4), 1.5405))
+
+
+def test_smear_keeps_constants_and_the_centre_and_broadens_in_proportion():
+    angle = np.linspace(-1e-2, 1e-2, 2001)
+    quadrature = np.gradient(angle)
+    rows = np.vstack([np.ones_like(angle), np.exp(-0.5 * ((angle + 6e-3) / 2e-4) ** 2)])
+    out, slope = smear(angle, quadrature, 0.0, 0.03, rows, 2)
+    np.testing.assert_allclose(out[0], 1.0, rtol=1e-12)
+    weight = out[1] / out[1].sum()
+    mean = weight @ angle
+    spread = np.sqrt(weight @ (angle - mean) ** 2)
+    assert spread == pytest.approx(np.hypot(2e-4, 0.03 * 6e-3), rel=0.02)
+    # A small step would show the points that enter at five widths, with a weight of 4e-6.
+    up, down = (smear(angle, quadrature, 0.0, s, rows, 2)[0] for s in (0.03 + 1e-4, 0.03 - 1e-4))
+    np.testing.assert_allclose(slope[1], ((up - down) / 2e-4)[1], atol=1e-3 * np.abs(slope[1]).max())
+
+
+@pytest.mark.parametrize("kind", ["constant", "linear", "exponential"])
+def test_backgrounds(kind):
+    x = np.linspace(-500.0, 200.0, 8)
+    values = {"background": 12.0, "slope": 1e-3}
+    level, slopes = background(kind)(x, values)
+    expected = {"constant": 12.0 + 0.0 * x, "linear": 12.0 + 1e-3 * x, "exponential": 12.0 * np.exp(1e-3 * x)}
+    np.testing.assert_allclose(level, expected[kind])
+    for name, slope in slopes.items():
+        h = 1e-6
+        up, down = (background(kind)(x, values | {name: values[name] + s * h})[0] for s in (1, -1))
+        np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-6)

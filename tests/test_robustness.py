@@ -1,0 +1,110 @@
+"""Nothing inside the bounds breaks the model: no exception, no number that is not finite, no fit that leaves them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from hrxrd_ml.parameters import ParameterSpace
+from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.simulate import BoundCurve, RockingCurve
+from hrxrd_ml.units import ARCSEC
+
+MONOCHROMATOR = ("Ge 220",)
+REFLECTIONS = {
+    "GGG 444": Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Si 111", "Ge 111")),
+    "GGG 888": Reflection("GGG", (8, 8, 8), "CuKa1", monochromator=MONOCHROMATOR),
+    "SiC 400": Reflection("3C-SiC", (4, 0, 0), 1.5498, polarization_ratio=0.0),
+    "GaAs 224 grazing incidence": Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="high"),
+    "GaAs 224 grazing exit": Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="low"),
+}
+MODELS = {
+    "implanted, tied, gaussian": {},
+    "implanted, tied, pseudo-Voigt, linear": {"resolution": "pseudo_voigt", "background": "linear"},
+    "implanted, spline": {"damage": "bspline", "damage_knots": 6},
+    "spline, spline, split": {"profile": "bspline", "damage": "bspline", "resolution": "split_pseudo_voigt"},
+    "pseudo-Voigt, exponential": {"profile": "pseudo_voigt", "background": "exponential", "diffuse": "none"},
+    "perfect crystal": {"profile": "none", "damage": "none"},
+    "implanted, double crystal": {"resolution": "double_crystal", "reflection": "GGG 888"},
+}
+SCANS = {
+    "wide": np.linspace(-2200.0, 800.0, 151) * ARCSEC,
+    "narrow": np.linspace(-60.0, 40.0, 41) * ARCSEC,
+    "one-sided": np.linspace(-9000.0, -3000.0, 101) * ARCSEC,
+}
+
+
+def between(space: ParameterSpace, rng: np.random.Generator, way: str) -> dict[str, float]:
+    """Values inside bounds and nested constraints: "even", at the "corners" only, or "mixed"."""
+    low, high = space.limits()
+    values: dict[str, float] = {}
+    for spec in space:
+        bottom, top = low[spec.name], high[spec.name]
+        for rule in space.nested:
+            if rule.low == spec.name:
+                top = min(top, rule.cap(values[rule.high]))
+        draw = {"even": 0, "corners": int(rng.integers(1, 3)), "mixed": int(rng.integers(4))}[way]
+        share = {0: rng.uniform(), 1: 0.0, 2: 1.0, 3: 10.0 ** rng.uniform(-12.0, 0.0)}[draw]
+        values[spec.name] = float(min(max(bottom + share * (top - bottom), bottom), top))
+    return values
+
+
+def cases(count: int, seed: int) -> Iterator[tuple[str, BoundCurve, dict[str, float]]]:
+    """So many points in the parameter spaces of all models, with a description."""
+    rng = np.random.default_rng(seed)
+    bound: dict[tuple[str, ...], BoundCurve] = {}
+    for i in range(count):
+        kind, scan = list(MODELS)[i % len(MODELS)], str(rng.choice(list(SCANS)))
+        options = dict(MODELS[kind])
+        where = options.pop("reflection", None) or str(rng.choice(list(REFLECTIONS)))
+        key = (kind, where, scan)
+        if key not in bound:
+            bound[key] = RockingCurve.of(REFLECTIONS[where], **options).bind(SCANS[scan])
+        way = ("even", "corners", "mixed")[int(rng.integers(3))]
+        yield f"{i}: {where}; {kind}; {scan} scan", bound[key], between(bound[key].model.space, rng, way)
+
+
+def problem(bound: BoundCurve, values: dict[str, float]) -> str:
+    """What is wrong at these values; "" if nothing is."""
+    space = bound.model.space
+    if broken := space.violations(values, tolerance=1e-12):
+        return f"the test drew values that break a rule: {broken[0]}"
+    try:
+        curve = bound.curve(values)
+        again, jacobian = bound.jacobian(values, space.names)
+        reflectivity = bound.reflectivity(values)[1]
+    except Exception as error:  # whatever it is, it is what this test looks for
+        return f"{type(error).__name__}: {error}"
+    if not np.isfinite(curve).all():
+        return f"curve: {np.count_nonzero(~np.isfinite(curve))} numbers not finite"
+    if not np.isfinite(jacobian).all():
+        bad = [n for n, column in zip(space.names, jacobian.T, strict=True) if not np.isfinite(column).all()]
+        return f"derivatives not finite: {', '.join(bad)}"
+    if np.abs(again - curve).max() > 1e-9 * np.abs(curve).max():
+        return f"curve with and without Jacobian differ by {np.abs(again - curve).max():g}"
+    total = bound._weights.sum() * reflectivity.coherent / bound._weights.sum(axis=1, keepdims=True)
+    if total.min() < 0.0 or total.max() > 1.0 + 1e-9:
+        return f"coherent reflectivity from {total.min():g} to {total.max():g}"
+    if reflectivity.diffuse.min() < 0.0:
+        return f"diffuse reflectivity down to {reflectivity.diffuse.min():g}"
+    return ""
+
+
+def failures(count: int, seed: int) -> list[str]:
+    found = []
+    with np.errstate(all="ignore"):
+        for name, bound, values in cases(count, seed):
+            if what := problem(bound, values):
+                found.append(f"{name}: {what} at {values}")
+    return found
+
+
+def test_value_and_jacobian_everywhere_inside_the_bounds():
+    found = failures(500, seed=3)
+    assert not found, f"{len(found)} of 500:\n" + "\n".join(found[:20])
+
+
+@pytest.mark.slow
+def test_value_and_jacobian_at_ten_thousand_points():
+    found = failures(10_000, seed=4)
+    assert not found, f"{len(found)} of 10000:\n" + "\n".join(found[:20])

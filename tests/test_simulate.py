@@ -1,0 +1,148 @@
+"""The whole model: every derivative, independence of internal grids, behaviour that a diffractionist expects."""
+
+import numpy as np
+import pytest
+
+from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.profile import SplineProfile
+from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample import Damage
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.units import ARCSEC
+
+ANGLES = np.arange(-1200.0, 301.0, 6.0) * ARCSEC
+VALUES = {
+    "Dmax1": 0.008,
+    "D01": 0.001,
+    "L1": 5200.0,
+    "Rp1": 3500.0,
+    "D02": 0.0025,
+    "L2": 3000.0,
+    "Rp2": -50.0,
+    "damage": 0.4,
+    "strain_spread": 0.01,
+    "substrate_damage": 0.01,
+    "substrate_diffuse_mix": 0.6,
+    "diffuse_mix": 0.3,
+    "fwhm": 25.0,
+    "curvature": 10.0,
+    "curvature_skew": 0.5,
+    "tail": 1.2,
+    "asymmetry": 0.1,
+    "scale": 1e5,
+    "background": 10.0,
+    "dead_time": 1e-6,
+    "slope": 1e-3,
+    "offset": 3.0,
+}
+
+
+@pytest.fixture(scope="module")
+def ggg():
+    return Reflection("GGG", (4, 4, 4), 1.5405, monochromator=("Ge 220",))
+
+
+def values_of(model):
+    values = model.space.defaults() | {name: value for name, value in VALUES.items() if name in model.space}
+    return values | {name: 0.002 for name in model.space.names if name[0] == "s" and name[1:].isdigit()}
+
+
+@pytest.mark.parametrize("resolution", ["gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"])
+@pytest.mark.parametrize("background", ["constant", "exponential"])
+def test_every_derivative_agrees_with_finite_differences(ggg, resolution, background):
+    model = RockingCurve.of(ggg, resolution=resolution, background=background)
+    bound, values = model.bind(ANGLES), values_of(model)
+    names = model.space.names
+    curve, jacobian = bound.jacobian(values, names)
+    np.testing.assert_allclose(curve, bound.curve(values), rtol=1e-10)
+    for i, name in enumerate(names):
+        h = 1e-5 * max(abs(values[name]), 1e-6 if name == "dead_time" else 1e-3)
+        # The Pearson tail changes the way that the resolution is calculated; stay on one side.
+        up, down = (
+            bound.jacobian(values | {name: values[name] + s * h}, ("tail",) if "tail" in names else ())[0]
+            for s in (1, -1)
+        )
+        difference = (up - down) / (2.0 * h)
+        assert np.max(np.abs(jacobian[:, i] - difference)) < 2e-6 * np.max(np.abs(difference)), name
+
+
+def test_derivatives_of_splines_of_strain_and_damage(ggg):
+    model = RockingCurve.of(ggg, "bspline", "bspline", strain_knots=8, damage_knots=5)
+    bound, values = model.bind(ANGLES), values_of(model)
+    names = [name for name in model.space.names if name[0] in "sw" and name[1:].isdigit()] + ["depth"]
+    _, jacobian = bound.jacobian(values, names)
+    for i, name in enumerate(names):
+        h = 1e-5 * max(abs(values[name]), 1e-3)
+        difference = (
+            bound.curve(values | {name: values[name] + h}) - bound.curve(values | {name: values[name] - h})
+        ) / (2 * h)
+        assert np.max(np.abs(jacobian[:, i] - difference)) < 2e-6 * np.max(np.abs(difference)), name
+
+
+def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch):
+    """Nodes and convolution grid twice as fine: nothing that a measurement could see."""
+    from hrxrd_ml import simulate
+    from hrxrd_ml.instrument import AngleGrid
+
+    model = RockingCurve.of(ggg, resolution="pseudo_voigt")
+    values = values_of(model)
+    coarse = model.bind(ANGLES).curve(values)
+    covering = AngleGrid.covering
+    monkeypatch.setattr(
+        simulate.AngleGrid, "covering", staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 2.0}))
+    )
+    fine = model.bind(ANGLES).curve(values)
+    assert np.max(np.abs(coarse - fine) / np.sqrt(fine)) < 0.1  # in standard errors of 1e5 counts at R = 1
+    np.testing.assert_allclose(coarse, fine, rtol=3e-3)
+
+
+def test_offset_moves_the_curve_and_step_stretches_it(ggg):
+    model = RockingCurve.of(ggg)
+    values = values_of(model) | {"offset": 0.0}
+    still = model.bind(ANGLES).curve(values)
+    moved = model.bind(ANGLES + 40.0 * ARCSEC).curve(values | {"offset": 40.0})
+    np.testing.assert_allclose(moved, still, rtol=2e-3)
+    stretched = model.bind(ANGLES / 1.02).curve(values | {"step": 1.02})
+    np.testing.assert_allclose(stretched, still, rtol=2e-3)
+
+
+def test_a_large_offset_is_as_good_as_a_small_one(ggg):
+    model = RockingCurve.of(ggg)
+    values = values_of(model) | {"offset": 0.0}
+    still = model.bind(ANGLES).curve(values)
+    moved = model.bind(ANGLES + 1500.0 * ARCSEC).curve(values | {"offset": 1500.0})
+    np.testing.assert_allclose(moved, still, rtol=2e-3)
+
+
+def test_tensile_strain_diffracts_at_smaller_angles(ggg):
+    model = RockingCurve(ggg, SplineProfile(3), Damage("none"), None)
+    values = values_of(model) | {"depth": 4000.0, "s0": 0.004, "s1": 0.004, "s2": 0.004}
+    low, high = (model.bind(side * np.linspace(100.0, 900.0, 200)[::side] * ARCSEC).curve(values) for side in (-1, 1))
+    assert low.max() > 20.0 * high.max()
+
+
+def test_dead_time_loses_counts_where_there_are_many(ggg):
+    model = RockingCurve.of(ggg)
+    values = values_of(model) | {"dead_time": 0.0}
+    bound = model.bind(ANGLES)
+    true, seen = bound.curve(values), bound.curve(values | {"dead_time": 2e-6})
+    np.testing.assert_allclose(seen, true / (1.0 + 2e-6 * true), rtol=1e-12)
+
+
+def test_perfect_crystal_has_no_profile_parameters(ggg):
+    model = RockingCurve.of(ggg, None, None, "none")
+    assert "damage" not in model.space
+    assert "Dmax1" not in model.space
+    curve = model.bind(ANGLES).curve(model.space.defaults())
+    assert abs(ANGLES[np.argmax(curve)] - ggg.refraction_shift()) < 10.0 * ARCSEC
+
+
+def test_damage_without_a_profile_is_refused(ggg):
+    with pytest.raises(ParameterError, match="strain profile"):
+        RockingCurve(ggg, None, Damage("tied"))
+
+
+@pytest.mark.parametrize("angles", [[0.0], [0.0, 0.0], [1e-3, 0.0], [0.0, np.nan], [[0.0, 1e-3]]])
+def test_angles_must_ascend(ggg, angles):
+    with pytest.raises(CurveError, match="ascending"):
+        RockingCurve.of(ggg).bind(angles)
