@@ -709,3 +709,25 @@ def test_a_model_needs_a_reflection_and_known_units():
         stub_model(unit="turns")
     with pytest.raises(CurveError, match="kind"):
         stub_model(axis_kind="chi")
+
+
+@pytest.mark.parametrize("method", ["leastsq", "lbfgsb", "emcee"])
+def test_results_of_other_solvers_can_be_pickled(method):
+    model, counts, start = problem()
+    for name in start:
+        start[name].vary = name in ("scale", "offset")
+    options = {"steps": 10, "nwalkers": 6, "seed": 1, "progress": False} if method == "emcee" else {}
+    result = model.fit(counts, start, x=AXIS, method=method, fit_kws=options)
+    assert pickle.loads(pickle.dumps(result)).fit_report() == result.fit_report()
+
+
+def test_masked_points_do_not_reach_the_guess(monkeypatch):
+    import hrxrd_ml._fitting as fitting
+
+    model, counts, _ = problem()
+    provider = TruthTeller()
+    monkeypatch.setattr(fitting, "_provider", lambda _: provider)
+    spoiled = counts.astype(float)
+    spoiled[5] = np.nan
+    model.fit(spoiled, x=AXIS, weights=np.isfinite(spoiled) * 1.0, damage=0.3)
+    assert len(provider.curve) == len(AXIS) - 1

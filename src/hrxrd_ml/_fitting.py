@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import xarray as xr
 from lmfit import Parameter, Parameters
-from lmfit.model import CompositeModel, Model
+from lmfit.model import Model
 from numpy.typing import NDArray
 
-from hrxrd_ml._evaluation import CombinedEvaluator, Evaluator, ForeignEvaluator
+from hrxrd_ml._evaluation import Evaluator
 from hrxrd_ml._observation import AxisFrame, Observation, as_curve, observe
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.parameters import Nested, unknown_name
 
 if TYPE_CHECKING:
-    from hrxrd_ml.model import RockingCurveModel
+    from hrxrd_ml.model import CurveComposite, RockingCurveModel
 
 Array = NDArray[np.float64]
 
@@ -36,7 +36,7 @@ class GuessProvider(Protocol):
 
 
 class CurveFitting(Model):
-    """Base of `RockingCurveModel` and `CurveComposite`."""
+    """Base of `RockingCurveModel` and `CurveComposite`: all that does not depend on which of them it is."""
 
     statistics: str
     relative_error: float
@@ -268,89 +268,34 @@ class CurveFitting(Model):
     # --- composites -------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(self, other, operator.add)
+        return _combined(self, other, operator.add)
 
     def __sub__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(self, other, operator.sub)
+        return _combined(self, other, operator.sub)
 
     def __mul__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(self, other, operator.mul)
+        return _combined(self, other, operator.mul)
 
     def __truediv__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(self, other, operator.truediv)
+        return _combined(self, other, operator.truediv)
 
     def __radd__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(other, self, operator.add)
+        return _combined(other, self, operator.add)
 
     def __rsub__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(other, self, operator.sub)
+        return _combined(other, self, operator.sub)
 
     def __rmul__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(other, self, operator.mul)
+        return _combined(other, self, operator.mul)
 
     def __rtruediv__(self, other: Model) -> "CurveComposite":
-        return CurveComposite(other, self, operator.truediv)
+        return _combined(other, self, operator.truediv)
 
 
-class CurveComposite(CurveFitting, CompositeModel):
-    """A rocking-curve model combined with any other lmfit model, or two of them.
+def _combined(left: Model, right: Model, op: Callable[[Any, Any], Any]) -> "CurveComposite":
+    from hrxrd_ml.model import CurveComposite  # which is made of the class above
 
-    Made by ``model + other``. It keeps the statistics, the nested constraints and the exact Jacobian of its
-    rocking curves; derivatives of other components are differences. Where a sum begins with one of lmfit's
-    own subclasses, ``other + model`` is decided by lmfit alone: write ``CurveComposite(other, model)`` to
-    keep the order.
-
-    Parameters
-    ----------
-    left, right
-        Models, of which at least one holds a rocking curve.
-    op
-        Binary operator.
-
-    Raises
-    ------
-    ParameterError
-        If there is no rocking curve, or two that differ in axis or statistics.
-    """
-
-    def __init__(self, left: Model, right: Model, op: Callable[[Any, Any], Any] = operator.add, **kws: Any) -> None:
-        for side in (left, right):
-            if not isinstance(side, Model):
-                raise ParameterError(f"a model can be combined with an lmfit model, got {type(side).__name__}")
-        CompositeModel.__init__(self, left, right, op, **kws)
-        self.func = _no_function  # lmfit's own is local to its constructor, and so cannot be pickled
-        curves = self.rocking_curves
-        if not curves:
-            raise ParameterError("expected at least one rocking-curve model among the two")
-        first = curves[0]
-        for name in ("frame", "statistics", "relative_error", "floor"):
-            if any(getattr(model, name) != getattr(first, name) for model in curves):
-                raise ParameterError(f"the two rocking curves have different {name}; build them with the same")
-            setattr(self, name, getattr(first, name))
-        self.analytic_jacobian = all(model.analytic_jacobian for model in curves)
-
-    @property
-    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
-        """The rocking-curve models among the components."""
-        return tuple(model for model in self.components if hasattr(model, "space"))
-
-    def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
-        """Curve and Jacobian of all components on one x array."""
-        return _evaluator(self, independent, len(independent["x"]))
-
-
-def _evaluator(model: Model, independent: Mapping[str, Any], size: int) -> Evaluator:
-    if isinstance(model, CompositeModel) and any(hasattr(part, "space") for part in model.components):
-        left, right = (_evaluator(side, independent, size) for side in (model.left, model.right))
-        return CombinedEvaluator(left, right, model.op)
-    if isinstance(model, CurveFitting):
-        return model.evaluator(independent)
-    own = {name: independent[name] for name in model.independent_vars if name in independent}
-    return ForeignEvaluator(model, own, size)
-
-
-def _no_function(x: Any) -> None:
-    """Stand-in for the function of a composite, which lmfit never calls."""
+    return CurveComposite(left, right, op)
 
 
 def _check_bounds(par: Parameter, value: float) -> None:

@@ -107,8 +107,9 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process or can be made again."""
-        dropped = {"_bound", "_transforms", "sampler"}
-        return {key: value for key, value in self.__dict__.items() if key not in dropped} | {"_bound": None}
+        dropped = {"_transforms", "sampler"}
+        kept = {key: value for key, value in self.__dict__.items() if key not in dropped}
+        return kept | {"_bound": None, "jacfcn": None}
 
     # --- fitting ----------------------------------------------------------------------------------------------------
 

@@ -20,14 +20,14 @@ import xarray as xr
 from lmfit import Parameter, Parameters
 from lmfit.model import CompositeModel, Model
 
-from hrxrd_ml._fitting import CurveComposite, CurveFitting
+from hrxrd_ml._fitting import CurveFitting
 from hrxrd_ml._observation import Observation
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
 from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError
 from hrxrd_ml.files import write_text
-from hrxrd_ml.model import RockingCurveModel
+from hrxrd_ml.model import CurveComposite, RockingCurveModel
 from hrxrd_ml.reflection import Reflection
 
 VERSION = 1

@@ -300,11 +300,11 @@ def background(kind: str) -> Background:
         return values["background"] + values["slope"] * arcsec, {"background": ones, "slope": arcsec}
 
     def exponential(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-        shape = np.exp(np.clip(values["slope"] * arcsec, -700.0, 700.0))
-        return values["background"] * shape, {
-            "background": shape,
-            "slope": values["background"] * arcsec * shape,
-        }
+        exponent = values["slope"] * arcsec
+        held = np.abs(exponent) > 100.0  # far beyond any measurement; keeps the numbers finite
+        shape = np.exp(np.clip(exponent, -100.0, 100.0))
+        by_slope = np.where(held, 0.0, values["background"] * arcsec * shape)
+        return values["background"] * shape, {"background": shape, "slope": by_slope}
 
     kinds: dict[str, Background] = {"constant": constant, "linear": linear, "exponential": exponential}
     if kind not in kinds:

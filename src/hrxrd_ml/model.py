@@ -1,17 +1,19 @@
 """Rocking curves as an lmfit Model: bounds and nested constraints, counting statistics, exact Jacobian."""
 
 import inspect
+import operator
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from lmfit.minimizer import MinimizerResult
+from lmfit.model import CompositeModel, Model
 from numpy.typing import NDArray
 
-from hrxrd_ml._evaluation import BoundCurve, CurveEvaluator
-from hrxrd_ml._fitting import CurveComposite, CurveFitting, GuessProvider
+from hrxrd_ml._evaluation import BoundCurve, CombinedEvaluator, CurveEvaluator, Evaluator, ForeignEvaluator
+from hrxrd_ml._fitting import CurveFitting, GuessProvider
 from hrxrd_ml._observation import AxisFrame
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import STATISTICS
@@ -225,3 +227,64 @@ class _CurveFunction:
             unique, where = np.unique(flat, return_inverse=True)
             curve = model.bind(unique).curve(values)[where]
         return curve if axis.ndim else float(curve[0])
+
+
+class CurveComposite(CurveFitting, CompositeModel):
+    """A rocking-curve model combined with any other lmfit model, or two of them.
+
+    Made by ``model + other``. It keeps the statistics, the nested constraints and the exact Jacobian of its
+    rocking curves; derivatives of other components are differences. Where a sum begins with one of lmfit's
+    own subclasses, ``other + model`` is decided by lmfit alone: write ``CurveComposite(other, model)`` to
+    keep the order.
+
+    Parameters
+    ----------
+    left, right
+        Models, of which at least one holds a rocking curve.
+    op
+        Binary operator.
+
+    Raises
+    ------
+    ParameterError
+        If there is no rocking curve, or two that differ in axis or statistics.
+    """
+
+    def __init__(self, left: Model, right: Model, op: Callable[[Any, Any], Any] = operator.add, **kws: Any) -> None:
+        for side in (left, right):
+            if not isinstance(side, Model):
+                raise ParameterError(f"a model can be combined with an lmfit model, got {type(side).__name__}")
+        CompositeModel.__init__(self, left, right, op, **kws)
+        self.func = _no_function  # lmfit's own is local to its constructor, and so cannot be pickled
+        curves = self.rocking_curves
+        if not curves:
+            raise ParameterError("expected at least one rocking-curve model among the two")
+        first = curves[0]
+        for name in ("frame", "statistics", "relative_error", "floor"):
+            if any(getattr(model, name) != getattr(first, name) for model in curves):
+                raise ParameterError(f"the two rocking curves have different {name}; build them with the same")
+            setattr(self, name, getattr(first, name))
+        self.analytic_jacobian = all(model.analytic_jacobian for model in curves)
+
+    @property
+    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
+        """The rocking-curve models among the components."""
+        return tuple(model for model in self.components if hasattr(model, "space"))
+
+    def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
+        """Curve and Jacobian of all components on one x array."""
+        return _evaluator(self, independent, len(independent["x"]))
+
+
+def _evaluator(model: Model, independent: Mapping[str, Any], size: int) -> Evaluator:
+    if isinstance(model, CompositeModel) and any(hasattr(part, "space") for part in model.components):
+        left, right = (_evaluator(side, independent, size) for side in (model.left, model.right))
+        return CombinedEvaluator(left, right, model.op)
+    if isinstance(model, CurveFitting):
+        return model.evaluator(independent)
+    own = {name: independent[name] for name in model.independent_vars if name in independent}
+    return ForeignEvaluator(model, own, size)
+
+
+def _no_function(x: Any) -> None:
+    """Stand-in for the function of a composite, which lmfit never calls."""

@@ -341,7 +341,7 @@ def background_space(kind: str) -> ParameterSpace:
         case "linear":
             return level + _space(("slope", "counts/arcsec", 0.0, -1.0e4, 1.0e4, True, "slope of background"))
         case "exponential":
-            return level + _space(("slope", "1/arcsec", 0.0, -0.1, 0.1, True, "relative slope of background"))
+            return level + _space(("slope", "1/arcsec", 0.0, -0.01, 0.01, True, "relative slope of background"))
     raise ParameterError(f"unknown background {kind!r}: expected constant, linear or exponential")
 
 

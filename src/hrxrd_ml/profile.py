@@ -279,11 +279,32 @@ class PseudoVoigtProfile:
         return pseudo_voigt_space()
 
     def segments(self, values: Values) -> Segments:
-        """Return surface, maximum and end."""
-        peak, end = values["peak_depth"], values["depth"]
-        scale = 0.4 * np.array([values["width_front"], values["width_back"]])
-        slopes = {"peak_depth": np.array([0.0, 1.0, 0.0]), "depth": np.array([0.0, 0.0, 1.0])}
-        return Segments(np.array([0.0, min(peak, end), end]), slopes, scale)
+        """Return surface, maximum and end, and edges where the tails of the flanks allow a coarser grid."""
+        end, peak = values["depth"], min(values["peak_depth"], values["depth"])
+        # (distance from the maximum in widths, and the scale from there to the maximum)
+        zones = ((math.inf, 8.0), (12.0, 2.0), (3.0, 0.4))
+        edges, scale = [(0.0, {})], []
+        for share, size in zones:
+            inner = next((s for s, _ in zones if s < share), 0.0)
+            at = peak - inner * values["width_front"]
+            if at > edges[-1][0]:
+                slopes = {"peak_depth": 1.0} if peak < end else {"depth": 1.0}
+                edges.append((at, slopes | ({"width_front": -inner} if inner else {})))
+                scale.append(size * values["width_front"])
+        if not scale:
+            edges.append((peak, {}))
+            scale.append(values["width_front"])
+        for share, size in reversed(zones):
+            at = peak + share * values["width_back"]
+            if at >= end:
+                edges.append((end, {"depth": 1.0}))
+                scale.append(size * values["width_back"])
+                break
+            edges.append((at, {"peak_depth": 1.0, "width_back": share}))
+            scale.append(size * values["width_back"])
+        names = sorted({name for _, slopes in edges for name in slopes})
+        moves = {name: np.array([slopes.get(name, 0.0) for _, slopes in edges]) for name in names}
+        return Segments(np.array([at for at, _ in edges]), moves, np.array(scale))
 
     def evaluate(self, z: FloatArray, values: Values) -> FloatArray:
         """Return the profile."""

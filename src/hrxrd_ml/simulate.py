@@ -216,10 +216,16 @@ class BoundCurve:
             self._grids[number] = (convolution, x, y, pick, convolution.correction())
         return self._grids[number]
 
-    @property
+    @cached_property
     def strain_range(self) -> float:
-        """Largest distance of the scan from the Bragg peak, as a strain."""
-        return float(np.abs(self.dtheta).max() + 2.0 * _MARGIN * ARCSEC) / math.tan(self.model.reflection.bragg_angle)
+        """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
+        reflection, deviation = self.model.reflection, self.model.deviation
+        margin = 2.0 * _MARGIN * ARCSEC
+        x, y = deviation.axes(np.array([self.dtheta[0] - margin, 0.0, self.dtheta[-1] + margin]))
+        slope = float(deviation.coefficients(np.zeros(1))[1][0])
+        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
+        farthest = slope * np.abs(x).max() + refraction * np.abs(y).max()
+        return float(farthest) / reflection.diffraction_vector
 
     def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae."""
@@ -272,8 +278,10 @@ class BoundCurve:
             )
             names = list(part_slopes)
             stack = _refine(nodes[pick], np.array([part, *(part_slopes[name] for name in names)]), nodes)
-            rows.append(stack[0])
-            for name, slope in zip(names, stack[1:], strict=True):
+            # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
+            positive = stack[0] > 0.0
+            rows.append(stack[0] * positive)
+            for name, slope in zip(names, stack[1:] * positive, strict=True):
                 if name not in slopes:
                     slopes[name] = np.zeros_like(coherent)
                 slopes[name][k] += slope
