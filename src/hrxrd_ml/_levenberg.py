@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_DAMPING = 1e-4
+_DAMPING = 1.0e-3
 _LEAST_DAMPING = 1.0e-12
 _LARGEST_DAMPING = 1.0e16
 _APPROACH = 0.9

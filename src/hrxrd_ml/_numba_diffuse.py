@@ -36,11 +36,11 @@ def _escape(x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath={"contract", "nsz", "arcp"})
-def diffuse(
+def diffuse(  # type: ignore[no-untyped-def]
     x, y, t, g0, q1, q2, e, dg0, dq1, strength, mu0, path, gamma0, gammah, ell, mix,
     substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix,
     weights, pointer, parameter, value, parameters, want,
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     """Return R_diff (m,) and its derivatives (parameters + 5, m).
 
     Parameters

@@ -47,7 +47,7 @@ class Search:
     fixed: Mapping[str, float]
 
     def run(self, start: Mapping[str, float], evaluations: int, tolerance: float = 1e-4) -> tuple[float, Values]:
-        """Return cost and values after at most so many evaluations, or when the cost falls by less than ``tolerance``."""
+        """Return cost and values after so many evaluations, or once the cost falls by less than ``tolerance``."""
         names, coordinates = self.coordinates.names, self.coordinates
         lower, upper = coordinates.lower, coordinates.upper
         begin = np.clip(coordinates.inward(np.array([start[name] for name in names])), lower, upper)

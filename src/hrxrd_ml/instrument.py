@@ -73,13 +73,14 @@ class AngleGrid:
         margin : float
             How far the grid reaches beyond the data [rad].
         fringe : float
-            Shortest period in the curve [rad]; the coarse nodes are less than a quarter of it apart.
+            Shortest period in the curve [rad]; the coarse nodes are a quarter of it apart, or 1.6 data steps if that
+            is less: a resolution narrower than two steps could not be told from one.
         fine : float
             Divides all steps: 2 for a grid twice as fine.
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
-        coarse = min(data_step, fringe / 4.0) / fine
+        coarse = min(1.6 * data_step, fringe / 4.0) / fine
         dense = min(darwin_width / 20.0, coarse) / fine
         nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
         step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
@@ -89,8 +90,7 @@ class AngleGrid:
     @property
     def omega(self) -> FloatArray:
         """Angular frequencies of the real transform [1/rad]."""
-        omega: FloatArray = 2.0 * np.pi * np.fft.rfftfreq(self.size, self.step)
-        return omega
+        return np.asarray(2.0 * np.pi * np.fft.rfftfreq(self.size, self.step), dtype=np.float64)
 
 
 def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: float) -> tuple[FloatArray, FloatArray]:

@@ -73,7 +73,7 @@ class RockingCurveModel(CurveFitting):
         *,
         profile: Any = "implanted",
         damage: Any = "tied",
-        diffuse: str = "correlation",
+        diffuse: Any = "correlation",
         resolution: str = "gaussian",
         background: str = "constant",
         statistics: str = "auto",

@@ -283,7 +283,8 @@ class PseudoVoigtProfile:
         end, peak = values["depth"], min(values["peak_depth"], values["depth"])
         # (distance from the maximum in widths, and the scale from there to the maximum)
         zones = ((math.inf, 8.0), (12.0, 2.0), (3.0, 0.4))
-        edges, scale = [(0.0, {})], []
+        edges: list[tuple[float, dict[str, float]]] = [(0.0, {})]
+        scale: list[float] = []
         for share, size in zones:
             inner = next((s for s, _ in zones if s < share), 0.0)
             at = peak - inner * values["width_front"]

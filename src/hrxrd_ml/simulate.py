@@ -31,8 +31,6 @@ FloatArray = NDArray[np.float64]
 Values = Mapping[str, float]
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
-_STRIDE = 6  # the diffuse part is calculated at every so many nodes,
-_NEAR = 150.0  # arcsec; and at every second one as near as this to the substrate peak
 _MARGIN = 100.0  # arcsec; how far the grid reaches beyond the data
 
 
@@ -209,9 +207,7 @@ class BoundCurve:
             shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
             grid = AngleGrid.covering(shifted, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=fringe)
             x, y = self.model.deviation.axes(grid.nodes)
-            number_of_node = np.arange(len(grid.nodes))
-            sparse = (number_of_node % _STRIDE == 0) | (number_of_node == len(grid.nodes) - 1)
-            pick = np.nonzero(sparse | ((np.abs(grid.nodes) < _NEAR * ARCSEC) & (number_of_node % 2 == 0)))[0]
+            pick = _spaced(grid.nodes)
             convolution = Convolution(grid)
             self._grids[number] = (convolution, x, y, pick, convolution.correction())
         return self._grids[number]
@@ -356,6 +352,14 @@ class BoundCurve:
 def _instrument_names(model: RockingCurve) -> tuple[str, ...]:
     """Names of the parameters that act after the reflectivity."""
     return (base_space() + model.response.space + background_space(model.background)).names
+
+
+def _spaced(nodes: FloatArray) -> NDArray[np.int64]:
+    """Pick nodes for the diffuse part: 3 arcsec apart at the substrate peak, 26 far from it."""
+    target = np.clip(np.abs(nodes) / 6.0, 3.0 * ARCSEC, 26.0 * ARCSEC)
+    number = np.concatenate([[0.0], np.cumsum(np.diff(nodes) / target[1:])])
+    pick = np.searchsorted(number, np.arange(0.0, number[-1]))
+    return np.unique(np.append(pick, len(nodes) - 1))
 
 
 def _refine(coarse: FloatArray, rows: FloatArray, fine: FloatArray) -> FloatArray:

@@ -1,9 +1,9 @@
 """How an unattended fit gets from start values to a result.
 
-Real samples are bent, their dose varies across the beam, and no resolution function is a textbook one.  The parameters for
-that are fixed at "none" unless a user frees them, since a good curve does not need them and they correlate with others.
-``stepwise`` frees them where the plain model leaves a misfit that counting noise does not explain, and keeps them only if
-they pay for themselves.
+Real samples are bent, their dose varies across the beam, and no resolution function is a textbook one.  The parameters
+for that are fixed at "none" unless a user frees them, since a good curve does not need them and they correlate with
+others.  ``stepwise`` frees them where the plain model leaves a misfit that counting noise does not explain, and keeps
+them only if they pay for themselves.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ def one_step(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
 def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any) -> RockingCurveResult:
     """Fit the plain model and, where it does not describe the curve, again with its refinements freed.
 
-    The second fit starts from a guess of its own, made by the model's hints, and is kept if the Bayesian information criterion prefers it.
+    The second fit starts from a guess of its own, made by the model's hints, and is kept if the Bayesian
+    information criterion prefers it.
     Parameters whose settings somebody chose are left as they are.
 
     Parameters

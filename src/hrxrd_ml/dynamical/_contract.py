@@ -128,8 +128,8 @@ class Deviation:
     """Deviation from the local Bragg condition, ``u = u0 + q1 X + q2 Y``, as a function of the local strain.
 
     The exact form is the mismatch of normal momentum ``K_hz - K_0z - H_z`` of waves whose momentum along the surface is
-    conserved, ``k (sin(exit) + sin(incidence)) - H cos(phi)/(1 + strain)``: linear in ``strain/(1 + strain)``, and right
-    for wide scans, large strains and grazing angles alike.  X is its dependence on the angle, and Y that of the
+    conserved, ``k (sin(exit) + sin(incidence)) - H cos(phi)/(1 + strain)``: linear in ``strain/(1 + strain)``, and
+    right for wide scans, large strains and grazing angles alike.  X is its dependence on the angle, and Y that of the
     refraction, ``1/gamma_0 + 1/gamma_h``.  The linear one is the textbook ``2 sin(2 theta_B) (dtheta - delta)``.  Both
     are written so that nothing of order one cancels (float32 kernels need that).
 
