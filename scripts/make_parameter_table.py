@@ -1,0 +1,125 @@
+"""Write docs/parameters.md, the table of all parameters, from the spaces that the models are made of.
+
+Usage: python scripts/make_parameter_table.py [FILE]
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from hrxrd_ml.files import write_text
+from hrxrd_ml.parameters import (
+    MINIMUM_STRAIN,
+    ParameterSpace,
+    ParameterSpec,
+    background_space,
+    base_space,
+    damage_space,
+    diffuse_space,
+    implanted_space,
+    pseudo_voigt_space,
+    resolution_space,
+    spline_space,
+    spread_space,
+)
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
+SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = (
+    (
+        "Strain profile",
+        f"`profile=` chooses one of them. Dmin is {MINIMUM_STRAIN:g}. The number of spline coefficients is `strain_knots`, "
+        "14 by default; the spline ends at zero at `depth`.",
+        (
+            ("`implanted`", implanted_space()),
+            ("`bspline`", spline_space(2)),
+            ("`pseudo_voigt`", pseudo_voigt_space()),
+            ("any", spread_space()),
+        ),
+    ),
+    (
+        "Damage",
+        "`damage=` chooses one of them. L is the exponent of the static Debye–Waller factor, E = exp(−L). The number of spline "
+        "coefficients is `damage_knots`, 8 by default; the spline reaches as deep as the strain profile.",
+        (("`tied`", damage_space("tied")), ("`bspline`", damage_space("bspline", 2))),
+    ),
+    ("Diffuse scattering", '`diffuse="correlation"`.', (("`correlation`", diffuse_space("correlation")),)),
+    ("Scale and axis", "Every model has them.", (("any", base_space()),)),
+    (
+        "Resolution function",
+        "`resolution=` chooses one of them.",
+        tuple(
+            (f"`{kind}`", resolution_space(kind))
+            for kind in ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")
+        ),
+    ),
+    (
+        "Background",
+        "`background=` chooses one of them. Angles are those of the axis, before `offset` and `step`.",
+        tuple((f"`{kind}`", background_space(kind)) for kind in ("constant", "linear", "exponential")),
+    ),
+)
+INTRODUCTION = """\
+# Parameters
+
+Written by `python scripts/make_parameter_table.py` from `hrxrd_ml.parameters`, where a parameter gets its name.
+
+Which parameters a model has follows from its parts. A `prefix`, if given, goes before the names. Lengths are in Å, `offset` and
+widths of the resolution function in seconds of arc; a parameter without unit is a pure number. *Counts* stands for the unit of the
+data, which is another one for an intensity. *Free* says whether a fit varies the parameter unless it is told otherwise; lmfit's
+`vary`, `min`, `max`, `value` and `expr` change all of this, in Python or in the `[parameters]` of an
+[experiment file](experiment-file.md). What the parameters do is told in [Forward model](physics.md).
+"""
+
+
+def number(value: float) -> str:
+    """Return a number as people write it."""
+    text = f"{value:.6g}" if abs(value) < 1e5 else f"{value:.0e}"
+    return re.sub(r"e([+-])0*(\d+)", lambda m: "e" + m[1].replace("+", "") + m[2], text).replace("-", "−")
+
+
+def row(spec: ParameterSpec, parts: Iterable[str], with_parts: bool) -> str:
+    """Return one line of a table."""
+    name, meaning = f"`{spec.name}`", spec.description.replace("*", "\\*").replace("|", "\\|")
+    if match := re.fullmatch(r"([sw])0", spec.name):
+        name, meaning = f"`{match[1]}0`, `{match[1]}1`, …", meaning.replace(" 0, from", "s, from")
+    cells = [
+        name,
+        spec.unit or "–",
+        number(spec.value),
+        f"{number(spec.min)} to {number(spec.max)}",
+        "yes" if spec.vary else "no",
+        meaning,
+    ]
+    if with_parts:
+        cells.append(", ".join(parts))
+    return f"| {' | '.join(cells)} |"
+
+
+def section(title: str, note: str, parts: tuple[tuple[str, ParameterSpace], ...]) -> str:
+    """Return a heading, a note, a table, and the nested constraints."""
+    found: dict[ParameterSpec, list[str]] = {}
+    for label, space in parts:
+        for spec in space:
+            if not re.fullmatch(r"[sw][1-9]\d*", spec.name):
+                found.setdefault(spec, []).append(label)
+    with_parts = len(parts) > 1
+    head = ["name", "unit", "default", "bounds", "free", "meaning", *(["of"] if with_parts else [])]
+    lines = [f"\n## {title}\n", f"{note}\n", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    lines += [row(spec, labels, with_parts) for spec, labels in found.items()]
+    for label, space in parts:
+        if space.nested:
+            rules = [
+                f"`{r.low} ≤ {r.high}`" if r.total is None else f"`{r.high} + {r.low} ≤ {r.total:g}`" for r in space.nested
+            ]
+            lines.append(f"\nNested constraints of {label}, held by every fit: {', '.join(rules)}.")
+    return "\n".join(lines) + "\n"
+
+
+def page() -> str:
+    """Return the whole page."""
+    return INTRODUCTION + "".join(section(*each) for each in SECTIONS)
+
+
+if __name__ == "__main__":
+    write_text(Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE, page())
