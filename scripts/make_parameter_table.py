@@ -28,8 +28,8 @@ PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = (
     (
         "Strain profile",
-        f"`profile=` chooses one of them. Dmin is {MINIMUM_STRAIN:g}. The number of spline coefficients is `strain_knots`, "
-        "14 by default; the spline ends at zero at `depth`.",
+        f"`profile=` chooses one of them. Dmin is {MINIMUM_STRAIN:g}. The number of spline coefficients is "
+        "`strain_knots`, 14 by default; the spline ends at zero at `depth`.",
         (
             ("`implanted`", implanted_space()),
             ("`bspline`", spline_space(2)),
@@ -39,8 +39,8 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
     ),
     (
         "Damage",
-        "`damage=` chooses one of them. L is the exponent of the static Debye–Waller factor, E = exp(−L). The number of spline "
-        "coefficients is `damage_knots`, 8 by default; the spline reaches as deep as the strain profile.",
+        "`damage=` chooses one of them. L is the exponent of the static Debye–Waller factor, E = exp(−L). The number "
+        "of spline coefficients is `damage_knots`, 8 by default; the spline reaches as deep as the strain profile.",
         (("`tied`", damage_space("tied")), ("`bspline`", damage_space("bspline", 2))),
     ),
     ("Diffuse scattering", '`diffuse="correlation"`.', (("`correlation`", diffuse_space("correlation")),)),
@@ -64,11 +64,13 @@ INTRODUCTION = """\
 
 Written by `python scripts/make_parameter_table.py` from `hrxrd_ml.parameters`, where a parameter gets its name.
 
-Which parameters a model has follows from its parts. A `prefix`, if given, goes before the names. Lengths are in Å, `offset` and
-widths of the resolution function in seconds of arc; a parameter without unit is a pure number. *Counts* stands for the unit of the
-data, which is another one for an intensity. *Free* says whether a fit varies the parameter unless it is told otherwise; lmfit's
-`vary`, `min`, `max`, `value` and `expr` change all of this, in Python or in the `[parameters]` of an
-[experiment file](experiment-file.md). What the parameters do is told in [Forward model](physics.md).
+Which parameters a model has follows from its parts. A `prefix`, if given, goes before the names. Lengths are in Å,
+`offset` and widths of the resolution function in seconds of arc; a parameter without unit is a pure number. *Counts*
+stands for the unit of the data, which is another one for an intensity. *Free* says whether a fit varies the parameter
+unless it is told otherwise; lmfit's `vary`, `min`, `max`, `value` and `expr` change all of this, in Python or in the
+`[parameters]` of an [experiment file](experiment-file.md). What the parameters do is told in
+[Forward model](physics.md). Those of sample and instrument that are fixed by default are freed where an unattended fit
+needs them, see [Fitting](fitting.md#steps-of-an-unattended-fit).
 """
 
 
@@ -80,7 +82,7 @@ def number(value: float) -> str:
 
 def row(spec: ParameterSpec, parts: Iterable[str], with_parts: bool) -> str:
     """Return one line of a table."""
-    name, meaning = f"`{spec.name}`", spec.description.replace("*", "\\*").replace("|", "\\|")
+    name, meaning = f"`{spec.name}`", spec.description.replace("**(-2 tail)", "^(−2 tail)").replace("|", "\\|")
     if match := re.fullmatch(r"([sw])0", spec.name):
         name, meaning = f"`{match[1]}0`, `{match[1]}1`, …", meaning.replace(" 0, from", "s, from")
     cells = [
@@ -110,7 +112,8 @@ def section(title: str, note: str, parts: tuple[tuple[str, ParameterSpace], ...]
     for label, space in parts:
         if space.nested:
             rules = [
-                f"`{r.low} ≤ {r.high}`" if r.total is None else f"`{r.high} + {r.low} ≤ {r.total:g}`" for r in space.nested
+                f"`{r.low} ≤ {r.high}`" if r.total is None else f"`{r.high} + {r.low} ≤ {r.total:g}`"
+                for r in space.nested
             ]
             lines.append(f"\nNested constraints of {label}, held by every fit: {', '.join(rules)}.")
     return "\n".join(lines) + "\n"

@@ -33,9 +33,9 @@ RARE = {"implanted, double crystal": {"resolution": "double_crystal", "reflectio
 """Takes long, so it is tried once in fifty."""
 
 SCANS = {
-    "wide": np.linspace(-2200.0, 800.0, 151) * ARCSEC,
+    "wide": np.linspace(-1500.0, 500.0, 101) * ARCSEC,
     "narrow": np.linspace(-60.0, 40.0, 41) * ARCSEC,
-    "one-sided": np.linspace(-4000.0, -2000.0, 101) * ARCSEC,
+    "one-sided": np.linspace(-2500.0, -1500.0, 51) * ARCSEC,
 }
 
 
@@ -85,7 +85,7 @@ def problem(bound: BoundCurve, values: dict[str, float]) -> str:
     if not np.isfinite(jacobian).all():
         bad = [n for n, column in zip(space.names, jacobian.T, strict=True) if not np.isfinite(column).all()]
         return f"derivatives not finite: {', '.join(bad)}"
-    if np.abs(again - curve).max() > 1e-9 * np.abs(curve).max():
+    if np.abs(again - curve).max() > 1e-6 * np.abs(curve).max():  # dead time magnifies rounding
         return f"curve with and without Jacobian differ by {np.abs(again - curve).max():g}"
     total = bound._weights.sum() * reflectivity.coherent / bound._weights.sum(axis=1, keepdims=True)
     if total.min() < 0.0 or total.max() > 1.0 + 1e-9:

@@ -265,7 +265,7 @@ def _start(problem: Problem, marks: Landmarks) -> Values:
     darwin = reflection.darwin_width() / ARCSEC
     broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
     values = {
-        "offset": reflection.refraction_shift() / ARCSEC - marks.peak,
+        "offset": marks.peak - reflection.refraction_shift() / ARCSEC,
         "fwhm": broad,
         "background": max(0.7 * marks.background, 1e-9),
         "scale": marks.height * max(1.0, marks.width / darwin) / 0.8,

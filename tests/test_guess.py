@@ -1,0 +1,121 @@
+"""The classical guess: landmarks, and start values from which a fit finds the truth."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from hrxrd_ml.errors import CurveError
+from hrxrd_ml.guess import ClassicalGuess, landmarks
+from hrxrd_ml.model import RockingCurveModel
+from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.strategy import REFINEMENTS, stepwise
+
+X = np.arange(-1400.0, 301.0, 5.0)
+TRUTH = {
+    "Dmax1": 0.010,
+    "D01": 0.002,
+    "L1": 4600.0,
+    "Rp1": 3100.0,
+    "D02": 0.002,
+    "L2": 2400.0,
+    "Rp2": -300.0,
+    "damage": 0.35,
+    "correlation_length": 60.0,
+    "substrate_damage": 0.01,
+    "substrate_correlation_length": 2500.0,
+    "fwhm": 20.0,
+    "scale": 3e5,
+    "background": 8.0,
+    "offset": 4.0,
+}
+
+
+def measured(model: RockingCurveModel, seed: int, **changes: float) -> xr.DataArray:
+    """A simulated measurement."""
+    values = model.space.defaults() | {k: v for k, v in (TRUTH | changes).items() if k in model.space}
+    expected = model.bind(X).curve(values)
+    counts = np.random.default_rng(seed).poisson(expected).astype(float)
+    axis = ("x", X, {"kind": "offset", "units": "arcsec"})
+    return xr.DataArray(counts, dims="x", coords={"x": axis}, name="counts", attrs={"kind": "counts"})
+
+
+@pytest.fixture(scope="module")
+def model() -> RockingCurveModel:
+    return RockingCurveModel(Reflection("GGG", (4, 4, 4), 1.5405), axis_kind="offset", unit="arcsec")
+
+
+def test_landmarks_are_read_off(model):
+    curve = measured(model, 1)
+    found = landmarks(X, curve.values)
+    shift = model.reflection.refraction_shift() * 648_000.0 / np.pi
+    assert found.peak == pytest.approx(shift + 4.0, abs=5.0)
+    assert 15.0 < found.width < 40.0
+    assert found.height == curve.values.max()
+    strain_edge = 0.010 * np.tan(model.reflection.bragg_angle) * 648_000.0 / np.pi
+    assert found.edge == pytest.approx(strain_edge, rel=0.2)
+
+
+@pytest.mark.parametrize("counts", [np.full(200, 50.0), np.random.default_rng(0).poisson(30.0, 200).astype(float)])
+def test_a_curve_without_a_peak_is_refused(counts):
+    with pytest.raises(CurveError, match="no clear substrate peak"):
+        landmarks(np.linspace(-500.0, 500.0, 200), counts)
+
+
+def test_a_fit_from_the_guess_reaches_the_noise(model):
+    curve = measured(model, 2)
+    params = model.guess(curve, provider="classical")
+    assert not model.space.violations(params.valuesdict(), tolerance=1e-9)
+    for par in params.values():
+        assert par.min <= par.value <= par.max
+    result = model.fit(curve, params)
+    assert result.redchi < 1.25
+    for name in ("Dmax1", "Rp1", "L1"):
+        assert result.params[name].value == pytest.approx(TRUTH[name], rel=0.03), name
+
+
+def test_the_guess_is_the_same_twice_and_leaves_what_is_fixed(model):
+    curve = measured(model, 3)
+    one, two = (model.guess(curve) for _ in range(2))
+    assert one.valuesdict() == two.valuesdict()
+    fixed = RockingCurveModel(model.reflection, axis_kind="offset", unit="arcsec")
+    fixed.set_param_hint("Rp1", value=3333.0, vary=False)
+    assert ClassicalGuess().guess(fixed, curve)["Rp1"].value == 3333.0
+
+
+def test_splines_start_from_the_implanted_profile(model):
+    splines = RockingCurveModel(
+        model.reflection, profile="bspline", damage="bspline", axis_kind="offset", unit="arcsec"
+    )
+    curve = measured(model, 4)
+    result = splines.fit(curve, splines.guess(curve))
+    assert result.redchi < 1.3
+
+
+def test_a_perfect_crystal_is_guessed_too(model):
+    perfect = RockingCurveModel(
+        model.reflection, profile="none", damage="none", diffuse="none", axis_kind="offset", unit="arcsec"
+    )
+    curve = measured(perfect, 5)
+    result = perfect.fit(curve, perfect.guess(curve))
+    assert result.redchi < 1.3
+    assert result.params["fwhm"].value == pytest.approx(20.0, rel=0.05)
+
+
+def test_stepwise_frees_the_refinements_only_where_they_are_needed(model):
+    plain = measured(model, 6)
+    result = stepwise(model, plain, model.guess(plain))
+    assert not any(result.params[name].vary for name in REFINEMENTS if name in result.params)
+    bent = measured(model, 7, curvature=45.0)
+    result = stepwise(model, bent, model.guess(bent))
+    assert result.params["curvature"].vary
+    assert result.params["curvature"].value == pytest.approx(45.0, rel=0.05)
+    assert result.redchi < 1.3
+
+
+def test_stepwise_leaves_what_a_user_chose(model):
+    chosen = RockingCurveModel(model.reflection, axis_kind="offset", unit="arcsec")
+    chosen.set_param_hint("curvature", value=10.0, vary=False)
+    bent = measured(model, 7, curvature=45.0)
+    result = stepwise(chosen, bent, chosen.guess(bent))
+    assert result.params["curvature"].value == 10.0
+    assert not result.params["curvature"].vary

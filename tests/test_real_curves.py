@@ -1,0 +1,66 @@
+"""Measured curves, fitted unattended from their experiment files alone; slow, and only where the data are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hrxrd_ml import run
+from hrxrd_ml.experiment import read_experiment
+from hrxrd_ml.io import read_curve
+from hrxrd_ml.model import RockingCurveResult
+
+pytestmark = pytest.mark.slow
+
+EXPERT = {
+    "ggg_he_2e15_444": {"Dmax1": 0.008094, "Rp1": 3500.0},
+    "ggg_he_4e15_444": {"Dmax1": 0.01405, "Rp1": 3464.0},
+    "ggg_he_2e15_888": {"Dmax1": 0.008094, "Rp1": 3500.0},
+}
+"""Fits by hand of an expert, see the README beside the data."""
+
+
+def fit(data: Path, name: str, **model: object) -> RockingCurveResult:
+    """The fit of the command line, with other settings of [model] if given."""
+    from dataclasses import replace
+
+    experiment = read_experiment(data / f"{name}.toml")
+    experiment = replace(experiment, model=replace(experiment.model, **model))
+    return run.fit_curve(read_curve(data / f"{name}.csv"), experiment).result
+
+
+def misfit(result: RockingCurveResult) -> tuple[float, float]:
+    """χ²/N with Poisson variance: whole curve, and more than 100 arcsec off the substrate peak."""
+    counts, expected = np.asarray(result.curve.values, dtype=float), np.asarray(result.best_fit)
+    square = (counts - expected) ** 2 / np.maximum(expected, 1.0)
+    return float(square.mean()), float(square[np.abs(result.curve["x"].values) > 100.0].mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "whole", "off_peak"),
+    [("ggg_he_2e15_444", 4.0, 2.5), ("ggg_he_4e15_444", 4.0, 4.5), ("ggg_he_2e15_888", 4.0, 4.0)],
+)
+def test_seven_parameters(shared_data, name, whole, off_peak):
+    result = fit(shared_data, name)
+    found = misfit(result)
+    assert found[0] <= whole
+    assert found[1] <= off_peak
+    for parameter, value in EXPERT[name].items():
+        assert result.params[parameter].value == pytest.approx(value, rel=0.05), parameter
+        assert 0.0 < result.params[parameter].stderr < 0.05 * value
+
+
+@pytest.mark.parametrize(("name", "whole", "off_peak"), [("ggg_he_2e15_444", 4.0, 1.5), ("ggg_he_4e15_444", 4.0, 2.5)])
+def test_splines_of_strain_and_damage(shared_data, name, whole, off_peak):
+    knots = {"profile": "bspline", "damage": "bspline", "strain_knots": 20, "damage_knots": 10}
+    found = misfit(fit(shared_data, name, **knots))
+    assert found[0] <= whole
+    assert found[1] <= off_peak
+
+
+def test_silicon_carbide_with_splines(shared_data):
+    result = fit(shared_data, "sic3c_400")
+    data, expected = np.asarray(result.curve.values), np.asarray(result.best_fit)
+    assert np.std(np.log10(data / expected)) < 0.07
+    depth = result.params["depth"].value
+    assert 800.0 < depth < 2500.0  # the literature's strained depth is about 1500 Å
