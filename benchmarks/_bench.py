@@ -1,13 +1,6 @@
-"""What the benchmarks share: one thread, the machine in words, fair timing, tables in Markdown.
-
-Import this before numpy: it is what keeps BLAS, OpenMP and numba on one core.
-"""
+"""What the benchmarks share: the machine in words, fair timing, tables in Markdown."""
 
 import os
-
-for _name in ("OPENBLAS", "OMP", "MKL", "NUMBA"):
-    os.environ[f"{_name}_NUM_THREADS"] = "1"
-
 import platform
 import statistics
 import time
@@ -15,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+import _one_core  # noqa: F401 (before numpy)
 import numpy as np
 
 from hrxrd_ml.parameters import ParameterSpace
@@ -51,10 +45,9 @@ def machine(*distributions: str) -> str:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             versions.append(f"{name} not installed")
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
     return (
         f"{_processor()}, {os.cpu_count()} cores of which one is used; {platform.system()} {platform.machine()}, "
-        f"Python {platform.python_version()}, {', '.join(versions)}; load average {load}"
+        f"Python {platform.python_version()}, {', '.join(versions)}; load average {load()}"
     )
 
 
@@ -77,9 +70,7 @@ class Timing:
     calls: int
 
 
-def compare(
-    calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0, rounds: int = 9
-) -> dict[str, Timing]:
+def compare(calls: Mapping[str, Callable[[], object]], *, seconds: float = 2.0, rounds: int = 9) -> dict[str, Timing]:
     """Time calls in turn, so that whatever else the machine does hits all of them alike.
 
     Each gets at least ``rounds`` and about ``seconds``, in ``rounds`` bursts.
@@ -109,10 +100,19 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
     print(f"\n### {title}\n")
     for k, line in enumerate([lines[0], rule, *lines[1:]]):
-        cells = [
-            line[i].ljust(w) if i == 0 or k == 1 else line[i].rjust(w) for i, w in enumerate(widths)
-        ]
+        cells = [line[i].ljust(w) if i == 0 or k == 1 else line[i].rjust(w) for i, w in enumerate(widths)]
         print(f"| {' | '.join(cells)} |")
+
+
+def goal(value: float, limit: float, *, least: bool = False, unit: str = "") -> str:
+    """Whether a goal is met, in words."""
+    met = value >= limit if least else value <= limit
+    return f"{'≥' if least else '≤'} {limit:g}{unit}: {'met' if met else 'missed'}"
+
+
+def load() -> str:
+    """The load averages, one number each."""
+    return ", ".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
 
 
 def ms(seconds: float) -> str:

@@ -8,15 +8,13 @@ import _bench
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.dynamical import Lamellae, Material, coefficients, reflectivity
-from hrxrd_ml.dynamical._contract import Deviation
+from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients, reflectivity
 from hrxrd_ml.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection, Susceptibility
 from hrxrd_ml.sample import Damage, sublayers
 from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]
-ENERGY_OF = 12398.419843320026  # eV Å
 
 
 def numpy_loop(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray) -> FloatArray:
@@ -81,27 +79,20 @@ class Layers:
             print('\nSKIPPED: comparison with xrayutilities, which is not installed: pip install ".[compare]"')
             return None
         wavelength = 1.5405929
-        thickness, strain, _ = sublayers(
-            ImplantedProfile(), Damage("none"), _bench.SEVEN, _bench.SEVEN["L1"] / count
-        )
+        thickness, strain, _ = sublayers(ImplantedProfile(), Damage("none"), _bench.SEVEN, _bench.SEVEN["L1"] / count)
         crystals = [cls._silicon(xu, e) for e in (*strain, 0.0)]
         chi = [cls._susceptibility(xu, crystal, wavelength) for crystal in crystals]
         energy = float(xu.en2lam(wavelength))
-        reflection = Reflection(
-            "Si", cls.HKL, float(xu.en2lam(energy)), polarization_ratio=0.5, susceptibility=chi[-1]
-        )
+        reflection = Reflection("Si", cls.HKL, float(xu.en2lam(energy)), polarization_ratio=0.5, susceptibility=chi[-1])
         crystal = reflection.crystal.with_lattice(a=crystals[-1].lattice.a)
         reflection = reflection.replace(crystal=crystal)
         # It takes the polarisation factor at the Bragg angle of each layer, this package at that of the substrate.
         sines = np.sin(reflection.bragg_angle) / (1.0 + np.append(strain, 0.0))
         factors = np.abs(1.0 - 2.0 * sines**2) / abs(np.cos(2.0 * reflection.bragg_angle))
         materials = tuple(
-            Material(s.chi0, (s.chih, f * s.chih), (s.chih, f * s.chih))
-            for s, f in zip(chi, factors, strict=True)
+            Material(s.chi0, (s.chih, f * s.chih), (s.chih, f * s.chih)) for s, f in zip(chi, factors, strict=True)
         )
-        lamellae = Lamellae(
-            thickness, strain[:, None], np.ones((len(strain), 1)), materials, np.arange(len(strain))
-        )
+        lamellae = Lamellae(thickness, strain[:, None], np.ones((len(strain), 1)), materials, np.arange(len(strain)))
         dtheta = np.linspace(-1300.0, 400.0, 701) * ARCSEC
         return cls(reflection, lamellae, dtheta, np.degrees(reflection.bragg_angle + dtheta), xu)
 
@@ -121,17 +112,13 @@ class Layers:
         """One of the dynamical models of xrayutilities; ``sign=-1`` mends the sign of its phase."""
         xu = self.xu
         layers = [xu.simpack.Layer(self._silicon(xu, 0.0), np.inf)]
-        for i, (t, e) in enumerate(
-            zip(self.lamellae.thickness[::-1], self.lamellae.strain[::-1, 0], strict=True)
-        ):
+        for i, (t, e) in enumerate(zip(self.lamellae.thickness[::-1], self.lamellae.strain[::-1, 0], strict=True)):
             crystal = self._silicon(xu, e)
             crystal.name = f"layer{i}"
             layers.append(xu.simpack.Layer(crystal, sign * t))
         stack = xu.simpack.CrystalStack("sample", *layers)
         energy = float(xu.en2lam(self.reflection.wavelength))
-        model = getattr(xu.simpack, name)(
-            stack, energy=energy, resolution_width=0, polarization="both", Cmono=0.5
-        )
+        model = getattr(xu.simpack, name)(stack, energy=energy, resolution_width=0, polarization="both", Cmono=0.5)
         model.set_hkl(self.HKL)
         return model
 

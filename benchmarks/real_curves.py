@@ -5,15 +5,13 @@ file of the same stem beside each. GGG 444 curves are fitted a second time with 
 damage coefficients) instead of the profile that their file names.
 """
 
-import _bench  # first: one thread
-
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import _bench
 import numpy as np
 import xarray as xr
 
@@ -47,9 +45,7 @@ def cases(folder: Path, only: str | None) -> Iterator[Case]:
         yield Case(path.stem, curve, experiment)
         settings = experiment.reflection
         if settings.crystal == "GGG" and settings.hkl == (4, 4, 4):
-            model = replace(
-                experiment.model, profile="bspline", damage="bspline", strain_knots=20, damage_knots=10
-            )
+            model = replace(experiment.model, profile="bspline", damage="bspline", strain_knots=20, damage_knots=10)
             yield Case(f"{path.stem}, B-splines 20 + 10", curve, replace(experiment, model=model))
 
 
@@ -117,12 +113,13 @@ def main() -> None:
                 "yes" if fit.result.success else "no",
             ]
         )
-    header = ["curve", "points", "free", "guess (s)", "fit (s)", "evaluations", "χ²/N", "off the peak", "on it", "rms log₁₀", "converged"]
+    header = ["curve", "points", "free", "guess (s)", "fit (s)", "evaluations", "χ²/N", "off the peak", "on it"]
+    header += ["rms log₁₀", "converged"]
     _bench.table("Measured curves", header, rows)
     if failed:
         _bench.table("Not fitted", ["curve", "why"], failed)
     print(f"\nOff the peak: more than {PEAK:g}″ from the highest point. Pictures in {out}.")
-    print(f"Load average at the end {', '.join(f'{value:.1f}' for value in os.getloadavg())}.")
+    print(f"Load average at the end {_bench.load()}.")
 
 
 if __name__ == "__main__":

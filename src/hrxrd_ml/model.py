@@ -54,7 +54,7 @@ class RockingCurveModel(CurveFitting):
     prefix, nan_policy, name
         As in `lmfit.Model`.
     **options
-        Further options of `hrxrd_ml.RockingCurve`: layers, numbers of spline coefficients, accuracy.
+        Further options of `hrxrd_ml.RockingCurve`: numbers of spline coefficients, accuracy, largest depth.
 
     Raises
     ------

@@ -264,7 +264,7 @@ def pseudo_voigt_space() -> ParameterSpace:
 
 
 def spread_space() -> ParameterSpace:
-    """Lateral inhomogeneity of the implanted layer."""
+    """Lateral inhomogeneity of the strain, for any profile."""
     return _space(
         ("strain_spread", "", 0.0, 0.0, 0.1, False, "relative spread (1 sigma) of the strain across the footprint")
     )

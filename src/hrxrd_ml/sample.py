@@ -118,7 +118,7 @@ def discretise(
     diffraction_vector : float
         H [1/Å].
     strain_range : float
-        Largest abs(dtheta cot theta_B) of the scan: how far off the Bragg peak it goes.
+        Farthest distance of the scan from the Bragg condition of the substrate, over H.
     tolerance : float
         Aimed-at error of the reflectivity, relative to R + 1e-6.
     derivatives : bool

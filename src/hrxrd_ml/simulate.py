@@ -179,6 +179,47 @@ class Reflectivity:
     slopes: dict[str, FloatArray]
 
 
+@dataclass(frozen=True)
+class _Grid:
+    """What the angles of a measurement determine: nodes, coordinates, convolution.
+
+    Attributes
+    ----------
+    angles : AngleGrid
+    convolution : Convolution
+    correction : ndarray
+        What divides the splines out of spectra.
+    x, y : ndarray, shape (m,)
+        Angle coordinates of the nodes.
+    pick : ndarray of int
+        Nodes at which the diffuse part is calculated.
+    strain_range : float
+        Largest distance of the nodes from the Bragg condition, over H: which strain would diffract there.
+    """
+
+    angles: AngleGrid
+    convolution: Convolution
+    correction: FloatArray
+    x: FloatArray
+    y: FloatArray
+    pick: NDArray[np.int64]
+    strain_range: float
+
+    @classmethod
+    def around(cls, model: RockingCurve, dtheta: FloatArray) -> _Grid:
+        """Return the grid around offsets ``dtheta`` [rad]."""
+        reflection, deviation = model.reflection, model.deviation
+        fringe = reflection.wavelength / (2.0 * model.max_depth * math.cos(reflection.bragg_angle))
+        angles = AngleGrid.covering(dtheta, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=fringe)
+        x, y = deviation.axes(angles.nodes)
+        slope = float(deviation.coefficients(np.zeros(1))[1][0])
+        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
+        farthest = float(np.max(slope * np.abs(x) + refraction * np.abs(y)))
+        convolution = Convolution(angles)
+        strain_range = farthest / reflection.diffraction_vector
+        return cls(angles, convolution, convolution.correction(), x, y, _spaced(angles.nodes), strain_range)
+
+
 class BoundCurve:
     """A rocking curve at the angles of one measurement: expected intensities and their exact derivatives.
 
@@ -192,50 +233,35 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[int, tuple[Convolution, FloatArray, FloatArray, NDArray[np.int64], FloatArray]] = {}
+        self._grids: dict[int, _Grid] = {}
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
-    def _grid(self, offset: float) -> tuple[Convolution, FloatArray, FloatArray, NDArray[np.int64], FloatArray]:
-        """Return grid, angle coordinates and coarse angles for the diffuse part."""
+    def _grid(self, offset: float) -> _Grid:
+        """Return the grid around the angles at one offset; it follows the offset in steps."""
         number = round(offset / _OFFSET_STEP)
         if number not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
-            reflection = self.model.reflection
-            fringe = reflection.wavelength / (2.0 * self.model.max_depth * math.cos(reflection.bragg_angle))
-            shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
-            grid = AngleGrid.covering(shifted, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=fringe)
-            x, y = self.model.deviation.axes(grid.nodes)
-            pick = _spaced(grid.nodes)
-            convolution = Convolution(grid)
-            self._grids[number] = (convolution, x, y, pick, convolution.correction())
+            self._grids[number] = _Grid.around(self.model, self.dtheta - number * _OFFSET_STEP * ARCSEC)
         return self._grids[number]
 
-    @cached_property
+    @property
     def strain_range(self) -> float:
         """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
-        reflection, deviation = self.model.reflection, self.model.deviation
-        margin = 2.0 * _MARGIN * ARCSEC
-        x, y = deviation.axes(np.array([self.dtheta[0] - margin, 0.0, self.dtheta[-1] + margin]))
-        slope = float(deviation.coefficients(np.zeros(1))[1][0])
-        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
-        farthest = slope * np.abs(x).max() + refraction * np.abs(y).max()
-        return float(farthest) / reflection.diffraction_vector
+        return self._grid(0.0).strain_range
 
     def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae."""
-        return self.model.layer(values, self.strain_range, derivatives=derivatives)
+        return self.model.layer(values, self._grid(values["offset"]).strain_range, derivatives=derivatives)
 
     def reflectivity(self, values: Values, *, derivatives: bool = False) -> tuple[AngleGrid, Reflectivity]:
         """Return the reflectivity at the nodes of the internal grid, before the instrument."""
-        convolution, x, y, pick, _ = self._grid(values["offset"])
-        layer = self.layer(values, derivatives=derivatives)
-        return convolution.grid, self._reflectivity(values, layer, x, y, pick, convolution.grid.nodes)
+        grid = self._grid(values["offset"])
+        return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
 
-    def _reflectivity(
-        self, values: Values, layer: Layer, x: FloatArray, y: FloatArray, pick: NDArray[np.int64], nodes: FloatArray
-    ) -> Reflectivity:
+    def _reflectivity(self, values: Values, layer: Layer, grid: _Grid) -> Reflectivity:
+        x, y, pick, nodes = grid.x, grid.y, grid.pick, grid.angles.nodes
         model = self.model
         c = model.coefficients(layer, values)
         arguments = (
@@ -293,14 +319,14 @@ class BoundCurve:
         return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
 
     def _evaluate(self, values: Values, names: tuple[str, ...]) -> tuple[FloatArray, dict[str, FloatArray]]:
-        convolution, x, y, pick, correction = self._grid(values["offset"])
-        grid = convolution.grid
+        internal = self._grid(values["offset"])
+        convolution, grid = internal.convolution, internal.angles
         physics = set(self.model.space.names) - set(_instrument_names(self.model))
         wanted = [name for name in names if name in physics and name != "strain_spread"]
         layer = self.layer(values, derivatives=bool(wanted))
-        result = self._reflectivity(values, layer, x, y, pick, grid.nodes)
+        result = self._reflectivity(values, layer, internal)
         transform, transform_slopes = self.model.response.transform(grid, values, names)
-        transform = np.atleast_2d(transform) * correction
+        transform = np.atleast_2d(transform) * internal.correction
 
         polarisations = len(self._weights)
         rows = np.concatenate([result.coherent + result.diffuse, *(result.slopes[name] for name in wanted)])
@@ -318,7 +344,7 @@ class BoundCurve:
         folded = [(spectra * transform).sum(axis=1)]
         shaped = [name for name in names if name in transform_slopes]
         for name in shaped:
-            folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * correction).sum(axis=1))
+            folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * internal.correction).sum(axis=1))
         splines = convolution.coefficients(np.concatenate(folded))
 
         true_angle = values["step"] * self.dtheta - values["offset"] * ARCSEC
