@@ -82,6 +82,14 @@ def test_the_guess_is_the_same_twice_and_leaves_what_is_fixed(model):
     assert ClassicalGuess().guess(fixed, curve)["Rp1"].value == 3333.0
 
 
+@pytest.mark.parametrize("offset", [-200.0, 150.0])
+def test_an_axis_far_off_is_put_right(model, offset):
+    curve = measured(model, 8, offset=offset)
+    result = model.fit(curve, model.guess(curve))
+    assert result.redchi < 1.3
+    assert result.params["offset"].value == pytest.approx(offset, abs=1.0)
+
+
 def test_splines_start_from_the_implanted_profile(model):
     splines = RockingCurveModel(
         model.reflection, profile="bspline", damage="bspline", axis_kind="offset", unit="arcsec"

@@ -108,7 +108,7 @@ def minimise_in_box(
         snap = np.where(np.isfinite(upper - lower), _SNAP * (upper - lower), 0.0)
     jac = jacobian(y)
     hessian, gradient, njev = jac.T @ jac, jac.T @ r, 1
-    accepted, status, count = True, 0, 1
+    accepted, settled, status, count = True, False, 0, 1
     while not status:
         if evaluations is not None and count >= evaluations:
             status = 4
@@ -120,8 +120,9 @@ def minimise_in_box(
             held = ((y <= lower) & (gradient > 0.0)) | ((y >= upper) & (gradient < 0.0))
             newton = _step(hessian, gradient, safe, _LEAST_DAMPING, lower - y, upper - y, held)
             level = max(square / max(len(r) - n, 1), noise)
-            if abs(_gain(hessian, gradient, newton)) < edm * level:
-                status = 3
+            left = abs(_gain(hessian, gradient, newton))
+            if left < edm * level or (settled and left < ftol * square):
+                status = 3 if left < edm * level else 1
                 break
             below, above = y - lower, upper - y
             floor = np.where(below > snap, -_APPROACH * below, -below)
@@ -135,15 +136,15 @@ def minimise_in_box(
         accepted = gained > 0.0
         if accepted:
             ratio = gained / promised if promised > 0.0 else 1.0
-            if max(gained, abs(promised)) < ftol * square:
-                status = 1
+            # A step that was cut short before a wall gains little; whether much is left shows the next undamped one.
+            settled = max(gained, abs(promised)) < ftol * square
             y, r, square = trial, new, square - gained
             jac = jacobian(y)
             hessian, gradient, njev = jac.T @ jac, jac.T @ r, njev + 1
             damping = max(damping * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _LEAST_DAMPING)
             factor = 2.0
         else:
-            if abs(promised) < ftol * square:
+            if max(abs(promised), left) < ftol * square:
                 status = 1
             damping, factor = damping * factor, factor * 2.0
         if not status and (small or damping > _LARGEST_DAMPING):

@@ -193,7 +193,9 @@ def fit_curve(
         raise ParameterError(
             f"the method {method!r} cannot be used here: {error}; leave out [fit] method, or choose least_squares"
         ) from error
-    return Fit(result, guess, {"guess": guessed - begin, "fit": time.perf_counter() - guessed})
+    # A strategy of several steps has made its own start values for the last one.
+    start = result.init_params if getattr(result, "init_params", None) else guess
+    return Fit(result, start, {"guess": guessed - begin, "fit": time.perf_counter() - guessed})
 
 
 def simulate_curve(
