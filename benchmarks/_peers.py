@@ -23,17 +23,18 @@ def numpy_loop(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray) -
     As fast as NumPy makes it: coefficients prepared before, one exponential and one root a lamella, everything
     that can be shared is.
     """
-    x, y = Deviation.of(reflection).axes(dtheta)
+    deviation = Deviation.of(reflection)
+    (x, y), flux = deviation.axes(dtheta), deviation.flux(dtheta)
     c = coefficients(reflection, lamellae)
     u = c.substrate_u0 + c.substrate_q1 * x + c.substrate_q2 * y
     h, hb = c.substrate_sigma_h[:, None], c.substrate_sigma_hbar[:, None]
     r = -2.0 * h / (u + 1j * np.sqrt(4.0 * h * hb - u * u))
     base = c.u0[:, 0] + 1j * c.absorption
     sigma_h, sigma_hb = c.debye_waller * c.sigma_h, c.debye_waller * c.sigma_hbar
-    asymmetric = bool(c.q2.any())
+    angles_of_refraction = bool(c.q2.any())
     for j in range(len(c.thickness) - 1, -1, -1):
         u = base[j] + c.q1[j, 0] * x
-        if asymmetric:
+        if angles_of_refraction:
             u += c.q2[j, 0] * y
         h, hb = sigma_h[j][:, None], sigma_hb[j][:, None]
         s = 1j * np.sqrt(4.0 * h * hb - u * u)
@@ -45,7 +46,8 @@ def numpy_loop(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray) -
         s += (u + 2.0 * hb * r) * down
         r = numerator / s
     weights = np.array(reflection.polarization_weights)
-    return weights @ (r.real**2 + r.imag**2)
+    value = weights @ (r.real**2 + r.imag**2)
+    return value * flux / (1.0 + value * (flux - 1.0))
 
 
 @dataclass(frozen=True)

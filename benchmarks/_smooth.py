@@ -67,15 +67,16 @@ def smooth() -> None:
     # Uniform lamellae, extrapolated to zero thickness: another kernel and another grid.
     coarse, fine = (reflectivity(reflection, sliced(reflection, n), dtheta) for n in (5800, 11600))
     exact = fine + (fine - coarse) / 3.0
-    x, y = Deviation.of(reflection).axes(dtheta)
-    weights = np.array(reflection.polarization_weights)
+    deviation, weights = Deviation.of(reflection), np.array(reflection.polarization_weights)
+    (x, y), flux = deviation.axes(dtheta), deviation.flux(dtheta)
 
     def whole() -> FloatArray:
         return reflectivity(reflection, graded(reflection, reach), dtheta)
 
     def prepared() -> FloatArray:
         r = dynamical.amplitude(dynamical.coefficients(reflection, graded(reflection, reach)), x, y)
-        return weights @ (r.real**2 + r.imag**2)
+        value = weights @ (r.real**2 + r.imag**2)
+        return value * flux / (1.0 + value * (flux - 1.0))
 
     def tuned(lamellae: Lamellae) -> Callable[[], FloatArray]:
         return lambda: _peers.numpy_loop(reflection, lamellae, dtheta)
@@ -112,6 +113,6 @@ def smooth() -> None:
     )
     print(
         "\nError: largest abs(R - R_exact)/(R_exact + 1e-6), R_exact from 5800 and 11600 uniform lamellae by\n"
-        f"Richardson. {many} lamellae are what the loop needs for the error of the graded ones; nothing is extrapolated. Making\n"
-        "lamellae from the parameters is counted for the graded ones only."
+        f"Richardson. {many} lamellae are what the loop needs for the error of the graded ones; nothing is\n"
+        "extrapolated. Making lamellae from the parameters is counted for the graded ones only."
     )

@@ -15,7 +15,7 @@ import argparse
 import math
 from dataclasses import dataclass
 
-import _bench  # first: one thread
+import _bench
 import numpy as np
 from numpy.typing import NDArray
 

@@ -61,9 +61,9 @@ def layers() -> None:
     )
     print(
         "\nSame numbers: this package and SimpleDynamicalCoplanarModel, the sign of whose phase is mended for it,\n"
-        f"differ by {same:.0e}; from DynamicalModel it differs by {near:.0e} of the peak. The last line is GGG 444 with\n"
-        "a graded seven-parameter profile, diffuse part, resolution, scale and background; FitModel is the coherent\n"
-        "curve of the 58 layers alone."
+        f"differ by {same:.0e}; from DynamicalModel it differs by {near:.0e} of the peak. The last line is GGG 444\n"
+        "with a graded seven-parameter profile, diffuse part, resolution, scale and background; FitModel is the\n"
+        "coherent curve of the 58 layers alone."
     )
 
 

@@ -122,7 +122,13 @@ FITTED = {
     "spline, spline": {"profile": "bspline", "damage": "bspline", "strain_knots": 8, "damage_knots": 5},
     "pseudo-Voigt": {"profile": "pseudo_voigt", "diffuse": "none", "background": "linear"},
 }
-METHODS = ("least_squares", "leastsq", "lbfgsb", "nelder")
+METHODS = {
+    "least_squares": {"max_nfev": 12},
+    "leastsq": {"max_nfev": 12},
+    "nelder": {"max_nfev": 12},
+    # lmfit 1.3.4 raises where a gradient method converges at its last evaluation, so its steps are limited instead.
+    "lbfgsb": {"fit_kws": {"options": {"maxiter": 4}}},
+}
 
 
 def start_of_fit(space: ParameterSpace, rng: np.random.Generator) -> dict[str, float]:
@@ -154,16 +160,16 @@ def breaches(count: int, seed: int) -> list[str]:
     models = {kind: RockingCurveModel(REFLECTIONS["GGG 444"], **options) for kind, options in FITTED.items()}
     found: list[str] = []
     for i in range(count):
-        kind, method = list(FITTED)[i % len(FITTED)], METHODS[(i // len(FITTED)) % len(METHODS)]
+        kind, method = list(FITTED)[i % len(FITTED)], list(METHODS)[(i // len(FITTED)) % len(METHODS)]
         model = models[kind]
         # nelder and lbfgsb have no nested transform of their own, so what lmfit shows them may break a rule on the way.
         nested = method in ("least_squares", "leastsq")
         truth, start = start_of_fit(model.space, rng), start_of_fit(model.space, rng)
         angles = np.linspace(-2000.0, 500.0, 151)
         expected = model.simulation.bind(angles * ARCSEC).curve(truth)
-        curve = make_curve(
-            angles, rng.poisson(np.clip(expected, 0.0, 1e9)), kind="offset", unit="arcsec", data_kind="counts"
-        )
+        counts = rng.poisson(np.clip(expected, 0.5, 1e9))
+        counts[0] = max(counts[0], 1)  # a curve of zeros is refused before any fit
+        curve = make_curve(angles, counts, kind="offset", unit="arcsec", data_kind="counts")
         seen: list[str] = []
 
         def watch(params, *_, model=model, seen=seen, nested=nested, **__):
@@ -172,7 +178,7 @@ def breaches(count: int, seed: int) -> list[str]:
         where = f"{i}: {kind}, {method}"
         params = model.make_params(**{model.prefix + name: value for name, value in start.items()})
         try:
-            result = model.fit(curve, params, method=method, max_nfev=12, iter_cb=watch)
+            result = model.fit(curve, params, method=method, iter_cb=watch, **METHODS[method])
         except Exception as error:  # whatever it is, it is what this test looks for
             found.append(f"{where}: {type(error).__name__}: {error} from {start}, truth {truth}")
             continue

@@ -79,17 +79,20 @@ def test_derivatives_of_splines_of_strain_and_damage(ggg):
         assert np.max(np.abs(jacobian[:, i] - difference)) < 2e-6 * np.max(np.abs(difference)), name
 
 
-def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch):
+@pytest.mark.parametrize("fwhm", [25.0, 6.0, 3.0])  # the data are 6 arcsec apart
+def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
     """Nodes and convolution grid twice as fine: nothing that a measurement could see."""
     from hrxrd_ml import simulate
     from hrxrd_ml.instrument import AngleGrid
 
     model = RockingCurve.of(ggg, resolution="pseudo_voigt")
-    values = values_of(model)
+    values = values_of(model) | {"fwhm": fwhm, "curvature": 0.0}
     coarse = model.bind(ANGLES).curve(values)
     covering = AngleGrid.covering
     monkeypatch.setattr(
-        simulate.AngleGrid, "covering", staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 2.0}))
+        simulate.AngleGrid,
+        "covering",
+        staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 2.0 * k.get("fine", 1.0)})),
     )
     fine = model.bind(ANGLES).curve(values)
     assert np.max(np.abs(coarse - fine) / np.sqrt(fine)) < 0.1  # in standard errors of 1e5 counts at R = 1

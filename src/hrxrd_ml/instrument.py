@@ -69,23 +69,28 @@ class AngleGrid:
         dtheta : ndarray
             Offsets of the data [rad].
         darwin_width : float
-            Width of the substrate peak [rad]; the nodes there are a twentieth of it apart.
+            Width of the substrate peak [rad]; the nodes there are a thirtieth of it apart.
         margin : float
             How far the grid reaches beyond the data [rad].
         fringe : float
             Shortest period in the curve [rad]; the coarse nodes are a quarter of it apart, or 1.6 data steps if that
-            is less: a resolution narrower than two steps could not be told from one.
+            is less.
         fine : float
             Divides all steps: 2 for a grid twice as fine.
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
-        coarse = min(1.6 * data_step, fringe / 4.0) / fine
-        dense = min(darwin_width / 20.0, coarse) / fine
+        coarse = cls.coarse_step(dtheta, fringe) / fine
+        dense = min(darwin_width / 32.0, coarse) / fine
         nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
         step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
         padded = (high - low) * 1.25 + 2.0 * margin
         return cls(nodes, quadrature, low - 4.0 * step, step, next_fast_len(int(padded / step) + 16, real=True))
+
+    @staticmethod
+    def coarse_step(dtheta: FloatArray, fringe: float) -> float:
+        """Return the largest step between nodes [rad]: 1.6 steps of the data or a quarter of a fringe."""
+        return min(1.6 * float(np.median(np.diff(dtheta))), fringe / 4.0)
 
     @property
     def omega(self) -> FloatArray:

@@ -310,7 +310,7 @@ def diffuse_space(kind: str) -> ParameterSpace:
 
 def resolution_space(kind: str) -> ParameterSpace:
     """Resolution function: "gaussian", "pseudo_voigt", "split_pseudo_voigt" or "double_crystal"."""
-    fwhm = _space(("fwhm", "arcsec", 12.0, 0.1, 500.0, True, "FWHM of the resolution function"))
+    fwhm = _space(("fwhm", "arcsec", 12.0, 0.5, 500.0, True, "FWHM of the resolution function"))
     fwhm = fwhm + _space(
         ("curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"),
         ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),

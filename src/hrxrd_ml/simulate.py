@@ -31,6 +31,8 @@ FloatArray = NDArray[np.float64]
 Values = Mapping[str, float]
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
+_NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
+_OCTAVES = 4  # how often, at most, the steps are halved for a narrow resolution
 _MARGIN = 100.0  # arcsec; how far the grid reaches beyond the data
 
 
@@ -125,6 +127,11 @@ class RockingCurve:
         """Deviation from the Bragg condition as a function of strain."""
         return Deviation.of(self.reflection)
 
+    @property
+    def fringe(self) -> float:
+        """Shortest period that the deepest layer gives the curve [rad]."""
+        return self.reflection.wavelength / (2.0 * self.max_depth * math.cos(self.reflection.bragg_angle))
+
     def bind(self, dtheta: ArrayLike) -> BoundCurve:
         """Return the curve bound to the angles of a measurement.
 
@@ -206,11 +213,10 @@ class _Grid:
     strain_range: float
 
     @classmethod
-    def around(cls, model: RockingCurve, dtheta: FloatArray) -> _Grid:
-        """Return the grid around offsets ``dtheta`` [rad]."""
+    def around(cls, model: RockingCurve, dtheta: FloatArray, fine: float = 1.0) -> _Grid:
+        """Return the grid around offsets ``dtheta`` [rad], its steps divided by ``fine``."""
         reflection, deviation = model.reflection, model.deviation
-        fringe = reflection.wavelength / (2.0 * model.max_depth * math.cos(reflection.bragg_angle))
-        angles = AngleGrid.covering(dtheta, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=fringe)
+        angles = AngleGrid.covering(dtheta, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=model.fringe, fine=fine)
         x, y = deviation.axes(angles.nodes)
         slope = float(deviation.coefficients(np.zeros(1))[1][0])
         refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
@@ -233,31 +239,36 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[int, _Grid] = {}
+        self._grids: dict[tuple[int, int], _Grid] = {}
+        # Coarsest step of the nodes [arcsec]
+        self._coarse = AngleGrid.coarse_step(dtheta, model.fringe) / ARCSEC
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
-    def _grid(self, offset: float) -> _Grid:
-        """Return the grid around the angles at one offset; it follows the offset in steps."""
-        number = round(offset / _OFFSET_STEP)
-        if number not in self._grids:
+    def _grid(self, values: Values) -> _Grid:
+        """Return the grid around the angles; it follows the offset in steps, and a narrow resolution in octaves."""
+        number = round(values["offset"] / _OFFSET_STEP)
+        needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], 1e-3))
+        octave = min(max(math.ceil(math.log2(max(needed, 1.0))), 0), _OCTAVES)
+        if (number, octave) not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
-            self._grids[number] = _Grid.around(self.model, self.dtheta - number * _OFFSET_STEP * ARCSEC)
-        return self._grids[number]
+            shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
+            self._grids[number, octave] = _Grid.around(self.model, shifted, 2.0**octave)
+        return self._grids[number, octave]
 
     @property
     def strain_range(self) -> float:
         """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
-        return self._grid(0.0).strain_range
+        return self._grid({"offset": 0.0, "fwhm": math.inf}).strain_range
 
     def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae."""
-        return self.model.layer(values, self._grid(values["offset"]).strain_range, derivatives=derivatives)
+        return self.model.layer(values, self._grid(values).strain_range, derivatives=derivatives)
 
     def reflectivity(self, values: Values, *, derivatives: bool = False) -> tuple[AngleGrid, Reflectivity]:
         """Return the reflectivity at the nodes of the internal grid, before the instrument."""
-        grid = self._grid(values["offset"])
+        grid = self._grid(values)
         return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
 
     def _reflectivity(self, values: Values, layer: Layer, grid: _Grid) -> Reflectivity:
@@ -319,7 +330,7 @@ class BoundCurve:
         return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
 
     def _evaluate(self, values: Values, names: tuple[str, ...]) -> tuple[FloatArray, dict[str, FloatArray]]:
-        internal = self._grid(values["offset"])
+        internal = self._grid(values)
         convolution, grid = internal.convolution, internal.angles
         physics = set(self.model.space.names) - set(_instrument_names(self.model))
         wanted = [name for name in names if name in physics and name != "strain_spread"]
