@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "_statistics _threads _uncertainty",
         "results plot report run strategy outputs _derived _overrides",
         "ml nexpy",
-        "cli",
+        "cli _cli_training",
     )
 )
 """From the bottom up: a module may import from its own layer and from those before it."""
@@ -50,7 +50,7 @@ No physics imports `files`, `experiment` or `io`: only what handles files on beh
 
 LOWEST_USER_OF_FILES = next(i for i, layer in enumerate(LAYERS) if "model" in layer)
 
-USES_ROOT = frozenset({"cli", "nexpy"})
+USES_ROOT = frozenset({"cli", "_cli_training", "nexpy"})
 """What may import names of the package itself, which re-exports all the others."""
 
 HEAVY = {

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-PROVIDERS: Mapping[str, str] = {"classical": "hrxrd_ml.guess:ClassicalGuess"}
+PROVIDERS: Mapping[str, str] = {
+    "classical": "hrxrd_ml.guess:ClassicalGuess",
+    "network": "hrxrd_ml.ml.provider:NetworkGuess",
+}
 """Names of guess providers, and where they live."""
 
 
@@ -133,7 +136,7 @@ class CurveFitting(Model):
             Curve, as for `fit`.
         provider
             Who guesses: an object with ``guess(model, curve) -> Parameters``, or the name of one
-            (`PROVIDERS`); "classical" if None.
+            (`PROVIDERS`); the trained "network" if None, which hands over to "classical" where it is of no use.
         **kws
             Values or settings of single parameters, which the guess leaves as they are given.
 
@@ -321,7 +324,7 @@ def _provider(provider: str | GuessProvider | None) -> GuessProvider:
         if not hasattr(provider, "guess"):
             raise ParameterError(f"a guess provider has a method guess(model, curve); {provider!r} has none")
         return provider
-    name = provider or "classical"
+    name = provider or "network"
     if name not in PROVIDERS:
         near = difflib.get_close_matches(name, PROVIDERS) or sorted(PROVIDERS)
         raise ParameterError(f"unknown guess provider {name!r}; known: {', '.join(near)}")

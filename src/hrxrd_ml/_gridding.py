@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .dynamical._numba_graded import decay
+
 FloatArray = NDArray[np.float64]
 
 
@@ -74,7 +76,7 @@ def slope(position, grid):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-untyped-def]
     """Smear rows (p, m) over angles with a Gaussian whose width is ``spread`` times the distance from ``centre``.
 
@@ -84,34 +86,79 @@ def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-un
     count, m = rows.shape
     out = np.zeros((count, m))
     slope = np.zeros((first, m))
-    low = 0
+    weight, pull = np.empty(m), np.empty(m)
+    low, high = 0, 0
     for i in range(m):
         width = spread * abs(angle[i] - centre) + 1e-12
         while low > 0 and angle[low] > angle[i] - 5.0 * width:
             low -= 1
         while angle[low] < angle[i] - 5.0 * width:
             low += 1
-        total, moment, k = 0.0, 0.0, low
-        while k < m and angle[k] <= angle[i] + 5.0 * width:
-            t2 = ((angle[i] - angle[k]) / width) ** 2
-            g = quadrature[k] * np.exp(-0.5 * t2)
-            total += g
-            moment += g * t2
-            for p in range(count):
-                out[p, i] += g * rows[p, k]
-            for p in range(first):
-                slope[p, i] += g * t2 * rows[p, k]
-            k += 1
+        while high < m and angle[high] <= angle[i] + 5.0 * width:
+            high += 1
+        while angle[high - 1] > angle[i] + 5.0 * width:
+            high -= 1
+        total, moment, inverse = 0.0, 0.0, 1.0 / width
+        for k in range(low, high):
+            t = (angle[i] - angle[k]) * inverse
+            g = quadrature[k] * decay(0.5 * t * t)
+            weight[k] = g
+            pull[k] = g * t * t
+        for k in range(low, high):
+            total += weight[k]
+            moment += pull[k]
         for p in range(count):
-            out[p, i] /= total
+            dot = 0.0
+            for k in range(low, high):
+                dot += weight[k] * rows[p, k]
+            out[p, i] = dot / total
         for p in range(first):
-            slope[p, i] = (slope[p, i] - out[p, i] * moment) / (total * spread)
+            dot = 0.0
+            for k in range(low, high):
+                dot += pull[k] * rows[p, k]
+            slope[p, i] = (dot - out[p, i] * moment) / (total * spread)
     return out, slope
+
+
+@njit(cache=True)
+def refine(coarse, rows, fine):  # type: ignore[no-untyped-def]
+    """Interpolate rows (p, n) from coarse angles (n,) to fine ones (m,) among them; both ascending, returns (p, m).
+
+    Cubic with slopes from finite differences, which makes it linear in the rows.
+    """
+    count, n = rows.shape
+    slopes = np.empty((count, n))
+    for p in range(count):
+        slopes[p, 0] = (rows[p, 1] - rows[p, 0]) / (coarse[1] - coarse[0])
+        slopes[p, n - 1] = (rows[p, n - 1] - rows[p, n - 2]) / (coarse[n - 1] - coarse[n - 2])
+    for k in range(1, n - 1):
+        left, right = coarse[k] - coarse[k - 1], coarse[k + 1] - coarse[k]
+        share = left / (left + right)
+        for p in range(count):
+            slopes[p, k] = (
+                share * (rows[p, k + 1] - rows[p, k]) / right + (1.0 - share) * (rows[p, k] - rows[p, k - 1]) / left
+            )
+    out = np.empty((count, fine.shape[0]))
+    cell = 0
+    for i in range(fine.shape[0]):
+        while cell < n - 2 and coarse[cell + 1] <= fine[i]:
+            cell += 1
+        h = coarse[cell + 1] - coarse[cell]
+        f = (fine[i] - coarse[cell]) / h
+        g = 1.0 - f
+        top, bottom = f * f * (3.0 - 2.0 * f), g * g * (3.0 - 2.0 * g)
+        begin, end = f * g * g * h, -f * f * g * h
+        for p in range(count):
+            out[p, i] = (
+                bottom * rows[p, cell] + top * rows[p, cell + 1] + begin * slopes[p, cell] + end * slopes[p, cell + 1]
+            )
+    return out
 
 
 def transform(omega: FloatArray, step: float) -> FloatArray:
     """Fourier transform of the cubic B-spline basis at angular frequencies ``omega`` for a grid of ``step``."""
-    return np.sinc(omega * step / (2.0 * np.pi)) ** 4
+    square = np.sinc(omega * step / (2.0 * np.pi)) ** 2
+    return square * square
 
 
 def discrete_transform(omega: FloatArray, step: float) -> FloatArray:

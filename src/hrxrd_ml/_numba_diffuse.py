@@ -1,6 +1,7 @@
-"""Numba kernel of the diffuse reflectivity in single scattering, with its exact derivatives.
+"""Numba kernels of the diffuse reflectivity in single scattering: the value, and the value with its exact derivatives.
 
-One loop over lamellae inside one over angles, both polarisations.  The way down records what the way up needs; the
+The value takes angles in blocks, as the coherent kernel does.  With derivatives there is one loop over lamellae inside
+one over angles, both polarisations; the way down records what the way up needs; the
 way up hands derivatives of strain, E and thickness to the same chain as the coherent kernel.
 """
 
@@ -10,6 +11,8 @@ import math
 
 import numpy as np
 from numba import njit
+
+from .dynamical._numba_graded import BLOCK, FLAGS, decay
 
 OWN_ROWS = 5
 """Rows after those of the chain: correlation length, mix, and the substrate's damage, correlation length, mix."""
@@ -35,11 +38,94 @@ def _escape(x):  # type: ignore[no-untyped-def]
     return p, (decay - p) / x
 
 
-@njit(cache=True, fastmath={"contract", "nsz", "arcp"})
+@njit(cache=True, fastmath=FLAGS)
+def _shapes(v, mix, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` with the line shape of a block of v."""
+    for i in range(BLOCK):
+        out[i] = (1.0 - mix) * decay(min(v[i] / math.pi, 128.0))
+    for i in range(BLOCK):
+        out[i] += mix / (1.0 + v[i])
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _density(w, xs, ys, g0, q1, q2, e, gammah, ell, mix, follows):  # type: ignore[no-untyped-def]
+    """Fill ``w[3]`` with mu_d of a lamella at strength 1, and ``w[2]`` with the line shape at its bottom."""
+    out, top, shape, v = w[3], w[1], w[2], w[0]
+    for i in range(BLOCK):
+        top[i] = shape[i]
+        out[i] = 0.0
+    for k in range(3):
+        if k > 0 or not follows:
+            a, b, c = ell * gammah * g0[k], ell * gammah * q1[k], ell * gammah * q2[k]
+            for i in range(BLOCK):
+                u = a + b * xs[i] + c * ys[i]
+                v[i] = u * u
+            _shapes(v, mix, top if k == 0 else shape)
+        bare = (4.0 if k == 1 else 1.0) / 6.0 * (1.0 - e[k] * e[k]) * ell
+        row = top if k == 0 else shape
+        for i in range(BLOCK):
+            out[i] += bare * row[i]
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _absorb(out, above, density, strength, mu0, path, t, share):  # type: ignore[no-untyped-def]
+    """Add what a lamella scatters to ``out``, weighted by ``share``, and take what it absorbs from ``above``."""
+    largest = 0.0
+    for i in range(BLOCK):
+        largest = max(largest, density[i])
+    if (mu0 + strength * largest) * path * t < 0.02:
+        for i in range(BLOCK):
+            mu = strength * density[i]
+            loss = (mu0 + mu) * path * t
+            escape = 1.0 - loss * (0.5 - loss * (1.0 / 6.0 - loss * (1.0 / 24.0 - loss / 120.0)))
+            out[i] += share * above[i] * mu * t * escape
+            above[i] *= 1.0 - loss * escape
+    else:
+        for i in range(BLOCK):
+            mu = strength * density[i]
+            loss = (mu0 + mu) * path * t
+            escape, _slope = _escape(loss)
+            out[i] += share * above[i] * mu * t * escape
+            above[i] *= 1.0 - loss * escape
+
+
+@njit(cache=True, fastmath=FLAGS)
 def diffuse(  # type: ignore[no-untyped-def]
-    x, y, t, g0, q1, q2, e, dg0, dq1, strength, mu0, path, gamma0, gammah, ell, mix,
+    x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix,
+    substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix, weights,
+):  # fmt: skip
+    """Return R_diff (m,), arguments as in ``diffuse_and_jacobian``; vectorised over blocks of angles."""
+    n, m = t.shape[0], x.shape[0]
+    out = np.empty(m)
+    w, above, total = np.zeros((4, BLOCK)), np.empty((2, BLOCK)), np.empty(BLOCK)
+    xs, ys = np.empty(BLOCK), np.empty(BLOCK)
+    for begin in range(0, m, BLOCK):
+        for i in range(BLOCK):
+            k = min(begin + i, m - 1)
+            xs[i], ys[i] = x[k], y[k]
+            above[0, i], above[1, i], total[i] = 1.0, 1.0, 0.0
+        for j in range(n):
+            follows = j > 0 and g0[j, 0] == g0[j - 1, 2] and q1[j, 0] == q1[j - 1, 2]
+            _density(w, xs, ys, g0[j], q1[j], q2[j], e[j], gammah, ell, mix, follows)
+            for p in range(2):
+                if weights[p] != 0.0:
+                    _absorb(total, above[p], w[3], strength[p], mu0, path, t[j], weights[p] / gamma0)
+        for i in range(min(BLOCK, m - begin)):
+            sq = gammah * (substrate_q1 * xs[i] + substrate_q2 * ys[i]) * substrate_ell
+            psi, _slope, _mix = _shape(sq * sq, substrate_mix)
+            for p in range(2):
+                mu = strength[p] * (1.0 - substrate_e * substrate_e) * substrate_ell * psi
+                loss = 0.5 * (mu0 + mu) * path + substrate_im_s[p, begin + i] + 1e-30
+                total[i] += weights[p] * above[p, i] * mu / gamma0 / loss
+            out[begin + i] = total[i]
+    return out
+
+
+@njit(cache=True, fastmath=FLAGS)
+def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
+    x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix,
     substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix,
-    weights, pointer, parameter, value, parameters, want,
+    weights, dg0, dq1, pointer, parameter, value, parameters,
 ):  # fmt: skip
     """Return R_diff (m,) and its derivatives (parameters + 5, m).
 
@@ -53,8 +139,6 @@ def diffuse(  # type: ignore[no-untyped-def]
         Deviation at the nodes without refraction [1/Å]; Q = gamma_h (g0 + q1 x + q2 y).
     e : ndarray, shape (n, 3)
         E at the nodes.
-    dg0, dq1 : ndarray, shape (n, 3)
-        Their derivatives with respect to strain.
     strength : ndarray, shape (2,)
         2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2].
     mu0, path : float
@@ -68,14 +152,14 @@ def diffuse(  # type: ignore[no-untyped-def]
     substrate_e, substrate_ell, substrate_mix : float
     weights : ndarray, shape (2,)
         Weights of the polarisations.
+    dg0, dq1 : ndarray, shape (n, 3)
+        Derivatives of g0 and q1 with respect to strain.
     pointer, parameter, value, parameters
         The chain, as in ``_numba_jacobian``.
-    want : bool
-        Whether to fill the derivatives.
     """
     n, m = t.shape[0], x.shape[0]
     out = np.zeros(m)
-    jacobian = np.zeros((parameters + OWN_ROWS if want else 0, m))
+    jacobian = np.zeros((parameters + OWN_ROWS, m))
     share = np.array([1.0 / 6.0, 4.0 / 6.0, 1.0 / 6.0])
     density = np.empty(n)  # mu_d at strength 1
     depth_p, depth_d, above = np.empty((2, n)), np.empty((2, n)), np.empty((2, n + 1))
@@ -120,8 +204,6 @@ def diffuse(  # type: ignore[no-untyped-def]
             loss_s = 0.5 * (mu0 + mu_s) * path + substrate_im_s[p, i] + 1e-30
             from_substrate = mu_s / gamma0 / loss_s
             out[i] += weight * above[p, n] * from_substrate
-            if not want:
-                continue
             # mu_s/loss_s: d ln = (1/mu_s - path/(2 loss_s)) d mu_s
             by_mu = weight * above[p, n] / gamma0 * (1.0 / loss_s - 0.5 * path * mu_s / (loss_s * loss_s))
             # L of the substrate: d(1 - E**2) = 2 E**2 dL
@@ -129,8 +211,6 @@ def diffuse(  # type: ignore[no-untyped-def]
             column[parameters + 3] += by_mu * strength[p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
             column[parameters + 4] += by_mu * strength[p] * (1.0 - se2) * substrate_ell * s_psi_m
             below[p] = weight * from_substrate  # what arrives from below, per unit transmission
-        if not want:
-            continue
         for j in range(n - 1, -1, -1):
             by_density, by_t = 0.0, 0.0
             for p in range(2):

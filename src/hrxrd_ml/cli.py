@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hrxrd_ml import _cli_training
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
 
 if TYPE_CHECKING:
@@ -107,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--points", metavar="N", type=int, default=501, help="number of points (%(default)s)")
     simulate.add_argument("--noise", action="store_true", help="draw counts from the Poisson distribution")
     simulate.add_argument("--seed", metavar="N", type=int, help="seed of the noise")
+
+    _cli_training.add_commands(commands, command)
     return parser
 
 

@@ -12,7 +12,9 @@ Punegov, Phys.-Usp. 58 (2015) 419.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +69,7 @@ class CorrelationDiffuse:
         x: FloatArray,
         y: FloatArray,
         weights: FloatArray,
+        substrate_extinction: FloatArray | None = None,
     ) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Return the diffuse reflectivity and, where the layer has a chain, its derivatives by parameter name.
 
@@ -80,55 +83,42 @@ class CorrelationDiffuse:
             Angle coordinates from ``deviation.axes``.
         weights : ndarray, shape (2,)
             Weights of the polarisations.
+        substrate_extinction : ndarray, shape (2, m), optional
+            What ``extinction`` returns for these angles, where it is known already.
         """
-        from ._numba_diffuse import diffuse  # compiled at first use
+        from . import _numba_diffuse  # compiled at first use
 
-        material = Material.of(reflection)
-        factors = np.array(reflection.polarization_factors)
-        strength = 2.0 * (np.pi * factors * np.abs(material.chih) / reflection.wavelength) ** 2
-        g0, q1, q2 = deviation.coefficients(layer.strain)
-        dg0, dq1 = deviation.strain_derivatives(layer.strain)
-        at_rest = deviation.coefficients(np.zeros(1))
-        substrate_e = float(np.exp(-values["substrate_damage"]))
+        # The last row is the substrate.
+        g0, q1, q2 = deviation.coefficients(np.concatenate([layer.strain, np.zeros((1, 3))]))
+        if substrate_extinction is None:
+            substrate_extinction = extinction(reflection, deviation, x, y)
+        path = 1.0 / reflection.gamma0 + 1.0 / reflection.gammah
+        arguments = (
+            x, y, layer.thickness, g0[:-1], q1[:-1], q2[:-1], layer.debye_waller, _strength(reflection),
+            reflection.wavenumber * reflection.susceptibility.chi0.imag, path, reflection.gamma0, reflection.gammah,
+            values["correlation_length"], values["diffuse_mix"], float(q1[-1, 0]), float(q2[-1, 0]),
+            substrate_extinction, math.exp(-values["substrate_damage"]),
+            values["substrate_correlation_length"], values["substrate_diffuse_mix"], weights,
+        )  # fmt: skip
         chain = layer.chain
-        want = chain is not None
-        out, jacobian = diffuse(
-            x,
-            y,
-            layer.thickness,
-            g0,
-            q1,
-            q2,
-            layer.debye_waller,
-            dg0,
-            dq1,
-            strength,
-            reflection.wavenumber * material.chi0.imag,
-            1.0 / reflection.gamma0 + 1.0 / reflection.gammah,
-            reflection.gamma0,
-            reflection.gammah,
-            values["correlation_length"],
-            values["diffuse_mix"],
-            float(at_rest[1][0]),
-            float(at_rest[2][0]),
-            extinction(reflection, deviation, x, y),
-            substrate_e,
-            values["substrate_correlation_length"],
-            values["substrate_diffuse_mix"],
-            weights,
-            chain.pointer if chain else np.zeros(len(layer.thickness) + 1, dtype=np.int64),
-            chain.parameter if chain else np.zeros(0, dtype=np.int64),
-            chain.value if chain else np.zeros((0, 7)),
-            len(chain.names) if chain else 0,
-            want,
-        )
         if chain is None:
-            return out, {}
+            return _numba_diffuse.diffuse(*arguments), {}
+        dg0, dq1 = deviation.strain_derivatives(layer.strain)
+        out, jacobian = _numba_diffuse.diffuse_and_jacobian(
+            *arguments, dg0, dq1, chain.pointer, chain.parameter, chain.value, len(chain.names)
+        )
         own = (
             "correlation_length", "diffuse_mix", "substrate_damage", "substrate_correlation_length",
             "substrate_diffuse_mix",
         )  # fmt: skip
         return out, dict(zip((*chain.names, *own), jacobian, strict=True))
+
+
+@lru_cache(maxsize=64)
+def _strength(reflection: Reflection) -> FloatArray:
+    """Return 2 (pi C abs(chi_h)/lambda)**2 for both polarisations [1/Å**2]."""
+    factors = np.array(reflection.polarization_factors)
+    return np.asarray(2.0 * (np.pi * factors * np.abs(Material.of(reflection).chih) / reflection.wavelength) ** 2)
 
 
 def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-_SMOOTHING = (0.1, 0.045, 0.016)
+SMOOTHING = (0.1, 0.045, 0.016)
 """FWHM of the smoothing, step by step, over the width of the damage region."""
 
 _INSTRUMENT = ("scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew")
@@ -104,6 +104,86 @@ def landmarks(arcsec: FloatArray, intensity: FloatArray) -> Landmarks:
 
 
 @dataclass(frozen=True)
+class Task:
+    """A curve to guess for, as every provider needs it.
+
+    Attributes
+    ----------
+    params : lmfit.Parameters
+        Of the model, with its prefix: what the guess fills.
+    problem : Problem
+    marks : Landmarks
+    unit : ndarray, shape (n,)
+        Intensity that one count stands for, by the errors of the data.
+    """
+
+    params: Parameters
+    problem: Problem
+    marks: Landmarks
+    unit: FloatArray
+
+    @classmethod
+    def of(cls, model: Any, curve: xr.DataArray) -> Task:
+        """Return the task of a model and a labelled curve.
+
+        Raises
+        ------
+        CurveError
+            If the curve has no substrate peak.
+        """
+        observation = model.observe(curve)
+        dtheta = model.frame.offsets(observation.x)
+        good = observation.used if observation.used.any() else np.ones(len(dtheta), dtype=bool)
+        arcsec, intensity = dtheta[good] / ARCSEC, np.asarray(observation.values)[good]
+        marks = landmarks(arcsec, intensity)
+        if observation.likelihood.name == "poisson":
+            exposure = getattr(observation.likelihood, "exposure", None)
+            unit = np.ones(len(arcsec)) if exposure is None else 1.0 / np.asarray(exposure)[good]
+            noise = np.sqrt(np.maximum(intensity, np.maximum(0.2 * marks.background, 1e-9)) * unit)
+        else:
+            noise = 0.05 * intensity + 0.5 * marks.background + 1e-6 * marks.height
+            # The Poisson noise that comes near: of this size at the background, in counts that a detector bears.
+            unit = np.full(len(arcsec), max(0.05**2 * marks.background, 1e-7 * marks.height))
+        params = model.make_params()
+        return cls(params, Problem.of(model, params, arcsec, intensity, noise), marks, unit)
+
+    def simpler(self) -> Task:
+        """Return the same task for the seven-parameter profile, with tied damage."""
+        from .model import RockingCurveModel
+
+        simulation = self.problem.simulation
+        simple = RockingCurveModel(
+            simulation.reflection,
+            diffuse=simulation.diffuse,
+            resolution=simulation.resolution,
+            background=simulation.background,
+        )
+        params = simple.make_params()
+        for name in simple.space.names:
+            if name in self.problem.params:
+                own = self.problem.params[name]
+                params[name].set(value=own.value, min=own.min, max=own.max, vary=own.vary)
+        problem = Problem.of(simple, params, self.problem.arcsec, self.problem.intensity, self.problem.noise)
+        return replace(self, params=params, problem=problem)
+
+
+def remember(
+    params: Parameters, provider: str, score: float | None = None, note: str = "", spread: Values | None = None
+) -> Parameters:
+    """Note in each parameter's ``user_data`` who guessed it, the score of the domain check, and the spread."""
+    for name, par in params.items():
+        about: dict[str, Any] = {"provider": provider}
+        if score is not None:
+            about["domain_score"] = round(score, 3)
+        if note:
+            about["note"] = note
+        if spread and name in spread:
+            about["spread"] = spread[name]
+        par.user_data = {"guess": about}
+    return params
+
+
+@dataclass(frozen=True)
 class ClassicalGuess:
     """Guess by landmarks and a multi-start that goes from the envelope to the fringes.
 
@@ -136,31 +216,22 @@ class ClassicalGuess:
             return self._guess(model, curve)
 
     def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
-        observation = model.observe(curve)
-        dtheta = model.frame.offsets(observation.x)
-        good = observation.used if observation.used.any() else np.ones(len(dtheta), dtype=bool)
-        arcsec, intensity = dtheta[good] / ARCSEC, np.asarray(observation.values)[good]
-        marks = landmarks(arcsec, intensity)
-        if observation.likelihood.name == "poisson":
-            noise = np.sqrt(np.maximum(intensity, max(0.2 * marks.background, 1e-9)))
-        else:
-            noise = 0.05 * intensity + 0.5 * marks.background + 1e-6 * marks.height
-        params = model.make_params()
-        problem = Problem.of(model, params, arcsec, intensity, noise)
-        start = _start(problem, marks)
+        task = Task.of(model, curve)
+        problem, marks = task.problem, task.marks
+        start = start_values(problem, marks)
         profile = problem.simulation.profile
         if isinstance(profile, ImplantedProfile):
             best = self._implanted(problem, start, marks)
         elif isinstance(profile, SplineProfile):
-            best = self._spline(problem, start, marks)
+            best = self._spline(task, start)
         else:
-            stages = () if profile is None else tuple(share * marks.edge for share in _SMOOTHING)
-            best = self._polish(problem, problem.follow(start, stages)[1], marks)
-        return fill(model, params, best)
+            stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
+            best = self.polish(problem, problem.follow(start, stages)[1], marks)
+        return remember(fill(model, task.params, best), "classical")
 
     def _implanted(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
         """Multi-start on the envelope, best ones followed, then polished."""
-        smoothing = tuple(share * marks.edge for share in _SMOOTHING)
+        smoothing = tuple(share * marks.edge for share in SMOOTHING)
         largest = marks.edge * ARCSEC / math.tan(problem.simulation.reflection.bragg_angle)
         envelope = problem.search(smoothing[0], 0.08, widths=start)
         trials = []
@@ -181,10 +252,10 @@ class ClassicalGuess:
         trials.sort(key=lambda pair: pair[0])
         fits = sorted((envelope.run(trial, 15) for _, trial in trials[:8]), key=lambda pair: pair[0])
         followed = [problem.follow(values, smoothing[1:]) for _, values in fits[: self.followed]]
-        best = self._polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
-        return self._kick(problem, best)
+        best = self.polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
+        return self.kick(problem, best)[1]
 
-    def _polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
+    def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
         """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""
         region = np.abs(problem.arcsec - marks.peak) < 6.0 * marks.width
         if np.count_nonzero(region) < 12:
@@ -206,7 +277,7 @@ class ClassicalGuess:
         whole = problem.search(relative=0.02)
         return min((whole.run(trial, 40) for trial in (best, values)), key=lambda pair: pair[0])[1]
 
-    def _kick(self, problem: Problem, values: Values) -> Values:
+    def kick(self, problem: Problem, values: Values) -> tuple[float, Values]:
         """Leave minima on the edge, where a component of strength zero no longer feels its own shape."""
         search = problem.search(relative=0.0)
         cost, values = search.run(values, 30)
@@ -229,26 +300,13 @@ class ClassicalGuess:
                     cost, values = kicked, found
             if cost > 0.995 * before:
                 break
-        return values
+        return cost, values
 
-    def _spline(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
+    def _spline(self, task: Task, start: Values) -> Values:
         """Fit the seven-parameter profile first and put the splines through it."""
-        from .model import RockingCurveModel
-
-        simulation = problem.simulation
-        simple = RockingCurveModel(
-            simulation.reflection,
-            diffuse=simulation.diffuse,
-            resolution=simulation.resolution,
-            background=simulation.background,
-        )
-        params = simple.make_params()
-        for name in simple.space.names:
-            if name in problem.params:
-                own = problem.params[name]
-                params[name].set(value=own.value, min=own.min, max=own.max, vary=own.vary)
-        easier = Problem.of(simple, params, problem.arcsec, problem.intensity, problem.noise)
-        found = self._implanted(easier, _start(easier, marks), marks)
+        problem, simulation = task.problem, task.problem.simulation
+        easier = task.simpler().problem
+        found = self._implanted(easier, start_values(easier, task.marks), task.marks)
         values = {**start, **{name: value for name, value in found.items() if name in start}}
         depths = [values["depth"]]
         if problem.params["depth"].value == simulation.space["depth"].value:
@@ -258,7 +316,7 @@ class ClassicalGuess:
         return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
 
 
-def _start(problem: Problem, marks: Landmarks) -> Values:
+def start_values(problem: Problem, marks: Landmarks) -> Values:
     """Return start values of everything but the profile, and what somebody fixed."""
     simulation, free = problem.simulation, set(problem.free)
     reflection, space = simulation.reflection, simulation.space

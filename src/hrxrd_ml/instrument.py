@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, erf, gammaln
 
 from . import _gridding
 from .errors import ParameterError
@@ -80,7 +81,7 @@ class AngleGrid:
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
-        coarse = cls.coarse_step(dtheta, fringe) / fine
+        coarse = cls.coarse_step(data_step, fringe) / fine
         dense = min(darwin_width / 32.0, coarse) / fine
         nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
         step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
@@ -88,14 +89,21 @@ class AngleGrid:
         return cls(nodes, quadrature, low - 4.0 * step, step, next_fast_len(int(padded / step) + 16, real=True))
 
     @staticmethod
-    def coarse_step(dtheta: FloatArray, fringe: float) -> float:
+    def coarse_step(data_step: float, fringe: float) -> float:
         """Return the largest step between nodes [rad]: 1.6 steps of the data or a quarter of a fringe."""
-        return min(1.6 * float(np.median(np.diff(dtheta))), fringe / 4.0)
+        return min(1.6 * data_step, fringe / 4.0)
 
     @property
     def omega(self) -> FloatArray:
         """Angular frequencies of the real transform [1/rad]."""
-        return np.asarray(2.0 * np.pi * np.fft.rfftfreq(self.size, self.step), dtype=np.float64)
+        return _frequencies(self.size, self.step)
+
+
+@lru_cache(maxsize=64)
+def _frequencies(size: int, step: float) -> FloatArray:
+    omega = np.asarray(2.0 * np.pi * np.fft.rfftfreq(size, step), dtype=np.float64)
+    omega.flags.writeable = False
+    return omega
 
 
 def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: float) -> tuple[FloatArray, FloatArray]:
@@ -104,14 +112,26 @@ def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: f
     The node number is the integral of 1/step; equal weights in the node number integrate smooth functions with the
     accuracy of the trapezoidal rule for periodic ones.
     """
-    x = np.union1d(np.linspace(low, high, 4001), np.linspace(max(low, -6 * width), min(high, 6 * width), 2001))
-    blend = np.exp(-0.5 * (x / width) ** 2)
-    density = (1.0 - blend) / coarse + blend / dense
-    number = np.concatenate([[0.0], np.cumsum(0.5 * (density[1:] + density[:-1]) * np.diff(x))])
-    count = int(number[-1]) + 2
-    nodes = np.interp(np.linspace(0.0, number[-1], count), number, x)
-    blend = np.exp(-0.5 * (nodes / width) ** 2)
-    return nodes, 1.0 / ((1.0 - blend) / coarse + blend / dense) * (number[-1] / (count - 1))
+
+    def density(x: FloatArray) -> FloatArray:
+        return 1.0 / coarse + (1.0 / dense - 1.0 / coarse) * np.exp(-0.5 * (x / width) ** 2)
+
+    def number(x: FloatArray) -> FloatArray:
+        area = width * math.sqrt(0.5 * math.pi) * erf(x / (width * math.sqrt(2.0)))
+        return np.asarray(x / coarse + (1.0 / dense - 1.0 / coarse) * area)
+
+    bend = width * np.linspace(-5.0, 5.0, 401)
+    table = np.concatenate([[low], bend[(bend > low) & (bend < high)], [high]])
+    first, last = number(table[[0, -1]])
+    wanted, step = np.linspace(first, last, int(last - first) + 2, retstep=True)
+    nodes = np.interp(wanted, number(table), table)
+    nodes[1:-1] -= ((number(nodes) - wanted) / density(nodes))[1:-1]
+    return nodes, step / density(nodes)
+
+
+def count(expected: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return counts drawn from the Poisson distribution around expected ones: the noise that likelihoods assume."""
+    return rng.poisson(np.maximum(expected, 0.0)).astype(float)
 
 
 @dataclass(frozen=True)
@@ -152,38 +172,42 @@ class Resolution:
         return self.kind == "double_crystal"
 
     def transform(
-        self, grid: AngleGrid, values: Values, names: Collection[str] = ()
+        self, grid: AngleGrid, values: Values, names: Collection[str] = (), *, derivatives: bool = True
     ) -> tuple[ComplexArray, dict[str, ComplexArray]]:
         """Return the transform, shape (frequencies,) or (2, frequencies), and its derivatives by parameter.
 
-        Derivatives are returned at least for ``names``.
+        Derivatives are returned at least for ``names``, but none without ``derivatives``.
         """
-        shape, slopes = self._shape(grid, values, "tail" in names)
+        shape, slopes = self._shape(grid, values, "tail" in names, derivatives)
         if values["curvature"] == 0.0 and not {"curvature", "curvature_skew"} & set(names):
             return shape, slopes
-        bend, bend_slopes = _bent_crystal(grid.omega, values["curvature"], values["curvature_skew"])
+        bend, bend_slopes = _bent_crystal(grid.omega, values["curvature"], values["curvature_skew"], derivatives)
         slopes = {name: slope * bend for name, slope in slopes.items()}
         return shape * bend, slopes | {name: shape * slope for name, slope in bend_slopes.items()}
 
-    def _shape(self, grid: AngleGrid, values: Values, tail: bool) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+    def _shape(
+        self, grid: AngleGrid, values: Values, tail: bool, derivatives: bool
+    ) -> tuple[ComplexArray, dict[str, ComplexArray]]:
         width = values["fwhm"] * ARCSEC
         if self.kind == "split_pseudo_voigt":
-            return _sampled(grid, values, values["asymmetry"])
+            return _sampled(grid, values, values["asymmetry"], derivatives)
+        if self.kind == "pseudo_voigt" and (tail or values["tail"] != 1.0):
+            return _sampled(grid, values, 0.0, derivatives)
         omega = grid.omega
         square = (omega * width) ** 2 / (16.0 * LN2)
         gauss = np.exp(-square)
-        gauss_slope = -2.0 * square / values["fwhm"] * gauss
+        slopes = {"fwhm": -2.0 * square / values["fwhm"] * gauss + 0j} if derivatives else {}
         if self.kind == "gaussian":
-            return gauss + 0j, {"fwhm": gauss_slope + 0j}
-        if self.kind == "pseudo_voigt" and (tail or values["tail"] != 1.0):
-            return _sampled(grid, values, 0.0)
+            return gauss + 0j, slopes
         if self.kind == "pseudo_voigt":
             eta = values["eta"]
             lorentz = np.exp(-0.5 * omega * width)
-            slope = (1.0 - eta) * gauss_slope - eta * 0.5 * omega * ARCSEC * lorentz
-            return (1.0 - eta) * gauss + eta * lorentz + 0j, {"fwhm": slope + 0j, "eta": lorentz - gauss + 0j}
+            if derivatives:
+                slopes["fwhm"] = (1.0 - eta) * slopes["fwhm"] - eta * 0.5 * omega * ARCSEC * lorentz
+                slopes["eta"] = lorentz - gauss + 0j
+            return (1.0 - eta) * gauss + eta * lorentz + 0j, slopes
         acceptance = self._acceptance(grid)
-        return acceptance * gauss, {"fwhm": acceptance * gauss_slope}
+        return acceptance * gauss, {name: acceptance * slope for name, slope in slopes.items()}
 
     def _acceptance(self, grid: AngleGrid) -> ComplexArray:
         """Return the transform of the monochromator's acceptance for both polarisations, shape (2, frequencies)."""
@@ -205,15 +229,18 @@ class Resolution:
         return np.array([phase @ row * np.exp(-1j * grid.omega * c) for row, c in zip(curve, centre, strict=True)])
 
 
-def _bent_crystal(omega: FloatArray, curvature: float, skew: float) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+def _bent_crystal(
+    omega: FloatArray, curvature: float, skew: float, derivatives: bool
+) -> tuple[ComplexArray, dict[str, ComplexArray]]:
     """Return the transform of the tilts across the footprint on a bent crystal, centred on the footprint's middle.
 
     The tilt runs through ``curvature`` [arcsec]; the illumination changes along it as exp(skew t), t from -1/2 to 1/2.
     """
     bow = omega * ARCSEC * curvature
-    z = skew + 1j * -bow
-    top, top_slope = _sinhc(z)
-    bottom, bottom_slope = _sinhc(np.array([skew + 0j]))
+    top, top_slope = _sinhc(skew, -bow, derivatives)
+    bottom, bottom_slope = _sinhc(skew, np.zeros(1), derivatives)
+    if top_slope is None or bottom_slope is None:
+        return top / bottom, {}
     by_z = top_slope / bottom
     return top / bottom, {
         "curvature": -1j * omega * ARCSEC * by_z,
@@ -221,40 +248,51 @@ def _bent_crystal(omega: FloatArray, curvature: float, skew: float) -> tuple[Com
     }
 
 
-def _sinhc(z: ComplexArray) -> tuple[ComplexArray, ComplexArray]:
-    """Return sinh(z/2)/(z/2) and its derivative."""
-    small = np.abs(z) < 1e-2
-    safe = np.where(small, 1.0, z)
-    value = np.where(small, 1.0 + z**2 / 24.0 + z**4 / 1920.0, 2.0 * np.sinh(0.5 * safe) / safe)
-    slope = np.where(small, z / 12.0 + z**3 / 480.0, (np.cosh(0.5 * safe) - 2.0 * np.sinh(0.5 * safe) / safe) / safe)
+def _sinhc(real: float, imaginary: FloatArray, derivative: bool) -> tuple[ComplexArray, ComplexArray | None]:
+    """Return sinh(z/2)/(z/2) and, where wanted, its derivative."""
+    z = real + 1j * imaginary
+    small = np.flatnonzero(abs(real) + np.abs(imaginary) < 1e-2)
+    near = z[small]
+    z[small] = 1.0
+    cosine, sine = np.cos(0.5 * imaginary), np.sin(0.5 * imaginary)
+    cosh, sinh = math.cosh(0.5 * real), math.sinh(0.5 * real)
+    value = (2.0 * sinh * cosine + 1j * (2.0 * cosh * sine)) / z
+    value[small] = 1.0 + near**2 / 24.0 + near**4 / 1920.0
+    if not derivative:
+        return value, None
+    slope = (cosh * cosine + 1j * (sinh * sine) - value) / z
+    slope[small] = near / 12.0 + near**3 / 480.0
     return value, slope
 
 
-def _sampled(grid: AngleGrid, values: Values, asymmetry: float) -> tuple[ComplexArray, dict[str, ComplexArray]]:
+def _sampled(
+    grid: AngleGrid, values: Values, asymmetry: float, derivatives: bool
+) -> tuple[ComplexArray, dict[str, ComplexArray]]:
     """Pseudo-Voigt with a tail exponent and, possibly, different half widths; sampled: no closed transform."""
-    fine = 4
+    fine = 4 if asymmetry else 2
     n = grid.size * fine
     x = np.fft.fftfreq(n, 1.0 / n) * grid.step / fine
     width, eta, tail = values["fwhm"] * ARCSEC, values["eta"], values["tail"]
-    side = np.where(x > 0.0, 1.0, np.where(x < 0.0, -1.0, 0.0))
+    side = np.sign(x)
     half = 0.5 * width * (1.0 + asymmetry * side)
     t2 = (x / half) ** 2
-    c, c_slope = 2.0 ** (1.0 / tail) - 1.0, -(2.0 ** (1.0 / tail)) * LN2 / tail**2
+    c = 2.0 ** (1.0 / tail) - 1.0
     gauss, base = np.exp(-LN2 * t2), 1.0 / (1.0 + c * t2)
-    pearson = base**tail
     # Areas of both halves together do not depend on the asymmetry.
     gauss_area = width * math.sqrt(math.pi / LN2) / 2.0
     pearson_area = 0.5 * width * math.sqrt(math.pi / c) * math.exp(gammaln(tail - 0.5) - gammaln(tail))
-    area_slope = -0.5 * c_slope / c + float(digamma(tail - 0.5) - digamma(tail))
-    g, h = gauss / gauss_area, pearson / pearson_area
+    g, h = gauss / gauss_area, base**tail / pearson_area
     shape = (1.0 - eta) * g + eta * h
-    by_half = ((1.0 - eta) * g * 2.0 * LN2 + eta * h * 2.0 * tail * c * base) * t2 / half
-    by_tail = eta * h * (np.log(base) - tail * c_slope * t2 * base - area_slope)
-    frequencies = grid.size // 2 + 1
 
     def spectrum(function: FloatArray) -> ComplexArray:
-        return rfft(function)[:frequencies] * grid.step / fine
+        return rfft(function)[: grid.size // 2 + 1] * grid.step / fine
 
+    if not derivatives:
+        return spectrum(shape), {}
+    c_slope = -(2.0 ** (1.0 / tail)) * LN2 / tail**2
+    area_slope = -0.5 * c_slope / c + float(digamma(tail - 0.5) - digamma(tail))
+    by_half = ((1.0 - eta) * g * 2.0 * LN2 + eta * h * 2.0 * tail * c * base) * t2 / half
+    by_tail = eta * h * (np.log(base) - tail * c_slope * t2 * base - area_slope)
     return spectrum(shape), {
         "fwhm": spectrum(by_half * half / width - shape / width) * ARCSEC,
         "eta": spectrum(h - g),
@@ -293,25 +331,29 @@ class Convolution:
 Background = Callable[[FloatArray, Values], tuple[FloatArray, dict[str, FloatArray]]]
 
 
+def _constant(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
+    ones = np.ones_like(arcsec)
+    return values["background"] * ones, {"background": ones}
+
+
+def _linear(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
+    ones = np.ones_like(arcsec)
+    return values["background"] + values["slope"] * arcsec, {"background": ones, "slope": arcsec}
+
+
+def _exponential(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
+    exponent = values["slope"] * arcsec
+    held = np.abs(exponent) > 100.0  # far beyond any measurement; keeps the numbers finite
+    shape = np.exp(np.clip(exponent, -100.0, 100.0))
+    by_slope = np.where(held, 0.0, values["background"] * arcsec * shape)
+    return values["background"] * shape, {"background": shape, "slope": by_slope}
+
+
+_BACKGROUNDS: dict[str, Background] = {"constant": _constant, "linear": _linear, "exponential": _exponential}
+
+
 def background(kind: str) -> Background:
     """Return a background of the offset in arcsec, with its derivatives."""
-
-    def constant(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-        ones = np.ones_like(arcsec)
-        return values["background"] * ones, {"background": ones}
-
-    def linear(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-        ones = np.ones_like(arcsec)
-        return values["background"] + values["slope"] * arcsec, {"background": ones, "slope": arcsec}
-
-    def exponential(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-        exponent = values["slope"] * arcsec
-        held = np.abs(exponent) > 100.0  # far beyond any measurement; keeps the numbers finite
-        shape = np.exp(np.clip(exponent, -100.0, 100.0))
-        by_slope = np.where(held, 0.0, values["background"] * arcsec * shape)
-        return values["background"] * shape, {"background": shape, "slope": by_slope}
-
-    kinds: dict[str, Background] = {"constant": constant, "linear": linear, "exponential": exponential}
-    if kind not in kinds:
-        raise ParameterError(f"unknown background {kind!r}: expected one of {', '.join(kinds)}")
-    return kinds[kind]
+    if kind not in _BACKGROUNDS:
+        raise ParameterError(f"unknown background {kind!r}: expected one of {', '.join(_BACKGROUNDS)}")
+    return _BACKGROUNDS[kind]

@@ -12,6 +12,9 @@ import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from hrxrd_ml.errors import ParameterError
 
 MINIMUM_STRAIN = 1.0e-4
@@ -183,6 +186,61 @@ class ParameterSpace:
         high = {spec.name: spec.max for spec in self.specs}
         tighten(low, high, self.nested)
         return low, high
+
+    def from_unit(self, unit: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """Map the unit cube onto the feasible set: the prior from which training curves are drawn.
+
+        In the order of the specs, each parameter is uniform between its bounds, the upper one lowered to what the
+        parameters that limit it allow.  Exact and without rejection: every point of the cube is a feasible set, and
+        what is stratified in the cube is stratified there.
+
+        Parameters
+        ----------
+        unit : array_like, shape (n, len(self))
+            Numbers from 0 to 1, a column for each parameter.
+
+        Returns
+        -------
+        dict of ndarray, shape (n,)
+
+        Raises
+        ------
+        ParameterError
+            If the shape does not fit, or a bound is infinite.
+        """
+        cube = np.atleast_2d(np.asarray(unit, dtype=float))
+        if cube.shape[1] != len(self) or not (np.all(cube >= 0.0) and np.all(cube <= 1.0)):
+            raise ParameterError(f"expected numbers from 0 to 1 of shape (n, {len(self)}), got shape {cube.shape}")
+        values: dict[str, NDArray[np.float64]] = {}
+        for column, (name, low, high) in zip(cube.T, self._ranges(values), strict=True):
+            values[name] = low + (high - low) * column
+        return values
+
+    def to_unit(self, values: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+        """Inverse of `from_unit`: shape (n, len(self)); a parameter without freedom gets 1/2."""
+        arrays = {name: np.atleast_1d(np.asarray(values[name], dtype=float)) for name in self.names}
+        columns = []
+        for name, low, high in self._ranges(arrays):
+            width = np.broadcast_to(high - low, arrays[name].shape)
+            free = width > 0.0
+            columns.append(np.where(free, (arrays[name] - low) / np.where(free, width, 1.0), 0.5))
+        return np.column_stack(columns)
+
+    def _ranges(
+        self, values: Mapping[str, NDArray[np.float64]]
+    ) -> Iterator[tuple[str, float, NDArray[np.float64] | float]]:
+        """Yield name, lower and upper limit of each parameter, given the values of those before it."""
+        lower, upper = self.limits()
+        for name in self.names:
+            low, high = lower[name], upper[name]
+            if not np.isfinite(high - low):
+                raise ParameterError(f"{name} has no finite bounds {low:g} to {high:g}, so it has no uniform prior")
+            top: NDArray[np.float64] | float = high
+            for rule in self.nested:
+                if rule.low == name:
+                    cap = values[rule.high] if rule.total is None else rule.total - values[rule.high]
+                    top = np.minimum(top, cap)
+            yield name, low, top
 
 
 def tighten(low: dict[str, float], high: dict[str, float], nested: tuple[Nested, ...]) -> None:

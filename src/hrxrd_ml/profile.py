@@ -99,7 +99,7 @@ class ImplantedProfile:
         order = sorted([("Rp1", peak), ("L2", end2)], key=lambda edge: edge[1])
         names = (*(name for name, _ in order), "L1")
         edges = np.array([0.0, order[0][1], order[1][1], end])
-        slopes = {name: np.eye(4)[i + 1] for i, name in enumerate(names)}
+        slopes = dict(zip(names, np.eye(4)[1:], strict=True))
         scale = []
         for lower in edges[1:]:
             first = front if lower <= peak else back
@@ -110,39 +110,48 @@ class ImplantedProfile:
     def maximum(self, values: Values) -> tuple[float, float]:
         """Return the largest strain and its depth [Å]: at the surface, or just in front of Rp1.
 
-        In front of Rp1 the slopes of both Gaussians have opposite signs; bisection finds where they cancel.
+        In front of Rp1 the slopes of both Gaussians have opposite signs; where they cancel is found by the Illinois
+        variant of regula falsi.
         """
-        peak, d_max, depth2, centre2 = values["Rp1"], values["Dmax1"], values["L2"], values["Rp2"]
-        ratio, ratio2 = math.log(values["D01"] / d_max), math.log(MINIMUM_STRAIN / values["D02"])
-        denominator = depth2 * (depth2 - 2.0 * centre2)
+        peak, d_max, d2 = values["Rp1"], values["Dmax1"], values["D02"]
+        depth2, twice2 = values["L2"], 2.0 * values["Rp2"]
+        ratio = math.log(values["D01"] / d_max)
+        ratio2 = math.log(MINIMUM_STRAIN / d2) / (depth2 * (depth2 - twice2))
+        exp = math.exp
 
-        def both(z: float) -> tuple[float, float, float]:
-            tau = (peak - z) / peak
-            first = d_max * math.exp(tau * tau * ratio)
-            second = values["D02"] * math.exp(z * (z - 2.0 * centre2) / denominator * ratio2)
-            slope = -2.0 * tau * ratio / peak * first + 2.0 * (z - centre2) / denominator * ratio2 * second
-            return first + second, slope, z
+        def strain(z: float) -> float:
+            tau = 1.0 - z / peak
+            return d_max * exp(tau * tau * ratio) + d2 * exp(z * (z - twice2) * ratio2)
 
-        at_surface = (values["D01"] + values["D02"], 0.0)
+        def slope(z: float) -> float:
+            tau = 1.0 - z / peak
+            second = d2 * exp(z * (z - twice2) * ratio2)
+            return (2.0 * z - twice2) * ratio2 * second - 2.0 * tau * ratio / peak * d_max * exp(tau * tau * ratio)
+
+        at_surface = (values["D01"] + d2, 0.0)
         if peak <= 0.0:
             return at_surface
-        samples = [both(peak * k / 16.0) for k in range(17)]
-        best = max(range(17), key=lambda k: samples[k][0])
+        samples = [strain(peak * k / 16.0) for k in range(17)]
+        best = samples.index(max(samples))
         if best == 0:
             return at_surface
-        low, high = samples[best - 1][2], samples[min(best + 1, 16)][2]
-        if samples[best][1] > 0.0:
-            low = samples[best][2]
-        else:
-            high = samples[best][2]
+        where = peak * best / 16.0
+        steepness = slope(where)
+        low, high = (where, where + peak / 16.0) if steepness > 0.0 else (where - peak / 16.0, where)
+        high = min(high, peak)
+        up, down = slope(low), slope(high)
         for _ in range(40):
-            middle = 0.5 * (low + high)
-            if both(middle)[1] > 0.0:
-                low = middle
+            if down >= 0.0 or abs(steepness) < 1e-11 * d_max / peak:
+                break
+            before, where = steepness, (low * down - high * up) / (down - up)
+            steepness = slope(where)
+            halve = 0.5 if steepness * before > 0.0 else 1.0  # the end that stays for the second time
+            if steepness > 0.0:
+                low, up, down = where, steepness, halve * down
             else:
-                high = middle
-        found = both(0.5 * (low + high))
-        return (found[0], found[2]) if found[0] > at_surface[0] else at_surface
+                high, down, up = where, steepness, halve * up
+        largest = strain(where)
+        return (largest, where) if largest > at_surface[0] else at_surface
 
     def evaluate(self, z: FloatArray, values: Values) -> FloatArray:
         """Return the strain."""

@@ -19,6 +19,7 @@ from hrxrd_ml._overrides import hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
+from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
 from hrxrd_ml.reflection import Reflection, Susceptibility
@@ -242,7 +243,7 @@ def simulate_curve(
         raise ParameterError(f"the parameters contradict each other: {broken[0]}; change one of them")
     angles = np.linspace(*_default_range(model, used), points) if x is None else np.asarray(x, dtype=np.float64)
     expected = np.asarray(model.eval(params, x=angles), dtype=np.float64)
-    data = np.random.default_rng(seed).poisson(np.maximum(expected, 0.0)) if noise else expected
+    data = count(expected, np.random.default_rng(seed)) if noise else expected
     curve = make_curve(
         angles,
         data,

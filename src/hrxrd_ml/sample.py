@@ -7,15 +7,17 @@ physics; for comparison with programs that use fixed sublayers, ``sublayers`` cu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ParameterError
 from .parameters import ParameterSpace, damage_space
-from .profile import Profile, SplineProfile, extreme
+from .profile import ImplantedProfile, Profile, SplineProfile, extreme
 
 FloatArray = NDArray[np.float64]
 Values = Mapping[str, float]
@@ -91,7 +93,7 @@ class Layer:
     damage: FloatArray
     chain: Chain | None = None
 
-    @property
+    @cached_property
     def debye_waller(self) -> FloatArray:
         """E = exp(-L) at the nodes."""
         return np.exp(-self.damage)
@@ -103,7 +105,7 @@ def discretise(
     values: Values,
     *,
     diffraction_vector: float,
-    strain_range: float,
+    strain_range: float | tuple[float, float],
     tolerance: float = 1e-4,
     derivatives: bool = False,
 ) -> Layer:
@@ -117,16 +119,17 @@ def discretise(
         Values of all their parameters.
     diffraction_vector : float
         H [1/Å].
-    strain_range : float
-        Farthest distance of the scan from the Bragg condition of the substrate, over H.
+    strain_range : float or tuple of float
+        Strains that would diffract at both ends of the scan: distances from the Bragg condition of the substrate,
+        over H; one number stands for both signs.
     tolerance : float
         Aimed-at error of the reflectivity, relative to R + 1e-6.
     derivatives : bool
         Whether to fill the chain.
     """
     segments = strain.segments(values)
-    lengths = np.diff(segments.edges)
-    if not np.all(np.isfinite(segments.edges)) or np.any(lengths < -1e-9):
+    lengths = segments.edges[1:] - segments.edges[:-1]
+    if not (lengths.min() >= -1e-9 and lengths.max() < math.inf):
         raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
     largest, where = extreme(strain, values)
     size = max(abs(largest), 1e-3)
@@ -134,19 +137,12 @@ def discretise(
     # benchmarks/convergence.py.
     thickest = 1.9 * (tolerance / 1e-4 * segments.scale**3 / (diffraction_vector * size)) ** 0.25
     thickest = np.minimum(thickest, 0.17 * (tolerance / 1e-4) ** 0.25 * segments.scale)
-    thickest = np.minimum(thickest, 2.0 * PHASE_LIMIT / (diffraction_vector * (strain_range + size)))
-    pieces = [k for k in range(len(lengths)) if lengths[k] > 1e-6]
-    counts = [int(np.ceil(lengths[k] / thickest[k])) for k in pieces]
-    number = np.repeat(pieces, counts)
-    upper = np.concatenate([np.arange(count) / count for count in counts] or [np.zeros(0)])
-    share = np.repeat([1.0 / count for count in counts], counts)
-    fraction = upper[:, None] + share[:, None] * np.array([0.0, 0.5, 1.0])
-
-    top, bottom = segments.edges[number], segments.edges[number + 1]
-    depth = top[:, None] + (bottom - top)[:, None] * fraction
-    # An endpoint belongs to the piece that it closes, rounding or not.
-    depth = np.minimum(depth, bottom[:, None])
-    thickness = (bottom - top) * share
+    lowest, highest = strain_range if isinstance(strain_range, tuple) else (-strain_range, strain_range)
+    # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as above.
+    phase = PHASE_LIMIT * max(tolerance / 1e-4, 1.0) ** 0.25 / (max(-lowest, highest) + size)
+    farthest = max(size - lowest, highest + (0.0 if isinstance(strain, ImplantedProfile) else size))
+    thickest = np.minimum(thickest, 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest))
+    number, fraction, depth, thickness = _cut(segments.edges, lengths, thickest)
     if not derivatives:
         profile = strain.evaluate(depth, values)
         return Layer(
@@ -180,11 +176,28 @@ def discretise(
             entries[:, i, 3:6] = -e * damage_slopes[name]
         if name in segments.slopes:
             slope = segments.slopes[name]
-            entries[:, i, 6] = (slope[number + 1] - slope[number]) * share
+            entries[:, i, 6] = (slope[number + 1] - slope[number]) * (fraction[:, 2] - fraction[:, 0])
     lamella, parameter = np.nonzero(entries.any(axis=2))
     pointer = np.searchsorted(lamella, np.arange(len(thickness) + 1))
     chain = Chain(names, pointer, parameter, np.ascontiguousarray(entries[lamella, parameter]))
     return Layer(thickness, depth, profile, exponent, chain)
+
+
+def _cut(
+    edges: FloatArray, lengths: FloatArray, thickest: FloatArray
+) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+    """Cut pieces evenly into lamellae no thicker than asked for.
+
+    Returns of each the piece that it is in, the fractions of the piece and the depths of its nodes, and the thickness.
+    """
+    counts = np.where(lengths > 1e-6, np.ceil(lengths / thickest), 0.0).astype(np.int64)
+    number = np.repeat(np.arange(len(counts)), counts)
+    before = np.cumsum(counts) - counts
+    node = (np.arange(len(number)) - before[number])[:, None] + np.array([0.0, 0.5, 1.0])
+    fraction = node / counts[number, None]
+    # An endpoint belongs to the piece that it closes, rounding or not.
+    depth = np.minimum(edges[number, None] + lengths[number, None] * fraction, edges[number + 1, None])
+    return number, fraction, depth, (lengths / np.maximum(counts, 1))[number]
 
 
 def _damage(

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _gridding
-from .diffuse import CorrelationDiffuse, make_diffuse
+from .diffuse import CorrelationDiffuse, extinction, make_diffuse
 from .dynamical import kernel
 from .dynamical._contract import Coefficients, Deviation, Lamellae, coefficients
 from .errors import CurveError, ParameterError
@@ -32,8 +32,9 @@ Values = Mapping[str, float]
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
-_OCTAVES = 4  # how often, at most, the steps are halved for a narrow resolution
+_OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _MARGIN = 100.0  # arcsec; how far the grid reaches beyond the data
+_kernel = cache(kernel)
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,26 @@ class RockingCurve:
         """Deviation from the Bragg condition as a function of strain."""
         return Deviation.of(self.reflection)
 
+    @cached_property
+    def physics(self) -> frozenset[str]:
+        """Names of the parameters that the reflectivity depends on; all others act after it."""
+        instrument = base_space() + self.response.space + background_space(self.background)
+        return frozenset(self.space.names) - frozenset(instrument.names) - {"strain_spread"}
+
+    @cached_property
+    def _at_rest(self) -> Coefficients:
+        """Coefficients of one lamella without strain on a substrate without damage."""
+        rest = np.zeros((1, 3))
+        return coefficients(self.reflection, Lamellae.of_one_crystal(self.reflection, np.ones(1), rest, rest))
+
+    @cached_property
+    def strain_scale(self) -> tuple[float, float]:
+        """Strain that moves the Bragg condition by one in the angle coordinate x, and refraction's share in y."""
+        reflection = self.reflection
+        slope = float(self.deviation.coefficients(np.zeros(1))[1][0])
+        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
+        return slope / reflection.diffraction_vector, float(refraction / reflection.diffraction_vector)
+
     @property
     def fringe(self) -> float:
         """Shortest period that the deepest layer gives the curve [rad]."""
@@ -145,8 +166,8 @@ class RockingCurve:
             raise CurveError("angles must be one-dimensional, finite and strictly ascending, at least two of them")
         return BoundCurve(self, angles)
 
-    def layer(self, values: Values, strain_range: float, *, derivatives: bool = False) -> Layer:
-        """Return the strained layer as lamellae."""
+    def layer(self, values: Values, strain_range: float | tuple[float, float], *, derivatives: bool = False) -> Layer:
+        """Return the strained layer as lamellae; ``strain_range`` as in ``sample.discretise``."""
         if self.profile is None:
             empty = np.zeros((0, 3))
             chain = Chain((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 7)))
@@ -164,10 +185,24 @@ class RockingCurve:
     def coefficients(self, layer: Layer, values: Values) -> Coefficients:
         """Return what the dynamical kernel needs."""
         substrate_e = math.exp(-values.get("substrate_damage", 0.0))
-        lamellae = Lamellae.of_one_crystal(
-            self.reflection, layer.thickness, layer.strain, layer.debye_waller, substrate_e
+        rest, shape = self._at_rest, layer.strain.shape
+        u0, q1, _ = self.deviation.coefficients(layer.strain)
+        return Coefficients(
+            thickness=layer.thickness,
+            u0=u0 + rest.u0[0, 0],
+            q1=q1,
+            q2=np.full(shape, rest.q2[0, 0]),
+            absorption=np.full(shape[0], rest.absorption[0]),
+            debye_waller=layer.debye_waller,
+            sigma_h=np.repeat(rest.sigma_h, shape[0], axis=0),
+            sigma_hbar=np.repeat(rest.sigma_hbar, shape[0], axis=0),
+            substrate_u0=rest.substrate_u0,
+            substrate_q1=rest.substrate_q1,
+            substrate_q2=rest.substrate_q2,
+            substrate_sigma_h=rest.substrate_sigma_h * substrate_e,
+            substrate_sigma_hbar=rest.substrate_sigma_hbar * substrate_e,
+            turn=rest.turn,
         )
-        return coefficients(self.reflection, lamellae)
 
 
 @dataclass(frozen=True)
@@ -198,10 +233,14 @@ class _Grid:
         What divides the splines out of spectra.
     x, y : ndarray, shape (m,)
         Angle coordinates of the nodes.
+    flux : ndarray, shape (m,)
+        See ``Deviation.flux``.
+    extinction : ndarray, shape (2, m)
+        See ``diffuse.extinction``.
     pick : ndarray of int
         Nodes at which the diffuse part is calculated.
-    strain_range : float
-        Largest distance of the nodes from the Bragg condition, over H: which strain would diffract there.
+    strains : tuple of float
+        Which strains would diffract at the last and at the first node.
     """
 
     angles: AngleGrid
@@ -209,8 +248,10 @@ class _Grid:
     correction: FloatArray
     x: FloatArray
     y: FloatArray
+    flux: FloatArray
+    extinction: FloatArray
     pick: NDArray[np.int64]
-    strain_range: float
+    strains: tuple[float, float]
 
     @classmethod
     def around(cls, model: RockingCurve, dtheta: FloatArray, fine: float = 1.0) -> _Grid:
@@ -218,12 +259,43 @@ class _Grid:
         reflection, deviation = model.reflection, model.deviation
         angles = AngleGrid.covering(dtheta, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=model.fringe, fine=fine)
         x, y = deviation.axes(angles.nodes)
-        slope = float(deviation.coefficients(np.zeros(1))[1][0])
-        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
-        farthest = float(np.max(slope * np.abs(x) + refraction * np.abs(y)))
         convolution = Convolution(angles)
-        strain_range = farthest / reflection.diffraction_vector
-        return cls(angles, convolution, convolution.correction(), x, y, _spaced(angles.nodes), strain_range)
+        return cls(
+            angles,
+            convolution,
+            convolution.correction(),
+            x,
+            y,
+            deviation.flux(angles.nodes),
+            extinction(reflection, deviation, x, y),
+            _spaced(angles.nodes),
+            _strains(model, x, y),
+        )
+
+    def between(self, model: RockingCurve, low: float, high: float) -> _Grid:
+        """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""
+        begin, end = np.searchsorted(self.angles.nodes, (low, high))
+        part = slice(begin, end)
+        angles = replace(self.angles, nodes=self.angles.nodes[part], quadrature=self.angles.quadrature[part])
+        inside = self.pick[slice(*np.searchsorted(self.pick, (begin + 1, end - 1)))] - begin
+        x, y = self.x[part], self.y[part]
+        return _Grid(
+            angles,
+            Convolution(angles),
+            self.correction,
+            x,
+            y,
+            self.flux[part],
+            self.extinction[:, part],
+            np.concatenate([[0], inside, [end - begin - 1]]),
+            _strains(model, x, y),
+        )
+
+
+def _strains(model: RockingCurve, x: FloatArray, y: FloatArray) -> tuple[float, float]:
+    """Return which strains would diffract at the last and at the first angle, refraction allowed for."""
+    by_x, by_y = model.strain_scale
+    return float(-by_x * x[-1] - by_y * abs(y[-1])), float(-by_x * x[0] + by_y * abs(y[0]))
 
 
 class BoundCurve:
@@ -239,17 +311,21 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[tuple[int, int], _Grid] = {}
+        self._grids: dict[tuple[int, float], _Grid] = {}
         # Coarsest step of the nodes [arcsec]
-        self._coarse = AngleGrid.coarse_step(dtheta, model.fringe) / ARCSEC
+        self._coarse = AngleGrid.coarse_step(float(np.median(np.diff(dtheta))), model.fringe) / ARCSEC
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
     def _grid(self, values: Values) -> _Grid:
-        """Return the grid around the angles; it follows the offset in steps, and a narrow resolution in octaves."""
+        """Return the grid around the angles; it follows the offset in steps, and a narrow resolution in octaves.
+
+        In half octaves where the tolerance is loose.
+        """
         number = round(values["offset"] / _OFFSET_STEP)
         needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], 1e-3))
-        octave = min(max(math.ceil(math.log2(max(needed, 1.0))), 0), _OCTAVES)
+        rung = 1.0 if self.model.tolerance <= 1e-4 else 0.5
+        octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), _OCTAVES)
         if (number, octave) not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
@@ -257,14 +333,23 @@ class BoundCurve:
             self._grids[number, octave] = _Grid.around(self.model, shifted, 2.0**octave)
         return self._grids[number, octave]
 
+    def _part(self, values: Values, part: slice) -> _Grid:
+        """Return what of the grid is needed for a part of the angles."""
+        grid = self._grid(values)
+        if part == slice(None):
+            return grid
+        first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
+        margin = _MARGIN * ARCSEC
+        return grid.between(self.model, min(first - margin, -margin), max(last + margin, margin))
+
     @property
     def strain_range(self) -> float:
         """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
-        return self._grid({"offset": 0.0, "fwhm": math.inf}).strain_range
+        return max(map(abs, self._grid({"offset": 0.0, "fwhm": math.inf}).strains))
 
     def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae."""
-        return self.model.layer(values, self._grid(values).strain_range, derivatives=derivatives)
+        return self.model.layer(values, self._grid(values).strains, derivatives=derivatives)
 
     def reflectivity(self, values: Values, *, derivatives: bool = False) -> tuple[AngleGrid, Reflectivity]:
         """Return the reflectivity at the nodes of the internal grid, before the instrument."""
@@ -272,7 +357,7 @@ class BoundCurve:
         return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
 
     def _reflectivity(self, values: Values, layer: Layer, grid: _Grid) -> Reflectivity:
-        x, y, pick, nodes = grid.x, grid.y, grid.pick, grid.angles.nodes
+        x, y, flux, pick, nodes = grid.x, grid.y, grid.flux, grid.pick, grid.angles.nodes
         model = self.model
         c = model.coefficients(layer, values)
         arguments = (
@@ -281,36 +366,34 @@ class BoundCurve:
         )  # fmt: skip
         chain = layer.chain
         slopes: dict[str, FloatArray] = {}
-        flux, total = model.deviation.flux(nodes), self._weights.sum(axis=1, keepdims=True)
         if chain is None:
-            r = kernel("_numba_graded", "amplitude")(*arguments)
-            coherent = self._weights @ (r.real**2 + r.imag**2)
+            coherent = _kernel("_numba_graded", "reflectivity")(*arguments, flux, self._weights)
         else:
             du0, dq1 = model.deviation.strain_derivatives(layer.strain)
             parts = [
-                kernel("_numba_jacobian", "reflectivity_and_jacobian")(
+                _kernel("_numba_jacobian", "reflectivity_and_jacobian")(
                     *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
                 )
                 for row in self._weights
             ]
             coherent = np.array([part[0] for part in parts])
             # The couplings are those at the Bragg angle; see Deviation.flux.
-            jacobian = np.array([part[1] for part in parts])
-            jacobian *= (flux / (1.0 + coherent / total * (flux - 1.0)) ** 2)[:, None]
+            share = 1.0 + coherent / (self._weights.sum(axis=1, keepdims=True) + 1e-300) * (flux - 1.0)
+            jacobian = np.array([part[1] for part in parts]) * (flux / share**2)[:, None]
+            coherent = coherent * flux / share
             slopes = {name: jacobian[:, i] for i, name in enumerate(chain.names)}
             if model.diffuse:
                 slopes["substrate_damage"] = -jacobian[:, -1]
-        coherent = coherent * flux / (1.0 + coherent / total * (flux - 1.0))
         if model.diffuse is None:
             return Reflectivity(coherent, np.zeros_like(coherent), slopes)
 
         rows = []
         for k, row in enumerate(self._weights):
             part, part_slopes = model.diffuse.reflectivity(
-                model.reflection, model.deviation, layer, values, x[pick], y[pick], row
+                model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick]
             )
             names = list(part_slopes)
-            stack = _refine(nodes[pick], np.array([part, *(part_slopes[name] for name in names)]), nodes)
+            stack = _gridding.refine(nodes[pick], np.array([part, *part_slopes.values()]), nodes)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             positive = stack[0] > 0.0
             rows.append(stack[0] * positive)
@@ -320,23 +403,24 @@ class BoundCurve:
                 slopes[name][k] += slope
         return Reflectivity(coherent, np.array(rows), slopes)
 
-    def curve(self, values: Values) -> FloatArray:
-        """Return the expected intensity, shape (n,)."""
-        return self._evaluate(values, ())[0]
+    def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:
+        """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
+        return self._evaluate(values, (), part)[0]
 
     def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
-        intensity, slopes = self._evaluate(values, tuple(names))
+        intensity, slopes = self._evaluate(values, tuple(names), slice(None))
         return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
 
-    def _evaluate(self, values: Values, names: tuple[str, ...]) -> tuple[FloatArray, dict[str, FloatArray]]:
-        internal = self._grid(values)
+    def _evaluate(
+        self, values: Values, names: tuple[str, ...], part: slice
+    ) -> tuple[FloatArray, dict[str, FloatArray]]:
+        internal = self._part(values, part)
         convolution, grid = internal.convolution, internal.angles
-        physics = set(self.model.space.names) - set(_instrument_names(self.model))
-        wanted = [name for name in names if name in physics and name != "strain_spread"]
-        layer = self.layer(values, derivatives=bool(wanted))
+        wanted = [name for name in names if name in self.model.physics]
+        layer = self.model.layer(values, internal.strains, derivatives=bool(wanted))
         result = self._reflectivity(values, layer, internal)
-        transform, transform_slopes = self.model.response.transform(grid, values, names)
+        transform, transform_slopes = self.model.response.transform(grid, values, names, derivatives=bool(names))
         transform = np.atleast_2d(transform) * internal.correction
 
         polarisations = len(self._weights)
@@ -358,12 +442,13 @@ class BoundCurve:
             folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * internal.correction).sum(axis=1))
         splines = convolution.coefficients(np.concatenate(folded))
 
-        true_angle = values["step"] * self.dtheta - values["offset"] * ARCSEC
+        dtheta = self.dtheta[part]
+        true_angle = values["step"] * dtheta - values["offset"] * ARCSEC
         position = convolution.positions(true_angle)
-        position = np.clip(position, 2.0, grid.size - 3.0)
+        position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
         convolved = _gridding.interpolate(position, splines)
         scale = values["scale"]
-        arcsec = self.dtheta / ARCSEC
+        arcsec = dtheta / ARCSEC
         base, base_slopes = background(self.model.background)(arcsec, values)
         expected = scale * convolved[0] + base
         # A non-paralysable counter loses dead_time counts for each one that it records.
@@ -378,17 +463,11 @@ class BoundCurve:
             slopes["scale"] = through * convolved[0]
         if "offset" in names or "step" in names:
             slope = through * scale * _gridding.slope(position, splines[0]) / grid.step
-            slopes["offset"], slopes["step"] = -slope * ARCSEC, slope * self.dtheta
+            slopes["offset"], slopes["step"] = -slope * ARCSEC, slope * dtheta
         if "dead_time" in names:
             slopes["dead_time"] = -through * expected**2
-        for name, row in base_slopes.items():
-            slopes[name] = through * row
+        slopes |= {name: through * row for name, row in base_slopes.items() if name in names}
         return expected * alive, slopes
-
-
-def _instrument_names(model: RockingCurve) -> tuple[str, ...]:
-    """Names of the parameters that act after the reflectivity."""
-    return (base_space() + model.response.space + background_space(model.background)).names
 
 
 def _spaced(nodes: FloatArray) -> NDArray[np.int64]:
@@ -397,12 +476,3 @@ def _spaced(nodes: FloatArray) -> NDArray[np.int64]:
     number = np.concatenate([[0.0], np.cumsum(np.diff(nodes) / target[1:])])
     pick = np.searchsorted(number, np.arange(0.0, number[-1]))
     return np.unique(np.append(pick, len(nodes) - 1))
-
-
-def _refine(coarse: FloatArray, rows: FloatArray, fine: FloatArray) -> FloatArray:
-    """Interpolate rows from coarse to fine angles: cubic with finite-difference slopes (linear in the rows)."""
-    from scipy.interpolate import CubicHermiteSpline
-
-    if len(coarse) == len(fine):
-        return rows
-    return CubicHermiteSpline(coarse, rows, np.gradient(rows, coarse, axis=1), axis=1)(fine)

@@ -1,0 +1,57 @@
+"""Write docs/network-results.md: the network of the package, measured on held-out curves.
+
+hrxrd-ml dataset make universal-test --curves 4000 --out SETS/universal-test
+hrxrd-ml dataset make unseen-test --curves 2000 --out SETS/unseen-test
+python scripts/network_page.py SETS
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from hrxrd_ml.files import write_text
+from hrxrd_ml.ml import evaluate
+from hrxrd_ml.ml.dataset import DatasetFolder
+from hrxrd_ml.ml.predict import Predictor, bundled_path
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "network-results.md"
+TITLES = {
+    "universal-test": "Held-out curves of the training's crystals",
+    "unseen-test": "Crystals that no training curve has: 3C-SiC, InP, MgO, ZnO, AlN",
+}
+HEAD = """# How good the network is
+
+Figures of the network in the package alone, before any least squares. Made by the commands in
+`scripts/network_page.py`; the curves have seeds that no training used, and `hrxrd-ml evaluate` refuses the set that a
+network was trained on.
+
+MAE is the mean absolute error, in the unit of the parameter and in % of its range (0.030 for strains, 6500 Å for L1
+and Rp2, 5000 Å for Rp1, 4500 Å for L2); then follow three quantiles of the absolute error. "Within 10 %": largest
+strain and L1, relative; shape, the root mean square difference of the strain profiles over the largest strain. The
+rows below tell by counts of the substrate peak and by crystal. The last table tells how often the truth lies in the
+central interval that the network states.
+"""
+
+
+def main() -> None:
+    """Evaluate and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, help="folder of the data sets")
+    arguments = parser.parse_args()
+    path = bundled_path()
+    assert path is not None, "there is no network in the package"
+    network = Predictor.load(path)
+    data = network.about["data"]
+    epochs = network.about["train"]["epochs"]
+    parts = [HEAD, f"Trained on {network.about['curves']} curves (seed {data['seed']}), {epochs:g} epochs.\n"]
+    for name, title in TITLES.items():
+        folder = DatasetFolder(arguments.sets / name)
+        report = evaluate.Evaluation.of(network, folder).report()
+        parts.append(f"## {title}\n\n{report['curves']} curves, SHA-256 of the set `{folder.digest()[:16]}…`.\n")
+        parts.append(evaluate.text(report))
+    write_text(PAGE, "\n".join(parts))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The networks: from an image of a curve and the constants of its experiment to a mixture over the parameters.
+
+``mlp`` is the default: residual blocks of plain matrix products on the whole window, which train several times more
+curves a second than a convolutional network, on a CPU and on a GPU.  ``v3`` is the convolutional network of an earlier
+project, kept for comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hrxrd_ml.ml.forward import LARGEST_SCALE
+from hrxrd_ml.ml.plan import NetworkSettings, Plan
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a network answers: a mixture of products of Laplace distributions, in standardised coordinates.
+
+    Attributes
+    ----------
+    logit : Tensor, shape (n, k)
+        Logarithms of the weights, up to a constant.
+    location, log_scale : Tensor, shape (n, k, p)
+    """
+
+    logit: Tensor
+    location: Tensor
+    log_scale: Tensor
+
+    def loss(self, answer: Tensor, weight: Tensor) -> Tensor:
+        """Return the mean negative logarithm of the weighted likelihood of answers, shape (n, p)."""
+        error = (answer[:, None] - self.location).abs()
+        each = (error * torch.exp(-self.log_scale) + self.log_scale + math.log(2.0)) * weight
+        return -torch.logsumexp(functional.log_softmax(self.logit, 1) - each.sum(2), 1).mean()
+
+    def absolute(self, answer: Tensor, weight: Tensor) -> Tensor:
+        """Return the weighted mean absolute error of the first component, with its scales fitted beside."""
+        error = (answer - self.location[:, 0]).abs()
+        scale = self.log_scale[:, 0]
+        spread = (error.detach() * torch.exp(-scale) + scale) * weight
+        return (error * weight).mean() + 0.01 * spread.mean()
+
+
+class Block(nn.Module):
+    """Residual block of two matrix products."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        nn.init.zeros_(self.second.weight)
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(functional.gelu(self.first(self.norm(x))))
+
+
+class Body(nn.Module):
+    """Residual blocks on image and constants; ``features`` is the width of what comes out."""
+
+    def __init__(self, inputs: int, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.features = settings.width
+        self.entry = nn.Linear(inputs, settings.width)
+        self.blocks = nn.Sequential(*(Block(settings.width) for _ in range(settings.depth)))
+        self.norm = nn.LayerNorm(settings.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Single precision where small differences of large numbers come in.
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.entry(x.float())
+        return self.norm(self.blocks(x))
+
+
+class DilatedBlock(nn.Module):
+    """Residual block of two dilated convolutions with kernel 15."""
+
+    def __init__(self, channels: int, out: int, dilation: int) -> None:
+        super().__init__()
+        pad = 7 * dilation
+        self.first = nn.Conv1d(channels, out, 15, padding=pad, dilation=dilation)
+        self.second = nn.Conv1d(out, out, 15, padding=pad, dilation=dilation)
+        self.norms = nn.ModuleList([nn.BatchNorm1d(out), nn.BatchNorm1d(out)])
+        self.skip = nn.Identity() if channels == out else nn.Conv1d(channels, out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = functional.relu(self.norms[0](self.first(x)))
+        return functional.relu(self.skip(x) + self.norms[1](self.second(y)))
+
+
+class BodyV3(nn.Module):
+    """The convolutional network "v3": dilations 1 to 32, attention pooling, head 128-256-128."""
+
+    def __init__(self, channels: int, points: int, constants: int, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.shape, self.features = (channels, points), 128
+        widths = (32, 48, 64, 96, 128, 128)
+        sides = zip((channels, *widths), widths, (1, 2, 4, 8, 16, 32), strict=False)
+        self.blocks = nn.Sequential(*(DilatedBlock(a, b, d) for a, b, d in sides))
+        self.attention = nn.Conv1d(128, 1, 1)
+        self.head = nn.Sequential(
+            nn.Linear(128 + constants, 256), nn.ReLU(), Dropout(settings.dropout), nn.Linear(256, 128), nn.ReLU(),
+            Dropout(settings.dropout),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels, points = self.shape
+        image, constants = x[:, : channels * points].reshape(-1, channels, points), x[:, channels * points :]
+        y = self.blocks(image)
+        pooled = (y * torch.softmax(self.attention(y), dim=2)).sum(dim=2)
+        return self.head(torch.cat([pooled, constants.to(pooled.dtype)], dim=1))
+
+
+class Dropout(nn.Module):
+    """Dropout whose random numbers come from a generator that is given, so that a training can be repeated."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+        self.generator: torch.Generator | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.share == 0.0:
+            return x
+        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.share
+        return x * kept / (1.0 - self.share)
+
+
+class GuessNetwork(nn.Module):
+    """Normalisation, body and mixture head.
+
+    Parameters
+    ----------
+    plan : Plan
+    """
+
+    image_mean: Tensor
+    image_scale: Tensor
+    constant_mean: Tensor
+    constant_scale: Tensor
+    answer_mean: Tensor
+    answer_scale: Tensor
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self.plan = plan
+        settings, p, parameters = plan.network, plan.preprocessing, len(plan.targets.names)
+        if settings.architecture == "mlp":
+            self.body: Body | BodyV3 = Body(plan.inputs, settings)
+        else:
+            self.body = BodyV3(p.channels, p.points - settings.crop, p.constants, settings)
+        self.head = nn.Linear(self.body.features, settings.components * (1 + 2 * parameters))
+        for name, size in (("image", p.channels * p.points), ("constant", p.constants), ("answer", parameters)):
+            self.register_buffer(f"{name}_mean", torch.zeros(size))
+            self.register_buffer(f"{name}_scale", torch.ones(size))
+
+    def hidden(self, image: Tensor, constants: Tensor) -> Tensor:
+        """Return the features before the head, shape (n, features)."""
+        image = (image.float() - self.image_mean) / self.image_scale
+        if self.plan.network.crop:
+            p = self.plan.preprocessing
+            image = image.reshape(-1, p.channels, p.points)[:, :, self.plan.network.crop :].flatten(1)
+        constants = (constants - self.constant_mean) / self.constant_scale
+        features: Tensor = self.body(torch.cat([image, constants], dim=1))
+        return features
+
+    def answer(self, features: Tensor) -> Mixture:
+        """Return the mixture for features."""
+        k, p = self.plan.network.components, len(self.plan.targets.names)
+        raw = self.head(features).float()
+        logit, location, scale = raw.split([k, k * p, k * p], dim=1)
+        log_scale = LARGEST_SCALE * torch.tanh(scale.reshape(-1, k, p) / LARGEST_SCALE) - 1.0
+        return Mixture(logit, location.reshape(-1, k, p), log_scale)
+
+    def forward(self, image: Tensor, constants: Tensor) -> Mixture:
+        """Return the mixture for images (n, channels * points) and constants (n, c)."""
+        return self.answer(self.hidden(image, constants))
+
+
+class TorchForward:
+    """A trained network of any architecture, with the interface of `forward.Forward`."""
+
+    def __init__(self, plan: Plan, arrays: dict[str, NDArray[np.floating]]) -> None:
+        self.arrays = arrays
+        self.network = GuessNetwork(plan)
+        load_arrays(self.network, arrays)
+        self.network.eval()
+
+    def hidden(self, image: NDArray[np.float32], constants: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the features before the head, shape (n, features)."""
+        with torch.inference_mode():
+            features = self.network.hidden(torch.from_numpy(image), torch.from_numpy(constants))
+        return np.asarray(features.numpy())
+
+    def answer(self, hidden: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+        """Return logits (n, k), locations and logarithms of the spreads (n, k, p), standardised."""
+        with torch.inference_mode():
+            mixture = self.network.answer(torch.from_numpy(hidden))
+        return mixture.logit.numpy(), mixture.location.numpy(), mixture.log_scale.numpy()
+
+
+def load_arrays(network: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:
+    """Put arrays into a network of the same shapes."""
+    own = network.state_dict()
+    network.load_state_dict({name: torch.from_numpy(arrays[name].copy()).to(own[name].dtype) for name in own})
+
+
+def to_arrays(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, NDArray[Any]]:
+    """Return tensors as arrays, their names after ``prefix``."""
+    return {f"{prefix}{name}": tensor.detach().cpu().numpy() for name, tensor in tensors.items()}

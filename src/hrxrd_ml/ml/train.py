@@ -1,0 +1,428 @@
+"""Training of the networks, on a CPU or a GPU, by the same code; it goes on where it was after a kill."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hrxrd_ml.errors import ExperimentError, InputFileError
+from hrxrd_ml.files import write_text
+from hrxrd_ml.ml import features
+from hrxrd_ml.ml.checkpoint import Checkpoint
+from hrxrd_ml.ml.dataset import DatasetFolder
+from hrxrd_ml.ml.domain import Domain
+from hrxrd_ml.ml.features import Features
+from hrxrd_ml.ml.network import Dropout, GuessNetwork, Mixture, load_arrays, to_arrays
+from hrxrd_ml.ml.plan import NetworkSettings, Plan
+from hrxrd_ml.ml.settings import fill, read_toml
+from hrxrd_ml.ml.targets import PROFILE, Targets
+from hrxrd_ml.ml.window import Preprocessing
+
+NDArrayInt = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+LOSSES = ("mixture", "absolute")
+STATE = "training.safetensors"
+RESULT = "network.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    epochs : float
+        Passes over the data.
+    batch : int
+    rate : float
+        Largest learning rate, after the warm-up; then it falls as a cosine.
+    warmup : float
+        Share of the steps in which the rate rises.
+    decay : float
+        Weight decay of AdamW.
+    clip : float
+        Largest norm of the gradient.
+    averaging : float
+        Memory of the exponential moving average of the weights, in steps.
+    loss : {"mixture", "absolute"}
+        Likelihood of the mixture, or absolute error of the seven parameters.
+    weights : tuple of float
+        One for each of the seven parameters; empty for equal ones.
+    nuisance : float
+        Weight of the other parameters.
+    jitter : float
+        Standard deviation of the logarithm of a random zoom of the window.
+    validation : float
+        Share of the curves, the last ones of the set, that is kept for validation.
+    patience : int
+        Stop after so many validations without a better one.
+    precision : {"bf16", "fp32"}
+        Of the matrix products.
+    seed : int
+    """
+
+    epochs: float = 10.0
+    batch: int = 1024
+    rate: float = 1e-3
+    warmup: float = 0.03
+    decay: float = 0.02
+    clip: float = 1.0
+    averaging: float = 1500.0
+    loss: str = "mixture"
+    weights: tuple[float, ...] = ()
+    nuisance: float = 0.3
+    jitter: float = 0.0
+    validation: float = 0.02
+    patience: int = 20
+    precision: str = "bf16"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.loss not in LOSSES or self.precision not in ("bf16", "fp32"):
+            raise ExperimentError(f"loss is one of {', '.join(LOSSES)}, precision bf16 or fp32")
+        if self.weights and len(self.weights) != len(PROFILE):
+            raise ExperimentError(f"expected {len(PROFILE)} weights, got {len(self.weights)}")
+        if self.epochs <= 0.0 or self.batch < 2 or self.rate <= 0.0 or not 0.0 < self.validation < 1.0:
+            raise ExperimentError("epochs and rate must be positive, batch at least 2, validation between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Plan of a network and how it is trained: what a TOML file says."""
+
+    plan: Plan = field(default_factory=Plan)
+    settings: TrainSettings = field(default_factory=TrainSettings)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str], **changes: Any) -> Training:
+        """Return the tables [input], [output], [network] and [train] of a TOML file, or of bundled settings."""
+        data, source = read_toml(path)
+        plan = Plan(
+            fill(Preprocessing, data.get("input", {}), f"{source}: [input]"),
+            fill(Targets, data.get("output", {}), f"{source}: [output]"),
+            fill(NetworkSettings, data.get("network", {}), f"{source}: [network]"),
+        )
+        given = data.get("train", {}) | {k: v for k, v in changes.items() if v is not None}
+        return cls(plan, fill(TrainSettings, given, f"{source}: [train]"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON holds it."""
+        return {"plan": self.plan.as_dict(), "train": asdict(self.settings) | {"weights": list(self.settings.weights)}}
+
+
+class Trainer:
+    """A training in a folder: state, log, and in the end the network.
+
+    Parameters
+    ----------
+    training : Training
+    data : DatasetFolder
+    out : path
+        Folder; an interrupted training in it goes on.
+    device : str
+        "cpu", "cuda", or "auto" for a GPU where there is one.
+    shards : int, optional
+        Use so many shards only.
+    progress : bool
+    version : str
+        Of the program, to be recorded.
+
+    Raises
+    ------
+    InputFileError
+        If the folder holds a training with other settings.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        data: DatasetFolder,
+        out: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        shards: int | None = None,
+        progress: bool = True,
+        version: str = "",
+    ) -> None:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.training, self.device, self.out, self.progress = training, torch.device(device), Path(out), progress
+        self.version = version
+        self.out.mkdir(parents=True, exist_ok=True)
+        settings, plan = training.settings, training.plan
+        everything = features.load(
+            data, plan.preprocessing, plan.targets, jitter=settings.jitter, shards=shards, progress=progress
+        )
+        kept = max(int(len(everything) * settings.validation), 1)
+        self.train, self.valid = everything.part(slice(0, -kept)), everything.part(slice(-kept, None))
+        if len(self.train) < settings.batch:
+            raise ExperimentError(f"{len(self.train)} curves are fewer than a batch of {settings.batch}")
+        self.about = training.as_dict() | {"data": data.settings.as_dict(), "curves": len(everything)}
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.network = GuessNetwork(plan)
+        _initialise(self.network, self.generator)
+        _normalise(self.network, self.train)
+        self.network.to(self.device)
+        for part in self.network.modules():
+            if isinstance(part, Dropout):
+                part.generator = torch.Generator(self.device).manual_seed(settings.seed)
+        self.optimiser = torch.optim.AdamW(
+            self.network.parameters(),
+            lr=settings.rate,
+            weight_decay=settings.decay,
+            betas=(0.9, 0.99),
+            fused=True,
+        )
+        self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.weight = self._weights()
+        self.per_epoch = len(self.train) // settings.batch
+        self.steps = max(int(settings.epochs * self.per_epoch), 1)
+        self.step, self.seconds, self.log = 0, 0.0, list[dict[str, float]]()
+        if (self.out / STATE).exists():
+            self._resume()
+
+    def _weights(self) -> Tensor:
+        given = self.training.settings.weights or (1.0,) * len(PROFILE)
+        names = self.training.plan.targets.names
+        own = [given[i] if i < len(PROFILE) else self.training.settings.nuisance for i in range(len(names))]
+        return torch.tensor(own, device=self.device)
+
+    # --- steps -------------------------------------------------------------------------------------------------
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step: a linear rise, then half a cosine."""
+        done = step / self.steps
+        rise = min(1.0, (step + 1) / max(self.training.settings.warmup * self.steps, 1.0))
+        return self.training.settings.rate * rise * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+
+    def batches(self) -> Iterator[NDArrayInt]:
+        """Yield the curves of each step from the present one on; each epoch has an order of its own."""
+        batch = self.training.settings.batch
+        while self.step < self.steps:
+            epoch, start = divmod(self.step, self.per_epoch)
+            order = np.random.default_rng([self.training.settings.seed, epoch]).permutation(len(self.train))
+            for k in range(start, min(self.per_epoch, self.steps - epoch * self.per_epoch)):
+                yield np.sort(order[k * batch : (k + 1) * batch])
+
+    def _forward(self, data: Features, rows: Any) -> tuple[Mixture, Tensor]:
+        image = torch.from_numpy(np.ascontiguousarray(data.image[rows])).to(self.device, non_blocking=True)
+        constants = torch.from_numpy(np.ascontiguousarray(data.constants[rows])).to(self.device)
+        answer = torch.from_numpy(np.ascontiguousarray(data.answers[rows])).to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.settings.precision == "bf16"):
+            mixture = self.network(image, constants)
+        return mixture, (answer - self.network.answer_mean) / self.network.answer_scale
+
+    def _loss(self, mixture: Mixture, answer: Tensor) -> Tensor:
+        if self.training.settings.loss == "mixture":
+            return mixture.loss(answer, self.weight)
+        # Errors of the parameters themselves, each over its range.
+        scale = self.network.answer_scale
+        return mixture.absolute(answer, self.weight * scale / scale.mean())
+
+    def _advance(self, rows: NDArrayInt) -> float:
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate(self.step)
+        loss = self._loss(*self._forward(self.train, rows))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.training.settings.clip)
+        self.optimiser.step()
+        self.step += 1
+        if self.step % 8 == 0 or self.step == self.steps:
+            share = max(8.0 / self.training.settings.averaging, 8.0 / (8.0 + 0.2 * self.step))
+            with torch.no_grad():
+                for name, p in self.network.named_parameters():
+                    self.average[name].lerp_(p, min(share, 1.0))
+        return float(loss.detach())
+
+    def run(
+        self, *, seconds: float | None = None, save_every: float = 120.0, check: Callable[[Trainer], None] | None = None
+    ) -> Path | None:
+        """Train to the end, or for so many seconds; return the path of the network, or None if it is not finished.
+
+        An interruption (Ctrl-C too) leaves a state from which the next call goes on.
+        """
+        from tqdm import tqdm
+
+        begin = saved = started = time.monotonic()
+        running, every = 0.0, max(self.per_epoch // 2, 1)
+        bar = tqdm(total=self.steps, initial=self.step, unit="step", disable=not self.progress)
+        self.network.train()
+        try:
+            with bar:
+                for rows in self.batches():
+                    loss = self._advance(rows)
+                    running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
+                    bar.update()
+                    if self.step % every == 0 or self.step == self.steps:
+                        now = time.monotonic()
+                        self.seconds, begin = self.seconds + now - begin, now
+                        self._note(running)
+                        bar.set_postfix(valid=f"{self.log[-1]['valid']:.4f}", refresh=False)
+                        if check is not None:
+                            check(self)
+                        if self._exhausted():
+                            break
+                    if time.monotonic() - saved > save_every:
+                        self.save()
+                        saved = time.monotonic()
+                    if seconds is not None and self.step < self.steps and time.monotonic() - started > seconds:
+                        self.save()
+                        return None
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        self.save()
+        return self.finish()
+
+    def _exhausted(self) -> bool:
+        values = [row["valid"] for row in self.log]
+        return len(values) - 1 - int(np.argmin(values)) >= self.training.settings.patience
+
+    def _note(self, running: float) -> None:
+        with self._averaged():
+            valid = self.validate()
+        epoch = self.step / self.per_epoch
+        row = {"step": float(self.step), "epoch": epoch, "rate": self.rate(self.step), "train": running}
+        self.log.append(row | {"valid": valid, "seconds": self.seconds})
+        table = io.StringIO()
+        writer = csv.DictWriter(table, list(self.log[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([{k: f"{v:.6g}" for k, v in entry.items()} for entry in self.log])
+        write_text(self.out / "log.csv", table.getvalue())
+
+    def validate(self) -> float:
+        """Return the loss of the validation curves."""
+        self.network.eval()
+        total = 0.0
+        with torch.no_grad():
+            for start in range(0, len(self.valid), 4096):
+                rows = slice(start, start + 4096)
+                mixture, answer = self._forward(self.valid, rows)
+                total += float(self._loss(mixture, answer)) * len(answer)
+        self.network.train()
+        return total / len(self.valid)
+
+    def _averaged(self) -> _Swapped:
+        return _Swapped(self.network, self.average)
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write the state, whole or not at all."""
+        arrays = to_arrays(self.network.state_dict(), "network.") | to_arrays(self.average, "average.")
+        for name, p in self.network.named_parameters():
+            for key, value in self.optimiser.state[p].items():
+                arrays |= to_arrays({f"{key}.{name}": value}, "adam.")
+        for i, generator in enumerate(self._generators()):
+            arrays[f"dropout.{i}"] = generator.get_state().numpy()
+        about = self.about | {"step": self.step, "seconds": self.seconds, "log": self.log}
+        Checkpoint(self.training.plan, arrays, about).save(self.out / STATE)
+
+    def _generators(self) -> list[torch.Generator]:
+        parts = (part for part in self.network.modules() if isinstance(part, Dropout))
+        return [part.generator for part in parts if part.generator is not None]
+
+    def _resume(self) -> None:
+        state = Checkpoint.load(self.out / STATE)
+        for key, value in self.about.items():
+            if state.about.get(key) != value:
+                raise InputFileError(
+                    f"{self.out / STATE} is a training with another {key} ({state.about.get(key)} instead of {value}); "
+                    "choose another folder, or delete it"
+                )
+        load_arrays(self.network, state.part("network"))
+        average, adam = state.part("average"), state.part("adam")
+        for name, p in self.network.named_parameters():
+            self.average[name].copy_(torch.from_numpy(average[name]))
+            self.optimiser.state[p] = {
+                key: torch.from_numpy(adam[f"{key}.{name}"].copy()).to(self.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        for i, generator in enumerate(self._generators()):
+            generator.set_state(torch.from_numpy(state.arrays[f"dropout.{i}"]))
+        self.step, self.seconds = int(state.about["step"]), float(state.about["seconds"])
+        self.log = list(state.about["log"])
+
+    def finish(self) -> Path:
+        """Write the network with the averaged weights, half precision, and the domain of its training curves."""
+        with self._averaged():
+            self.network.eval()
+            domain = Domain.learn(*self._hidden())
+            arrays = to_arrays(self.network.state_dict(), "network.")
+        half = {name: array.astype(np.float16) if array.ndim > 1 else array for name, array in arrays.items()}
+        about = self.about | {"version": self.version, "step": self.step, "seconds": self.seconds, "log": self.log[-1:]}
+        Checkpoint(self.training.plan, half | domain.arrays(), about).save(self.out / RESULT)
+        return self.out / RESULT
+
+    def _hidden(self, most: int = 60_000) -> tuple[FloatArray, FloatArray]:
+        """Return features and constants of the first training curves."""
+        found = []
+        with torch.no_grad():
+            for start in range(0, min(len(self.train), most), 4096):
+                rows = slice(start, min(start + 4096, most))
+                image = torch.from_numpy(self.train.image[rows]).to(self.device)
+                constants = torch.from_numpy(self.train.constants[rows]).to(self.device)
+                found.append(self.network.hidden(image, constants).float().cpu().numpy().astype(float))
+        hidden = np.concatenate(found)
+        return hidden, self.train.constants[: len(hidden)].astype(float)
+
+
+class _Swapped:
+    """Puts the averaged weights into the network for a while."""
+
+    def __init__(self, network: nn.Module, average: dict[str, Tensor]) -> None:
+        self.network, self.average = network, average
+
+    def __enter__(self) -> None:
+        self.own = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self._put(self.average)
+
+    def __exit__(self, *_: object) -> None:
+        self._put(self.own)
+
+    def _put(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, p in self.network.named_parameters():
+                p.copy_(weights[name])
+
+
+def _initialise(network: GuessNetwork, generator: torch.Generator) -> None:
+    """Draw the weights from the generator; torch's own initialisation takes the global one."""
+    k, parameters = network.plan.network.components, len(network.plan.targets.names)
+    with torch.no_grad():
+        for name, p in network.named_parameters():
+            if name.endswith("bias"):
+                p.zero_()
+            elif p.ndim > 1 and bool(p.any()):  # not the scales of norms, nor what begins at zero
+                spread = 0.02 if name.startswith("head.") else 1.0 / math.sqrt(3.0 * p[0].numel())
+                p.copy_(torch.randn(p.shape, generator=generator) * spread)
+        if k > 1:  # so that the components begin apart
+            apart = torch.randn(k * parameters, generator=generator)
+            network.head.bias[k : k + k * parameters] = 0.5 * apart
+
+
+def _normalise(network: GuessNetwork, data: Features) -> None:
+    """Set means and scales from the first curves."""
+    sample = slice(0, 50_000)
+    for name, array in (("image", data.image), ("constant", data.constants), ("answer", data.answers)):
+        values = torch.from_numpy(array[sample].astype(np.float32))
+        if values.shape[1] == 0:
+            continue
+        getattr(network, f"{name}_mean").copy_(values.mean(0))
+        scale = values.std(0)
+        getattr(network, f"{name}_scale").copy_(torch.where(scale > 1e-3, scale, torch.ones_like(scale)))
