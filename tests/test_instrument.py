@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.special import gamma
 
 from hrxrd_ml._gridding import smear
 from hrxrd_ml.errors import ParameterError
@@ -154,3 +155,24 @@ def test_backgrounds(kind):
         h = 1e-6
         up, down = (background(kind)(x, values | {name: values[name] + s * h})[0] for s in (1, -1))
         np.testing.assert_allclose(slope, (up - down) / (2 * h), rtol=1e-6)
+
+
+@pytest.mark.parametrize("tail", [1.0, 1.3])
+def test_lorentzian_tails_reach_across_the_whole_scan(tail: float) -> None:
+    """A narrow line under a pseudo-Voigt, against direct summation: no tail comes in from the wrong side."""
+    dtheta = np.arange(-1500.0, 100.0, 4.0) * ARCSEC
+    grid = AngleGrid.covering(dtheta, 20.0 * ARCSEC, 100.0 * ARCSEC)
+    sigma, width, eta = 6.0 * ARCSEC, 20.0 * ARCSEC, 0.5
+    values = PLAIN | {"fwhm": 20.0, "eta": eta, "tail": tail}
+    found = convolve(
+        grid, Resolution("pseudo_voigt"), values, lambda nodes: np.exp(-0.5 * (nodes / sigma) ** 2), dtheta
+    )
+
+    x = np.linspace(-8.0 * sigma, 8.0 * sigma, 4001)
+    u = 2.0 * (dtheta[:, None] - x) / width
+    gauss = np.exp(-np.log(2.0) * u**2) * 2.0 * np.sqrt(np.log(2.0) / np.pi) / width
+    c = 2.0 ** (1.0 / tail) - 1.0
+    area = 0.5 * width * np.sqrt(np.pi / c) * gamma(tail - 0.5) / gamma(tail)
+    shape = (1.0 - eta) * gauss + eta * (1.0 + c * u**2) ** -tail / area
+    expected = shape @ np.exp(-0.5 * (x / sigma) ** 2) * (x[1] - x[0])
+    assert found == pytest.approx(expected, rel=1e-4)

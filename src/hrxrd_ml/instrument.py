@@ -85,8 +85,10 @@ class AngleGrid:
         dense = min(darwin_width / 32.0, coarse) / fine
         nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
         step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
-        padded = (high - low) * 1.25 + 2.0 * margin
-        return cls(nodes, quadrature, low - 4.0 * step, step, next_fast_len(int(padded / step) + 16, real=True))
+        # Twice the range: then nothing that is folded reaches a point of it from the wrong side.
+        return cls(
+            nodes, quadrature, low - 4.0 * step, step, next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)
+        )
 
     @staticmethod
     def coarse_step(data_step: float, fringe: float) -> float:
@@ -104,6 +106,24 @@ def _frequencies(size: int, step: float) -> FloatArray:
     omega = np.asarray(2.0 * np.pi * np.fft.rfftfreq(size, step), dtype=np.float64)
     omega.flags.writeable = False
     return omega
+
+
+@lru_cache(maxsize=64)
+def _lorentzian_images(size: int, step: float) -> FloatArray:
+    """Return the transform of what a Lorentzian of unit width has too much when it is repeated with the grid's period.
+
+    The inverse transform of exp(-omega width/2) on a grid is the sum of a Lorentzian and all its repetitions, whose
+    tails are not small.  Far from their centres they are width/(2 pi x**2), and all of them together
+    width/(2 pi) ((pi/P)**2/sin(pi x/P)**2 - 1/x**2) within half a period P around the one that is wanted.
+    """
+    period = size * step
+    x = np.fft.fftfreq(size, 1.0 / size) * step
+    away = np.where(x == 0.0, 0.5 * period, x)
+    images = (np.pi / period) ** 2 / np.sin(np.pi * away / period) ** 2 - 1.0 / away**2
+    images = np.where(x == 0.0, np.pi**2 / (3.0 * period**2), images) / (2.0 * np.pi)
+    spectrum = np.asarray(rfft(images).real * step)
+    spectrum.flags.writeable = False
+    return spectrum
 
 
 def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: float) -> tuple[FloatArray, FloatArray]:
@@ -201,9 +221,12 @@ class Resolution:
             return gauss + 0j, slopes
         if self.kind == "pseudo_voigt":
             eta = values["eta"]
-            lorentz = np.exp(-0.5 * omega * width)
+            images = _lorentzian_images(grid.size, grid.step)
+            endless = np.exp(-0.5 * omega * width)
+            lorentz = endless - width * images
             if derivatives:
-                slopes["fwhm"] = (1.0 - eta) * slopes["fwhm"] - eta * 0.5 * omega * ARCSEC * lorentz
+                by_width = -0.5 * omega * endless - images
+                slopes["fwhm"] = (1.0 - eta) * slopes["fwhm"] + eta * ARCSEC * by_width
                 slopes["eta"] = lorentz - gauss + 0j
             return (1.0 - eta) * gauss + eta * lorentz + 0j, slopes
         acceptance = self._acceptance(grid)

@@ -51,7 +51,7 @@ class NetworkGuess:
     path: str | os.PathLike[str] | None = None
     followed: int = 3
     steps: int = 8
-    noisy: float = 1.5
+    noisy: float = 1.2
     outside: float = 1.5
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
@@ -140,7 +140,7 @@ class NetworkGuess:
         first = min((near.run(t, self.steps, 1e-3) for _, t in scaled[: self.followed]), key=lambda pair: pair[0])
         cost, values = problem.search(relative=0.01).run(first[1], 2 * self.steps, 1e-3)
         if 2.0 * cost <= self.noisy * len(problem.arcsec):
-            return values
+            return ClassicalGuess(kicks=1).kick(problem, values)[1] if _stuck(problem, values) else values
         classical, stages = ClassicalGuess(), tuple(share * marks.edge for share in SMOOTHING[1:])
         smooth = min(
             (problem.follow(trial, stages, 2 * self.steps) for _, trial in scaled[:2]), key=lambda pair: pair[0]
@@ -170,3 +170,13 @@ class NetworkGuess:
         near, final = problem.search(relative=0.04), problem.search(relative=0.02)
         best = min((near.run(trial, 2 * self.steps, 1e-3) for trial in trials), key=lambda pair: pair[0])[1]
         return final.run(best, 4 * self.steps, 1e-4)[1]
+
+
+def _stuck(problem: Problem, values: Values) -> bool:
+    """Whether a diffuse component has vanished, or its length has gone to a bound."""
+    for name in ("damage", "correlation_length", "substrate_damage", "substrate_correlation_length"):
+        if name in problem.free:
+            par = problem.params[name]
+            if min(values[name] - par.min, par.max - values[name]) < 2e-3 * max(values[name], 1e-3):
+                return True
+    return False
