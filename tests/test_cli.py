@@ -73,7 +73,7 @@ def test_fit_writes_four_files_and_nothing_else(folder, capsys):
 
     record = json.loads((out / "fit.json").read_text(encoding="utf-8"))
     assert list(record) == [
-        "success", "message", "nfev", "seconds", "chisqr", "redchi", "log10_rms", "parameters", "guess",
+        "success", "message", "nfev", "seconds", "chisqr", "redchi", "log10_rms", "parameters", "guess", "guess_by",
     ]  # fmt: skip
     assert record["success"] is True
     assert set(record["seconds"]) == {"guess", "fit"}

@@ -62,7 +62,14 @@ def record(fit: Fit) -> dict[str, Any]:
             for name, par in result.params.items()
         },
         "guess": {name: _finite(par.value) for name, par in fit.guess.items()},
+        "guess_by": guess_by(fit.guess),
     }
+
+
+def guess_by(params: Parameters) -> dict[str, Any]:
+    """Who guessed the start values, with the score of the domain check and a note, where a provider says so."""
+    about = next(iter(params.values())).user_data
+    return dict(about.get("guess", {})) if isinstance(about, dict) else {}
 
 
 def _finite(value: Any) -> float | None:

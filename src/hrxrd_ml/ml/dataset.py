@@ -111,7 +111,9 @@ class _Numbers:
 
 def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:
     """Return shard ``number``: curves as a diffractometer would have recorded them, and what they were made from."""
-    rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(number,)))
+    # Noise has a stream of its own: what the model computes does not change which curves come next.
+    streams = np.random.SeedSequence(settings.seed, spawn_key=(number,)).spawn(2)
+    rng, noise = (np.random.default_rng(stream) for stream in streams)
     n, prior = settings.size(number), settings.prior
     unit = qmc.LatinHypercube(prior.columns, rng=rng).random(n)
     first, step, rows = np.zeros(n), np.zeros(n), [np.zeros(0)] * n
@@ -129,7 +131,7 @@ def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:
                 used = np.flatnonzero(group.kept[i])
                 part = slice(int(used[0]), int(used[-1]) + 1)
                 expected = bound.curve(values, part)
-                recorded = count(expected, rng) if prior.noisy else expected
+                recorded = count(expected, noise) if prior.noisy else expected
                 first[row] = group.dtheta[part.start] / ARCSEC
                 rows[row] = np.where(group.kept[i, part], recorded, np.nan)
             step[group.rows] = (group.dtheta[1] - group.dtheta[0]) / ARCSEC
