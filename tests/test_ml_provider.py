@@ -128,7 +128,8 @@ def test_crystals_that_it_has_not_seen() -> None:
             values |= {name: base[name] for name in ("step", "dead_time", "curvature", "strain_spread", "tail")}
             x = group.dtheta[group.kept[i]]
             counts = rng.poisson(model.bind(x).curve(values)).astype(float)
-            result = model.fit(counts, model.guess(counts, x=x, provider="network"), x=x)
+            params = model.guess(counts, x=x, provider="network")
+            result = model.fit(counts, params, x=x, max_nfev=300)
             reached += result.redchi < 1.2
             total += 1
     assert reached >= 0.6 * total

@@ -306,7 +306,7 @@ def test_no_checkpoint(tmp_path: Path) -> None:
 def kill_while_training(folder: Path, data: DatasetFolder, delay: float) -> None:
     """Start a training and kill it after a while."""
     files = [str(folder / "train.toml"), str(data.path), "--out", str(folder / "run")]
-    run_and_kill(["train", *files, "--save-every", "0", "--device", "cpu"], delay)
+    run_and_kill(["train", *files, "--save-every", "0", "--device", "cpu"], delay, folder / "run" / STATE)
 
 
 @pytest.mark.slow
@@ -315,9 +315,8 @@ def test_killed_ten_times_a_training_goes_on(data: DatasetFolder, tmp_path: Path
     rng = np.random.default_rng(7)
     steps = []
     for _ in range(10):
-        kill_while_training(tmp_path, data, float(rng.uniform(4.0, 9.0)))
+        kill_while_training(tmp_path, data, float(rng.uniform(0.0, 1.5)))
         if (tmp_path / "run" / STATE).exists():
             steps.append(int(Checkpoint.load(tmp_path / "run" / STATE).about["step"]))
     assert steps == sorted(steps)
     assert steps[-1] > steps[0]
-    assert not list((tmp_path / "run").glob(".training-*")) or steps
