@@ -167,18 +167,14 @@ class Task:
         return replace(self, params=params, problem=problem)
 
 
-def remember(
-    params: Parameters, provider: str, score: float | None = None, note: str = "", spread: Values | None = None
-) -> Parameters:
-    """Note in each parameter's ``user_data`` who guessed it, the score of the domain check, and the spread."""
-    for name, par in params.items():
+def remember(params: Parameters, provider: str, score: float | None = None, note: str = "") -> Parameters:
+    """Note in each parameter's ``user_data`` who guessed it, and the score of the domain check."""
+    for par in params.values():
         about: dict[str, Any] = {"provider": provider}
         if score is not None:
             about["domain_score"] = round(score, 3)
         if note:
             about["note"] = note
-        if spread and name in spread:
-            about["spread"] = spread[name]
         par.user_data = {"guess": about}
     return params
 
@@ -304,14 +300,11 @@ class ClassicalGuess:
 
     def _spline(self, task: Task, start: Values) -> Values:
         """Fit the seven-parameter profile first and put the splines through it."""
-        problem, simulation = task.problem, task.problem.simulation
+        problem = task.problem
         easier = task.simpler().problem
         found = self._implanted(easier, start_values(easier, task.marks), task.marks)
         values = {**start, **{name: value for name, value in found.items() if name in start}}
-        depths = [values["depth"]]
-        if problem.params["depth"].value == simulation.space["depth"].value:
-            depths = [min(factor * found["L1"], problem.params["depth"].max) for factor in (1.05, 1.25, 1.6)]
-        trials = [{**values, "depth": depth} | splines_through(simulation, found, depth) for depth in depths]
+        trials = spline_trials(problem, values, found)
         best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
         return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
 
@@ -344,6 +337,15 @@ def start_values(problem: Problem, marks: Landmarks) -> Values:
     chosen = {name: value for name, value in values.items() if name in free}
     limits = {name: (problem.params[name].min, problem.params[name].max) for name in chosen}
     return given | {name: min(max(value, limits[name][0]), limits[name][1]) for name, value in chosen.items()}
+
+
+def spline_trials(problem: Problem, values: Values, found: Mapping[str, float]) -> list[Values]:
+    """Return splines through a seven-parameter profile: over three depths, or the one that somebody gave."""
+    own, space = problem.params["depth"], problem.simulation.space
+    depths = [values["depth"]]
+    if own.value == space["depth"].value:
+        depths = [min(factor * found["L1"], own.max) for factor in (1.05, 1.25, 1.6)]
+    return [{**values, "depth": depth} | splines_through(problem.simulation, found, depth) for depth in depths]
 
 
 def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth: float) -> Values:

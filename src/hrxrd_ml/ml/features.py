@@ -103,7 +103,9 @@ def shard_features(
     axes: dict[int, StrainAxis] = {}
     for i, measured in enumerate(measurements(shard)):
         key = id(measured.reflection)
-        axis = axes.setdefault(key, StrainAxis.of(measured.reflection))
+        if key not in axes:
+            axes[key] = StrainAxis.of(measured.reflection)
+        axis = axes[key]
         zoom = 1.0 if zooms is None else float(zooms[i])
         try:
             window, image, known = preprocessing.prepare(axis, measured.dtheta, measured.intensity, zoom=zoom)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._threads import one_thread
-from hrxrd_ml.guess import SMOOTHING, ClassicalGuess, Landmarks, Task, fill, remember, splines_through, start_values
+from hrxrd_ml.guess import SMOOTHING, ClassicalGuess, Landmarks, Task, fill, remember, spline_trials, start_values
 from hrxrd_ml.ml.features import image_of
 from hrxrd_ml.ml.predict import Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
@@ -159,14 +159,9 @@ class NetworkGuess:
         trials = [self._merged(easier.problem, start, candidate) for candidate in found]
         implanted = self.best(easier.problem, task.marks, trials)
         problem = task.problem
-        values = {**start_values(problem, task.marks)}
+        values = start_values(problem, task.marks)
         values |= {name: value for name, value in implanted.items() if name in problem.free}
-        depths = [values["depth"]]
-        if problem.params["depth"].value == problem.simulation.space["depth"].value:
-            depths = [min(factor * implanted["L1"], problem.params["depth"].max) for factor in (1.05, 1.25, 1.6)]
-        trials = [
-            {**values, "depth": depth} | splines_through(problem.simulation, implanted, depth) for depth in depths
-        ]
+        trials = spline_trials(problem, values, implanted)
         near, final = problem.search(relative=0.04), problem.search(relative=0.02)
         best = min((near.run(trial, 2 * self.steps, 1e-3) for trial in trials), key=lambda pair: pair[0])[1]
         return final.run(best, 4 * self.steps, 1e-4)[1]
