@@ -176,3 +176,24 @@ def test_lorentzian_tails_reach_across_the_whole_scan(tail: float) -> None:
     shape = (1.0 - eta) * gauss + eta * (1.0 + c * u**2) ** -tail / area
     expected = shape @ np.exp(-0.5 * (x / sigma) ** 2) * (x[1] - x[0])
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("every", [2, 3, 8])
+def test_subdivision_keeps_waves_of_eight_nodes_and_is_exact_for_polynomials(every):
+    from hrxrd_ml import _gridding
+
+    n = np.arange(60.0)
+    fine = np.linspace(0.0, 59.0, 59 * every + 1)
+    rows = np.array([np.sin(2.0 * np.pi * n / 8.0), (n / 60.0) ** 5, 3.0 - n])
+    wave, power, line = _gridding.subdivide(rows, every)
+    inside = (fine >= 4.0) & (fine <= 55.0)
+    assert np.max(np.abs(wave - np.sin(2.0 * np.pi * fine / 8.0))[inside]) < 2e-4
+    np.testing.assert_allclose(power[inside], ((fine / 60.0) ** 5)[inside], atol=1e-12)
+    np.testing.assert_allclose(line, 3.0 - fine, atol=1e-12)
+
+
+def test_nodes_are_dense_at_the_substrate_peak_wherever_it_is():
+    grid = AngleGrid.covering(DATA, 4.0 * ARCSEC, 100.0 * ARCSEC, centre=60.0 * ARCSEC)
+    finest = grid.nodes[np.argmin(np.diff(grid.nodes))]
+    assert abs(finest / ARCSEC - 60.0) < 2.0
+    assert grid.quadrature.sum() == pytest.approx(grid.nodes[-1] - grid.nodes[0], rel=1e-2)

@@ -99,6 +99,26 @@ def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
     np.testing.assert_allclose(coarse, fine, rtol=3e-3)
 
 
+@pytest.mark.parametrize("fwhm", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize(("crystal", "hkl", "step"), [("GGG", (4, 4, 4), 6.0), ("diamond", (1, 1, 1), 8.0)])
+def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl, step, fwhm):
+    """Most nodes are interpolated then. Diamond's narrow peak lies beside the Bragg angle, shifted by refraction."""
+    from hrxrd_ml import simulate
+    from hrxrd_ml.instrument import AngleGrid
+
+    model = RockingCurve.of(Reflection(crystal, hkl, "CuKa1"), resolution="pseudo_voigt")
+    values = values_of(model) | {"fwhm": fwhm, "curvature": 0.0}
+    angles = np.arange(-1500.0, 150.0, step) * ARCSEC
+    quick = model.bind(angles).curve(values)
+    covering = AngleGrid.covering
+    monkeypatch.setattr(
+        simulate.AngleGrid, "covering", staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 64.0, "every": 1}))
+    )
+    slow = model.bind(angles).curve(values)
+    np.testing.assert_allclose(quick, slow, rtol=1e-2, atol=1e-6 * values["scale"])
+    assert np.sqrt(np.mean((quick / slow - 1.0) ** 2)) < 5e-3
+
+
 def test_offset_moves_the_curve_and_step_stretches_it(ggg):
     model = RockingCurve.of(ggg)
     values = values_of(model) | {"offset": 0.0}

@@ -155,6 +155,41 @@ def refine(coarse, rows, fine):  # type: ignore[no-untyped-def]
     return out
 
 
+@njit(cache=True)
+def subdivide(rows, every):  # type: ignore[no-untyped-def]
+    """Interpolate rows (p, n) at ``every`` - 1 points between neighbours, in equal parts of the node number.
+
+    By the polynomial through eight neighbours, which wastes 1e-4 of a wave of eight nodes; returns
+    (p, (n - 1) every + 1).
+    """
+    count, n = rows.shape
+    out = np.empty((count, (n - 1) * every + 1))
+    weights = np.empty(8)
+    for j in range(every):
+        x = j / every
+        for a in range(8):
+            w = 1.0
+            for b in range(8):
+                if b != a:
+                    w *= (x - (b - 3.0)) / (a - b)
+            weights[a] = w
+        for p in range(count):
+            row = rows[p]
+            for k in range(n if j == 0 else n - 1):
+                total = 0.0
+                for a in range(8):
+                    i = k + a - 3
+                    if i < 0:  # beyond the ends the row goes on as its mirror image
+                        value = 2.0 * row[0] - row[min(-i, n - 1)]
+                    elif i >= n:
+                        value = 2.0 * row[n - 1] - row[max(2 * n - 2 - i, 0)]
+                    else:
+                        value = row[i]
+                    total += weights[a] * value
+                out[p, k * every + j] = total
+    return out
+
+
 def transform(omega: FloatArray, step: float) -> FloatArray:
     """Fourier transform of the cubic B-spline basis at angular frequencies ``omega`` for a grid of ``step``."""
     square = np.sinc(omega * step / (2.0 * np.pi)) ** 2

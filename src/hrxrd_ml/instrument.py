@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
-from scipy.special import digamma, erf, gammaln
+from scipy.special import digamma, gammaln
 
 from . import _gridding
 from .errors import ParameterError
@@ -45,6 +45,10 @@ class AngleGrid:
         First point and step of the uniform grid [rad].
     size : int
         Its length, margins for the wrap-around included.
+    every : int
+        The reflectivity is calculated at each so-many-th node and interpolated at the others.
+    even : ndarray, shape (m,)
+        What takes the decay of the substrate peak away, for the interpolation.
     """
 
     nodes: FloatArray
@@ -52,6 +56,8 @@ class AngleGrid:
     first: float
     step: float
     size: int
+    every: int
+    even: FloatArray
 
     @classmethod
     def covering(
@@ -60,8 +66,10 @@ class AngleGrid:
         darwin_width: float,
         margin: float,
         *,
+        centre: float = 0.0,
         fringe: float = math.inf,
         fine: float = 1.0,
+        every: int = 1,
     ) -> AngleGrid:
         """Return a grid for data at ``dtheta``.
 
@@ -73,27 +81,42 @@ class AngleGrid:
             Width of the substrate peak [rad]; the nodes there are a thirtieth of it apart.
         margin : float
             How far the grid reaches beyond the data [rad].
+        centre : float
+            Offset of the substrate peak, which refraction moves [rad].
         fringe : float
             Shortest period in the curve [rad]; the coarse nodes are a quarter of it apart, or 1.6 data steps if that
             is less.
         fine : float
             Divides all steps: 2 for a grid twice as fine.
+        every : int
+            Divides them again, by nodes at which the reflectivity is interpolated.
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
         coarse = cls.coarse_step(data_step, fringe) / fine
         dense = min(darwin_width / 32.0, coarse) / fine
-        nodes, quadrature = _graded_nodes(low, high, dense, coarse, 2.5 * darwin_width)
-        step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / fine
+        nodes, quadrature = _graded_nodes(low - centre, high - centre, dense, coarse, 2.0 * darwin_width, every)
+        step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / (fine * every)
         # Twice the range: then nothing that is folded reaches a point of it from the wrong side.
-        return cls(
-            nodes, quadrature, low - 4.0 * step, step, next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)
-        )
+        size = next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)
+        even = 1.0 + (nodes / darwin_width) ** 2
+        return cls(nodes + centre, quadrature, low - 4.0 * step, step, size, every, even)
 
     @staticmethod
     def coarse_step(data_step: float, fringe: float) -> float:
         """Return the largest step between nodes [rad]: 1.6 steps of the data or a quarter of a fringe."""
         return min(1.6 * data_step, fringe / 4.0)
+
+    @property
+    def calculated(self) -> FloatArray:
+        """Nodes at which the reflectivity is calculated [rad]."""
+        return np.ascontiguousarray(self.nodes[:: self.every])
+
+    def fill(self, rows: FloatArray) -> FloatArray:
+        """Return rows (p, k) of values at the calculated nodes at all nodes, (p, m)."""
+        if self.every == 1:
+            return rows
+        return _gridding.subdivide(rows * self.even[:: self.every], self.every) / self.even
 
     @property
     def omega(self) -> FloatArray:
@@ -126,24 +149,27 @@ def _lorentzian_images(size: int, step: float) -> FloatArray:
     return spectrum
 
 
-def _graded_nodes(low: float, high: float, dense: float, coarse: float, width: float) -> tuple[FloatArray, FloatArray]:
+def _graded_nodes(
+    low: float, high: float, dense: float, coarse: float, width: float, every: int
+) -> tuple[FloatArray, FloatArray]:
     """Return nodes with a step that goes smoothly from ``dense`` at 0 to ``coarse``, and their weights.
+
+    The steps are divided by ``every``.
 
     The node number is the integral of 1/step; equal weights in the node number integrate smooth functions with the
     accuracy of the trapezoidal rule for periodic ones.
     """
 
     def density(x: FloatArray) -> FloatArray:
-        return 1.0 / coarse + (1.0 / dense - 1.0 / coarse) * np.exp(-0.5 * (x / width) ** 2)
+        return 1.0 / coarse + (1.0 / dense - 1.0 / coarse) / (1.0 + (x / width) ** 2)
 
     def number(x: FloatArray) -> FloatArray:
-        area = width * math.sqrt(0.5 * math.pi) * erf(x / (width * math.sqrt(2.0)))
-        return np.asarray(x / coarse + (1.0 / dense - 1.0 / coarse) * area)
+        return np.asarray(x / coarse + (1.0 / dense - 1.0 / coarse) * width * np.arctan(x / width))
 
-    bend = width * np.linspace(-5.0, 5.0, 401)
-    table = np.concatenate([[low], bend[(bend > low) & (bend < high)], [high]])
+    ends = np.arctan(np.array([low, high]) / width)
+    table = np.concatenate([[low], width * np.tan(np.linspace(*ends, 401)[1:-1]), [high]])
     first, last = number(table[[0, -1]])
-    wanted, step = np.linspace(first, last, int(last - first) + 2, retstep=True)
+    wanted, step = np.linspace(first, last, (int(last - first) + 1) * every + 1, retstep=True)
     nodes = np.interp(wanted, number(table), table)
     nodes[1:-1] -= ((number(nodes) - wanted) / density(nodes))[1:-1]
     return nodes, step / density(nodes)

@@ -231,14 +231,14 @@ class _Grid:
     convolution : Convolution
     correction : ndarray
         What divides the splines out of spectra.
-    x, y : ndarray, shape (m,)
-        Angle coordinates of the nodes.
-    flux : ndarray, shape (m,)
+    nodes, x, y : ndarray, shape (k,)
+        Calculated nodes and their angle coordinates.
+    flux : ndarray, shape (k,)
         See ``Deviation.flux``.
-    extinction : ndarray, shape (2, m)
+    extinction : ndarray, shape (2, k)
         See ``diffuse.extinction``.
     pick : ndarray of int
-        Nodes at which the diffuse part is calculated.
+        Calculated nodes at which the diffuse part is calculated too.
     strains : tuple of float
         Which strains would diffract at the last and at the first node.
     """
@@ -246,6 +246,7 @@ class _Grid:
     angles: AngleGrid
     convolution: Convolution
     correction: FloatArray
+    nodes: FloatArray
     x: FloatArray
     y: FloatArray
     flux: FloatArray
@@ -254,35 +255,52 @@ class _Grid:
     strains: tuple[float, float]
 
     @classmethod
-    def around(cls, model: RockingCurve, dtheta: FloatArray, fine: float = 1.0) -> _Grid:
-        """Return the grid around offsets ``dtheta`` [rad], its steps divided by ``fine``."""
+    def around(cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0) -> _Grid:
+        """Return the grid around offsets ``dtheta`` [rad], its steps halved ``octave`` times.
+
+        With two nodes where one would do, the reflectivity is known well enough to be interpolated; what is finer is
+        there for a narrow resolution function.
+        """
         reflection, deviation = model.reflection, model.deviation
-        angles = AngleGrid.covering(dtheta, reflection.darwin_width(), _MARGIN * ARCSEC, fringe=model.fringe, fine=fine)
-        x, y = deviation.axes(angles.nodes)
+        angles = AngleGrid.covering(
+            dtheta,
+            reflection.darwin_width(),
+            _MARGIN * ARCSEC,
+            centre=reflection.refraction_shift(),
+            fringe=model.fringe,
+            fine=2.0 ** min(octave, 1.0),
+            every=2 ** math.ceil(max(octave - 1.0, 0.0)),
+        )
+        nodes = angles.calculated
+        x, y = deviation.axes(nodes)
         convolution = Convolution(angles)
         return cls(
             angles,
             convolution,
             convolution.correction(),
+            nodes,
             x,
             y,
-            deviation.flux(angles.nodes),
+            deviation.flux(nodes),
             extinction(reflection, deviation, x, y),
-            _spaced(angles.nodes),
+            _spaced(nodes, reflection.refraction_shift(), reflection.darwin_width()),
             _strains(model, x, y),
         )
 
     def between(self, model: RockingCurve, low: float, high: float) -> _Grid:
         """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""
-        begin, end = np.searchsorted(self.angles.nodes, (low, high))
-        part = slice(begin, end)
-        angles = replace(self.angles, nodes=self.angles.nodes[part], quadrature=self.angles.quadrature[part])
+        begin, end = np.searchsorted(self.nodes, (low, high))
+        part, every = slice(begin, end), self.angles.every
+        whole = slice(begin * every, (end - 1) * every + 1)
+        own = self.angles
+        angles = replace(own, nodes=own.nodes[whole], quadrature=own.quadrature[whole], even=own.even[whole])
         inside = self.pick[slice(*np.searchsorted(self.pick, (begin + 1, end - 1)))] - begin
         x, y = self.x[part], self.y[part]
         return _Grid(
             angles,
             Convolution(angles),
             self.correction,
+            self.nodes[part],
             x,
             y,
             self.flux[part],
@@ -314,6 +332,8 @@ class BoundCurve:
         self._grids: dict[tuple[int, float], _Grid] = {}
         # Coarsest step of the nodes [arcsec]
         self._coarse = AngleGrid.coarse_step(float(np.median(np.diff(dtheta))), model.fringe) / ARCSEC
+        # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
+        self._narrowest = self._coarse / (_NODES_PER_WIDTH * 2.0**_OCTAVES)
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
@@ -323,14 +343,14 @@ class BoundCurve:
         In half octaves where the tolerance is loose.
         """
         number = round(values["offset"] / _OFFSET_STEP)
-        needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], 1e-3))
+        needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
         rung = 1.0 if self.model.tolerance <= 1e-4 else 0.5
         octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), _OCTAVES)
         if (number, octave) not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
             shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
-            self._grids[number, octave] = _Grid.around(self.model, shifted, 2.0**octave)
+            self._grids[number, octave] = _Grid.around(self.model, shifted, octave)
         return self._grids[number, octave]
 
     def _part(self, values: Values, part: slice) -> _Grid:
@@ -357,7 +377,7 @@ class BoundCurve:
         return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
 
     def _reflectivity(self, values: Values, layer: Layer, grid: _Grid) -> Reflectivity:
-        x, y, flux, pick, nodes = grid.x, grid.y, grid.flux, grid.pick, grid.angles.nodes
+        x, y, flux, pick = grid.x, grid.y, grid.flux, grid.pick
         model = self.model
         c = model.coefficients(layer, values)
         arguments = (
@@ -384,6 +404,11 @@ class BoundCurve:
             slopes = {name: jacobian[:, i] for i, name in enumerate(chain.names)}
             if model.diffuse:
                 slopes["substrate_damage"] = -jacobian[:, -1]
+        if grid.angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
+            coherent = grid.angles.fill(coherent)
+            positive = coherent > 0.0
+            coherent = coherent * positive
+            slopes = {name: grid.angles.fill(slope) * positive for name, slope in slopes.items()}
         if model.diffuse is None:
             return Reflectivity(coherent, np.zeros_like(coherent), slopes)
 
@@ -393,7 +418,7 @@ class BoundCurve:
                 model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick]
             )
             names = list(part_slopes)
-            stack = _gridding.refine(nodes[pick], np.array([part, *part_slopes.values()]), nodes)
+            stack = _gridding.refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             positive = stack[0] > 0.0
             rows.append(stack[0] * positive)
@@ -420,7 +445,11 @@ class BoundCurve:
         wanted = [name for name in names if name in self.model.physics]
         layer = self.model.layer(values, internal.strains, derivatives=bool(wanted))
         result = self._reflectivity(values, layer, internal)
-        transform, transform_slopes = self.model.response.transform(grid, values, names, derivatives=bool(names))
+        narrow = values["fwhm"] < self._narrowest
+        shape = {**values, "fwhm": self._narrowest} if narrow else values
+        transform, transform_slopes = self.model.response.transform(grid, shape, names, derivatives=bool(names))
+        if narrow and "fwhm" in transform_slopes:
+            transform_slopes["fwhm"] = np.zeros_like(transform_slopes["fwhm"])
         transform = np.atleast_2d(transform) * internal.correction
 
         polarisations = len(self._weights)
@@ -470,9 +499,10 @@ class BoundCurve:
         return expected * alive, slopes
 
 
-def _spaced(nodes: FloatArray) -> NDArray[np.int64]:
-    """Pick nodes for the diffuse part: 3 arcsec apart at the substrate peak, 26 far from it."""
-    target = np.clip(np.abs(nodes) / 6.0, 3.0 * ARCSEC, 26.0 * ARCSEC)
+def _spaced(nodes: FloatArray, centre: float, darwin_width: float) -> NDArray[np.int64]:
+    """Pick nodes for the diffuse part: an eighth of the Darwin width apart at the substrate peak, 26 arcsec far off."""
+    closest = min(3.0 * ARCSEC, darwin_width / 8.0)
+    target = np.clip(np.abs(nodes - centre) / 6.0, closest, 26.0 * ARCSEC)
     number = np.concatenate([[0.0], np.cumsum(np.diff(nodes) / target[1:])])
     pick = np.searchsorted(number, np.arange(0.0, number[-1]))
     return np.unique(np.append(pick, len(nodes) - 1))
