@@ -270,3 +270,35 @@ def test_pearson_chi2_by_region():
         fit.pearson_chi2(far[:5])
     with pytest.raises(CurveError, match="no point"):
         fit.pearson_chi2(np.zeros(451, dtype=bool))
+
+
+@pytest.mark.parametrize("mu", [1e-3, 0.03, 0.4, 1.0, 3.0, 17.0, 59.0, 61.0, 1e4])
+def test_moments_of_the_deviance_are_those_of_drawn_counts(mu):
+    counts = np.random.default_rng(5).poisson(mu, 400_000).astype(float)
+    likelihood = PoissonLikelihood(counts)
+    squares = likelihood.residual(np.full(counts.size, mu)) ** 2
+    mean, deviation = likelihood.expectation(np.full(counts.size, mu))
+    assert squares.sum() == pytest.approx(mean, abs=4.0 * deviation)
+    assert np.sqrt(squares.var() * counts.size) == pytest.approx(deviation, rel=0.02)
+
+
+def test_a_part_of_a_likelihood_has_the_residuals_of_its_points():
+    data, mu = np.array([3.0, 0.0, 7.0, 2.0]), np.array([2.5, 0.2, 9.0, 2.0])
+    chosen = np.array([True, False, True, True])
+    for kind, settings in (
+        ("poisson", {"exposure": np.array([1.0, 2.0, 0.5, 1.0])}),
+        ("sigma", {"sigma": np.array([1.0, 2.0, 3.0, 4.0]), "weights": np.array([1.0, 1.0, 0.0, 1.0])}),
+        ("relative", {}),
+    ):
+        whole = make_likelihood(kind, data, **settings)
+        part = whole.part(chosen)
+        np.testing.assert_allclose(part.residual(mu[chosen]), whole.residual(mu)[chosen], rtol=1e-12)
+        assert part.name == whole.name
+
+
+def test_known_sigmas_say_what_the_sum_of_squares_should_be():
+    mu = np.ones(50)
+    assert make_likelihood("sigma", mu, sigma=mu).expectation(mu) == (50.0, 10.0)
+    masked = make_likelihood("sigma", mu, sigma=mu, weights=np.repeat([1.0, 0.0], 25))
+    assert masked.expectation(mu) == (25.0, np.sqrt(50.0))
+    assert make_likelihood("relative", mu).expectation(mu) is None

@@ -26,6 +26,9 @@ _APPROACH = 0.9
 _SNAP = 1.0e-4
 """… unless the way is shorter than this part of the box."""
 
+_CREEP = 0.05, 100
+"""A search creeps where it gains less than this part of the mean square of a residual in so many evaluations."""
+
 
 @dataclass(frozen=True)
 class Minimum:
@@ -62,6 +65,7 @@ _MESSAGES = {
     2: "The steps have become negligible (xtol).",
     3: "The estimated distance to the minimum is below the noise (edm).",
     4: "The evaluations ran out.",
+    5: "The sum of squares falls, but by far less than the noise in a hundred evaluations (creep).",
 }
 
 
@@ -109,6 +113,7 @@ def minimise_in_box(
     jac = jacobian(y)
     hessian, gradient, njev = jac.T @ jac, jac.T @ r, 1
     accepted, settled, status, count = True, False, 0, 1
+    mark, marked = square, 1
     while not status:
         if evaluations is not None and count >= evaluations:
             status = 4
@@ -149,6 +154,10 @@ def minimise_in_box(
             damping, factor = damping * factor, factor * 2.0
         if not status and (small or damping > _LARGEST_DAMPING):
             status = 2
+        if not status and count - marked >= _CREEP[1]:
+            if mark - square < _CREEP[0] * level:
+                status = 5
+            mark, marked = square, count
     touched = np.where(y <= lower, -1, np.where(y >= upper, 1, 0))
     return Minimum(y, r, jac, gradient, touched, njev, status, _MESSAGES[status])
 

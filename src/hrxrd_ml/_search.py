@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from ._levenberg import minimise_in_box
 from ._nesting import NestedCoordinates, nested_coordinates
+from ._statistics import Likelihood
 from .simulate import BoundCurve, RockingCurve
 from .units import ARCSEC
 
@@ -23,6 +24,7 @@ FloatArray = NDArray[np.float64]
 Values = dict[str, float]
 
 _RESOLUTION = {"fwhm": 0.0, "eta": 0.1, "tail": 1.0, "asymmetry": 0.0}  # held while the curve is smoothed
+_LOOSE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Search:
     ----------
     bound : BoundCurve
     intensity, sigma : ndarray, shape (n,)
-        Data, and what the residual is divided by.
+        Data, and what the residual is divided by …
+    likelihood : Likelihood or None
+        … unless there is this, whose residuals the fit itself will have.
     coordinates : NestedCoordinates
         Of the free parameters.
     fixed : dict
@@ -45,6 +49,7 @@ class Search:
     sigma: FloatArray
     coordinates: NestedCoordinates
     fixed: Mapping[str, float]
+    likelihood: Likelihood | None = None
 
     def run(self, start: Mapping[str, float], evaluations: int, tolerance: float = 1e-4) -> tuple[float, Values]:
         """Return cost and values after so many evaluations, or once the cost falls by less than ``tolerance``."""
@@ -62,12 +67,16 @@ class Search:
                 last["y"] = y.copy()
             else:
                 curve = self.bound.curve(values(y))
-            return (curve - self.intensity) / self.sigma
+            if self.likelihood is None:
+                return (curve - self.intensity) / self.sigma
+            last["slope"] = self.likelihood.slope(curve)
+            return self.likelihood.residual(curve)
 
         def jacobian(y: FloatArray) -> FloatArray:
             if "y" not in last or not np.array_equal(last["y"], y):
                 residual(y, True)
-            chained: FloatArray = (last["jacobian"] / self.sigma[:, None]) @ coordinates.derivatives(y)
+            slope = 1.0 / self.sigma if self.likelihood is None else last["slope"]
+            chained: FloatArray = (slope[:, None] * last["jacobian"]) @ coordinates.derivatives(y)
             return chained
 
         found = minimise_in_box(
@@ -97,6 +106,8 @@ class Problem:
     free : tuple of str
     arcsec, intensity, noise : ndarray, shape (n,)
         Nominal offsets, data, standard errors of the data.
+    likelihood : Likelihood or None
+        Of the fit.
     """
 
     simulation: RockingCurve
@@ -105,15 +116,40 @@ class Problem:
     arcsec: FloatArray
     intensity: FloatArray
     noise: FloatArray
+    likelihood: Likelihood | None = None
 
     @classmethod
     def of(
-        cls, model: Any, params: Parameters, arcsec: FloatArray, intensity: FloatArray, noise: FloatArray
+        cls,
+        model: Any,
+        params: Parameters,
+        arcsec: FloatArray,
+        intensity: FloatArray,
+        noise: FloatArray,
+        likelihood: Likelihood | None = None,
     ) -> Problem:
         """Return the problem of a model whose parameters may have a prefix."""
         plain = _unprefixed(params, model)
         free = tuple(name for name in model.space.names if plain[name].vary and plain[name].expr is None)
-        return cls(model.simulation, plain, free, arcsec, intensity, noise)
+        return cls(model.simulation, plain, free, arcsec, intensity, noise, likelihood)
+
+    def exact(self) -> Search:
+        """Return the search with the residuals that the fit itself will have, where they are known."""
+        return replace(self.search(relative=0.0), likelihood=self.likelihood)
+
+    def excess(self, values: Mapping[str, float]) -> float:
+        """Return by how many standard deviations the sum of squares at ``values`` exceeds what noise alone makes.
+
+        Infinite where the noise is not known.
+        """
+        if self.likelihood is None:
+            return math.inf
+        curve = self.simulation.bind(self.arcsec * ARCSEC).curve(dict(values))
+        expected = self.likelihood.expectation(curve)
+        if expected is None:
+            return math.inf
+        residual = self.likelihood.residual(curve)
+        return (float(residual @ residual) - expected[0] + len(self.free)) / expected[1]
 
     def search(
         self,
@@ -155,7 +191,9 @@ class Problem:
             kept = slice(None) if region is None else region
             at, target, noise = self.arcsec[kept], self.intensity[kept], self.noise[kept]
         coordinates = nested_coordinates(self.params, chosen, self.simulation.space.nested)
-        bound = self.simulation.bind(at * ARCSEC)
+        # Where errors of some per cent are let pass, the model need not be more accurate than a part of that.
+        simulation = replace(self.simulation, tolerance=_LOOSE) if relative >= 0.02 else self.simulation
+        bound = simulation.bind(at * ARCSEC)
         return Search(bound, target, np.hypot(noise, relative * target), coordinates, fixed)
 
     def follow(

@@ -4,11 +4,14 @@ Every likelihood turns expected values μ (the model curve) into residuals r of 
 sum of squares is minimised, and gives dr/dμ, so that one Jacobian of the model serves all of them.
 """
 
+import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln, xlogy
 
 from hrxrd_ml.errors import CurveError, ParameterError
 
@@ -45,6 +48,12 @@ class Likelihood(Protocol):
 
     def pearson(self, mu: Array) -> Array:
         """Residuals over the root of their expected variance, without weights: their mean square should be 1."""
+
+    def expectation(self, mu: Array) -> tuple[float, float] | None:
+        """Mean and standard deviation of the sum of squared residuals of data drawn about ``mu``; None if unknown."""
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Likelihood":
+        """The same for some of the points."""
 
     @property
     def scale_covar(self) -> bool:
@@ -122,6 +131,16 @@ class PoissonLikelihood:
         expected = np.maximum(self._expected(mu), _FLOOR)
         return (self.counts - expected) / np.sqrt(expected)
 
+    def expectation(self, mu: Array) -> tuple[float, float]:
+        """Moments of the deviance: 1 and √2 of a point with many counts, 1.15 at two, hardly any below 0.1."""
+        mean, variance = deviance_moments(np.maximum(self._expected(mu), _FLOOR))
+        square = np.ones_like(mean) if self.weights is None else self.weights**2
+        return float(square @ mean), float(np.sqrt(square**2 @ variance))
+
+    def part(self, chosen: NDArray[np.bool_]) -> "PoissonLikelihood":
+        """The same for some of the points."""
+        return PoissonLikelihood(self.counts[chosen], _chosen(self.exposure, chosen), _chosen(self.weights, chosen))
+
 
 @dataclass(frozen=True)
 class GaussianLikelihood:
@@ -162,6 +181,51 @@ class GaussianLikelihood:
         if self.inverse_sigma is None:
             return self.residual(mu)
         return (self.data - mu) * self.inverse_sigma
+
+    def expectation(self, mu: Array) -> tuple[float, float] | None:
+        """1 and √2 of each point, where the sigmas are known."""
+        if self.name != "sigma":
+            return None
+        if self.weights is None:
+            square = np.ones_like(mu)
+        else:  # which stand for the sigmas where there are none
+            square = np.where(self.weights != 0.0, 1.0, 0.0) if self.inverse_sigma is None else self.weights**2
+        return float(square.sum()), math.sqrt(2.0 * float((square**2).sum()))
+
+    def part(self, chosen: NDArray[np.bool_]) -> "GaussianLikelihood":
+        """The same for some of the points."""
+        return GaussianLikelihood(
+            self.data[chosen], _chosen(self.inverse_sigma, chosen), _chosen(self.weights, chosen), self.name
+        )
+
+
+def _chosen(array: Array | None, chosen: NDArray[np.bool_]) -> Array | None:
+    return None if array is None else array[chosen]
+
+
+def deviance_moments(mu: Array) -> tuple[Array, Array]:
+    """Mean and variance of the Poisson deviance of counts about expected ones ``mu`` [n], both of shape [n].
+
+    From sums over the distribution below 60 expected counts, and from the first terms of the series in 1/μ above.
+    """
+    grid, mean, variance = _deviance_table()
+    place = np.log(np.clip(mu, _FLOOR, 60.0))
+    many = np.maximum(mu, 60.0)
+    exact = mu < 60.0
+    return (
+        np.where(exact, np.interp(place, grid, mean), 1.0 + 1.0 / (6.0 * many)),
+        np.where(exact, np.interp(place, grid, variance), 2.0 + 2.0 / (3.0 * many)),
+    )
+
+
+@lru_cache(maxsize=1)
+def _deviance_table() -> tuple[Array, Array, Array]:
+    grid = np.linspace(math.log(_FLOOR), math.log(60.0), 2000)
+    mu, n = np.exp(grid)[:, None], np.arange(160.0)[None, :]
+    probability = np.exp(xlogy(n, mu) - mu - gammaln(n + 1.0))
+    deviance = 2.0 * (mu - n + xlogy(n, np.maximum(n, 1.0) / mu))
+    mean = (probability * deviance).sum(axis=1)
+    return grid, mean, (probability * deviance**2).sum(axis=1) - mean**2
 
 
 def choose_statistics(option: str, kind: str | None, values: Array, weights: Array | None, sigma: Array | None) -> str:

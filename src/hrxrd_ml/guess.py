@@ -139,13 +139,14 @@ class Task:
         if observation.likelihood.name == "poisson":
             exposure = getattr(observation.likelihood, "exposure", None)
             unit = np.ones(len(arcsec)) if exposure is None else 1.0 / np.asarray(exposure)[good]
-            noise = np.sqrt(np.maximum(intensity, np.maximum(0.2 * marks.background, 1e-9)) * unit)
+            noise = np.sqrt(np.maximum(intensity, unit) * unit)
         else:
             noise = 0.05 * intensity + 0.5 * marks.background + 1e-6 * marks.height
             # The Poisson noise that comes near: of this size at the background, in counts that a detector bears.
             unit = np.full(len(arcsec), max(0.05**2 * marks.background, 1e-7 * marks.height))
         params = model.make_params()
-        return cls(params, Problem.of(model, params, arcsec, intensity, noise), marks, unit)
+        likelihood = observation.likelihood.part(good)
+        return cls(params, Problem.of(model, params, arcsec, intensity, noise, likelihood), marks, unit)
 
     def simpler(self) -> Task:
         """Return the same task for the seven-parameter profile, with tied damage."""
@@ -163,7 +164,8 @@ class Task:
             if name in self.problem.params:
                 own = self.problem.params[name]
                 params[name].set(value=own.value, min=own.min, max=own.max, vary=own.vary)
-        problem = Problem.of(simple, params, self.problem.arcsec, self.problem.intensity, self.problem.noise)
+        own = self.problem
+        problem = Problem.of(simple, params, own.arcsec, own.intensity, own.noise, own.likelihood)
         return replace(self, params=params, problem=problem)
 
 
@@ -275,16 +277,9 @@ class ClassicalGuess:
 
     def kick(self, problem: Problem, values: Values) -> tuple[float, Values]:
         """Leave minima on the edge, where a component of strength zero no longer feels its own shape."""
-        search = problem.search(relative=0.0)
+        search = problem.exact()
         cost, values = search.run(values, 30)
-        reset = {
-            "diffuse_mix": 0.5,
-            "substrate_diffuse_mix": 0.5,
-            "substrate_damage": 0.01,
-            "substrate_correlation_length": 2000.0,
-            "correlation_length": 20.0,
-            "background": 0.5 * float(np.percentile(problem.intensity, 3.0)),
-        }
+        reset = fresh_values(problem)
         for _ in range(self.kicks):
             before = cost
             for factor in (3.0, 1.0 / 3.0):
@@ -307,6 +302,18 @@ class ClassicalGuess:
         trials = spline_trials(problem, values, found)
         best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
         return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
+
+
+def fresh_values(problem: Problem) -> Values:
+    """Return where components begin again that have got stuck on an edge."""
+    return {
+        "diffuse_mix": 0.5,
+        "substrate_diffuse_mix": 0.5,
+        "substrate_damage": 0.01,
+        "substrate_correlation_length": 2000.0,
+        "correlation_length": 20.0,
+        "background": 0.5 * float(np.percentile(problem.intensity, 3.0)),
+    }
 
 
 def start_values(problem: Problem, marks: Landmarks) -> Values:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._threads import one_thread
-from hrxrd_ml.guess import SMOOTHING, ClassicalGuess, Landmarks, Task, fill, remember, spline_trials, start_values
+from hrxrd_ml.guess import SMOOTHING, ClassicalGuess, Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml.ml.features import image_of
-from hrxrd_ml.ml.predict import Predictor, bundled_path, predictor
+from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.targets import Frame
 from hrxrd_ml.profile import ImplantedProfile, SplineProfile
@@ -29,6 +29,9 @@ FloatArray = NDArray[np.float64]
 _ZOOMS = (1.0, 1.25, 0.85)
 """Windows in which the network sees a curve, in units of the usual one."""
 
+_SEED = 1
+"""Of the profiles that are drawn from the network's answer: the same curve always gets the same guess."""
+
 
 @dataclass(frozen=True)
 class NetworkGuess:
@@ -39,19 +42,23 @@ class NetworkGuess:
     path : path, optional
         Checkpoint; the one in the package by default.
     followed : int
-        How many candidates are followed.
+        How many of the network's candidates are followed.
+    drawn : tuple of int
+        Where none of them comes down to the noise: how many profiles are drawn from the network's answer, and how many
+        of these are followed.
     steps : int
-        Least-squares evaluations for each of them.
+        Least-squares evaluations of each stage of following one.
     noisy : float
-        Reduced chi-square up to which a candidate is good enough.
+        Standard deviations above the sum of squares of noise alone up to which a candidate is good enough.
     outside : float
         Domain score above which the classical guess is used instead.
     """
 
     path: str | os.PathLike[str] | None = None
     followed: int = 3
-    steps: int = 8
-    noisy: float = 1.2
+    drawn: tuple[int, int] = (100, 5)
+    steps: int = 10
+    noisy: float = 2.0
     outside: float = 1.5
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
@@ -82,21 +89,19 @@ class NetworkGuess:
             params = ClassicalGuess().guess(model, curve)
             return remember(params, "classical", note="this build holds no trained network")
         task = Task.of(model, curve)
-        score, found = self.candidates(predictor(path), task)
-        if score > self.outside:
+        network = predictor(path)
+        sight = self.look(network, task)
+        if sight.score > self.outside:
             params = ClassicalGuess().guess(model, curve)
-            return remember(params, "classical", score, note="the curve is outside what the network was trained on")
-        problem, marks = task.problem, task.marks
-        if isinstance(profile, SplineProfile):
-            values = self._splines(task, found)
-        else:
-            start = start_values(problem, marks)
-            trials = [self._merged(problem, start, candidate) for candidate in found]
-            values = self.best(problem, marks, trials)
-        return remember(fill(model, task.params, values), "network", score)
+            return remember(params, "classical", sight.score, "the curve is outside what the network was trained on")
+        easier = task.simpler() if isinstance(profile, SplineProfile) else task
+        values = self._best(easier, sight)
+        if easier is not task:
+            values = _splines(task, values, self.steps)
+        return remember(fill(model, task.params, values), "network", sight.score)
 
-    def candidates(self, network: Predictor, task: Task) -> tuple[float, list[Values]]:
-        """Return the domain score and the network's candidates, likely ones first."""
+    def look(self, network: Predictor, task: Task) -> Sight:
+        """Return what the network sees in a curve."""
         axis = StrainAxis.of(task.problem.simulation.reflection)
         dtheta = task.problem.arcsec * ARCSEC
         images: list[FloatArray] = []
@@ -111,67 +116,113 @@ class NetworkGuess:
             images.append(np.asarray(image_of(image), dtype=float))
             constants.append(known)
             windows.append((window.span, window.peak, window.height, axis.normal, axis.per_arcsec))
-        seen = network.predict(np.array(images), np.array(constants))
-        frame = Frame.stack(*np.array(windows).T)
-        values = network.values(seen.coordinates, frame)
-        names = network.plan.targets.names
-        chosen = sorted(
-            ((seen.weight[i, k], i, k) for i in range(len(windows)) for k in range(seen.weight.shape[1])),
-            key=lambda entry: (-round(entry[0], 3), entry[1]),
-        )
-        best = [{name: float(values[name][i, k]) for name in names} for weight, i, k in chosen if weight > 0.02]
-        return float(seen.score[0]), best[:8]
+        return Sight(network, network.predict(np.array(images), np.array(constants)), np.array(windows))
 
-    def _merged(self, problem: Problem, start: Values, candidate: Mapping[str, float]) -> Values:
-        """Return a candidate with what the network does not know; fixed parameters keep their values."""
-        free = {name: value for name, value in candidate.items() if name in problem.free}
-        inside = {name: min(max(v, problem.params[name].min), problem.params[name].max) for name, v in free.items()}
-        return problem.simulation.space.clip({**start, **inside}, bounds=False)
+    def _best(self, task: Task, sight: Sight) -> Values:
+        """Return the best start: the first that comes down to the noise, or the lowest.
 
-    def best(self, problem: Problem, marks: Landmarks, trials: list[Values]) -> Values:
-        """Return the best of the trials after least-squares steps on the most promising ones.
-
-        Where that does not come down to the noise, because the model lacks something that the sample has or a
-        component got stuck on its edge, the peak and the diffuse part are started from other sides, as in the
-        classical guess.
+        Where none does, because the model lacks something that the sample has or a component got stuck on its edge,
+        the peak and the diffuse part are started from other sides, as in the classical guess.
         """
-        near = problem.search(relative=0.04)
-        scaled = sorted((near.scaled(trial) for trial in trials), key=lambda pair: pair[0])
-        first = min((near.run(t, self.steps, 1e-3) for _, t in scaled[: self.followed]), key=lambda pair: pair[0])
-        cost, values = problem.search(relative=0.01).run(first[1], 2 * self.steps, 1e-3)
-        if 2.0 * cost <= self.noisy * len(problem.arcsec):
-            return ClassicalGuess(kicks=1).kick(problem, values)[1] if _stuck(problem, values) else values
-        classical, stages = ClassicalGuess(), tuple(share * marks.edge for share in SMOOTHING[1:])
-        smooth = min(
-            (problem.follow(trial, stages, 2 * self.steps) for _, trial in scaled[:2]), key=lambda pair: pair[0]
-        )
-        ends = list[tuple[float, Values]]()
-        for trial in (values, smooth[1]):
-            ends.append(classical.kick(problem, classical.polish(problem, trial, marks)))
-            if abs(smooth[1]["Dmax1"] / values["Dmax1"] - 1.0) + abs(smooth[1]["L1"] / values["L1"] - 1.0) < 0.005:
-                break  # the same minimum
-        return min(ends, key=lambda pair: pair[0])[1]
+        problem, marks = task.problem, task.marks
+        start = start_values(problem, marks)
+        ends: list[tuple[float, Values]] = []
+        rough = problem.search(relative=0.1)
+        rounds = ((sight.candidates, self.followed), (lambda: sight.draw(self.drawn[0]), self.drawn[1]))
+        for propose, followed in rounds:
+            trials = sorted((rough.scaled(_merged(problem, start, values)) for values in propose()), key=_cost)
+            for _, trial in trials[:followed]:
+                ends.append(self._follow(problem, trial))
+                if problem.excess(ends[-1][1]) < self.noisy:
+                    return self._unstuck(problem, *ends[-1])
+        classical = ClassicalGuess()
+        best = min(ends, key=_cost)[1]
+        stages = tuple(share * marks.edge for share in SMOOTHING[1:])
+        others = (best, problem.follow(best, stages, 2 * self.steps)[1])
+        return min((classical.kick(problem, classical.polish(problem, v, marks)) for v in others), key=_cost)[1]
 
-    def _splines(self, task: Task, found: list[Values]) -> Values:
-        """Return splines through the best candidate of the seven-parameter profile."""
-        easier = task.simpler()
-        start = start_values(easier.problem, task.marks)
-        trials = [self._merged(easier.problem, start, candidate) for candidate in found]
-        implanted = self.best(easier.problem, task.marks, trials)
-        problem = task.problem
-        values = start_values(problem, task.marks)
-        values |= {name: value for name, value in implanted.items() if name in problem.free}
-        trials = spline_trials(problem, values, implanted)
-        near, final = problem.search(relative=0.04), problem.search(relative=0.02)
-        best = min((near.run(trial, 2 * self.steps, 1e-3) for trial in trials), key=lambda pair: pair[0])[1]
-        return final.run(best, 4 * self.steps, 1e-4)[1]
+    def _unstuck(self, problem: Problem, cost: float, values: Values) -> Values:
+        """Start diffuse components again that have vanished, or whose length has gone to a bound."""
+        stuck = []
+        for name in ("damage", "correlation_length", "substrate_damage", "substrate_correlation_length"):
+            if name in problem.free:
+                par = problem.params[name]
+                if min(values[name] - par.min, par.max - values[name]) < 2e-3 * max(values[name], 1e-3):
+                    stuck.append(name)
+        if not stuck:
+            return values
+        fresh = fresh_values(problem) | {"damage": 0.1}
+        own = {name: value for name, value in fresh.items() if name in problem.free and name != "background"}
+        trial = problem.exact().run(problem.simulation.space.clip(values | own), 3 * self.steps, 1e-4)
+        return trial[1] if trial[0] < cost else values
+
+    def _follow(self, problem: Problem, trial: Values) -> tuple[float, Values]:
+        """Follow one start down, with errors that let strong points rule only in the end."""
+        for relative in (0.1, 0.03):
+            _, trial = problem.search(relative=relative).run(trial, self.steps, 1e-2)
+        return problem.exact().run(trial, self.steps, 1e-3)
 
 
-def _stuck(problem: Problem, values: Values) -> bool:
-    """Whether a diffuse component has vanished, or its length has gone to a bound."""
-    for name in ("damage", "correlation_length", "substrate_damage", "substrate_correlation_length"):
-        if name in problem.free:
-            par = problem.params[name]
-            if min(values[name] - par.min, par.max - values[name]) < 2e-3 * max(values[name], 1e-3):
-                return True
-    return False
+@dataclass(frozen=True)
+class Sight:
+    """What the network sees in a curve, in some windows.
+
+    Attributes
+    ----------
+    network : Predictor
+    prediction : Prediction
+        One row for each window.
+    windows : ndarray, shape (rows, 5)
+        Columns of `Frame`.
+    """
+
+    network: Predictor
+    prediction: Prediction
+    windows: FloatArray
+
+    @property
+    def score(self) -> float:
+        """Domain score of the usual window."""
+        return float(self.prediction.score[0])
+
+    def candidates(self, most: int = 8, least: float = 0.02) -> list[Values]:
+        """Return the candidates with a weight above ``least``, likely ones first."""
+        weight = self.prediction.weight
+        chosen = [(i, k) for i, k in np.ndindex(*weight.shape) if weight[i, k] > least]
+        chosen.sort(key=lambda place: -round(float(weight[place]), 3))
+        rows, places = np.array(chosen[:most]).T
+        return self._values(rows, self.prediction.coordinates[rows, places])
+
+    def draw(self, count: int) -> list[Values]:
+        """Return profiles drawn from the distribution that the network answers with."""
+        seen, rng = self.prediction, np.random.default_rng(_SEED)
+        rows = rng.integers(len(seen.weight), size=count)
+        places = (rng.random(count)[:, None] > np.cumsum(seen.weight[rows], axis=1)[:, :-1]).sum(axis=1)
+        middle, spread = seen.coordinates[rows, places], seen.spread[rows, places]
+        return self._values(rows, middle + spread * rng.laplace(size=middle.shape))
+
+    def _values(self, rows: NDArray[np.int64], coordinates: FloatArray) -> list[Values]:
+        values = self.network.values(coordinates, Frame.stack(*self.windows[rows].T))
+        return [dict(zip(values, row, strict=True)) for row in zip(*(v.tolist() for v in values.values()), strict=True)]
+
+
+def _cost(pair: tuple[float, Values]) -> float:
+    return pair[0]
+
+
+def _merged(problem: Problem, start: Values, candidate: Mapping[str, float]) -> Values:
+    """Return a candidate with what the network does not know; fixed parameters keep their values."""
+    free = {name: value for name, value in candidate.items() if name in problem.free}
+    inside = {name: min(max(v, problem.params[name].min), problem.params[name].max) for name, v in free.items()}
+    return problem.simulation.space.clip({**start, **inside}, bounds=False)
+
+
+def _splines(task: Task, implanted: Values, steps: int) -> Values:
+    """Return splines through a seven-parameter profile."""
+    problem = task.problem
+    values = start_values(problem, task.marks)
+    values |= {name: value for name, value in implanted.items() if name in problem.free}
+    near, final = problem.search(relative=0.04), problem.search(relative=0.02)
+    trials = spline_trials(problem, values, implanted)
+    best = min((near.run(trial, 2 * steps, 1e-3) for trial in trials), key=_cost)[1]
+    return final.run(best, 4 * steps, 1e-4)[1]
