@@ -78,7 +78,7 @@ class AngleGrid:
         dtheta : ndarray
             Offsets of the data [rad].
         darwin_width : float
-            Width of the substrate peak [rad]; the nodes there are a thirtieth of it apart.
+            Width of the substrate peak [rad]; the nodes there are a hundredth of it apart.
         margin : float
             How far the grid reaches beyond the data [rad].
         centre : float
@@ -94,8 +94,8 @@ class AngleGrid:
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
         coarse = cls.coarse_step(data_step, fringe) / fine
-        dense = min(darwin_width / 32.0, coarse) / fine
-        nodes, quadrature = _graded_nodes(low - centre, high - centre, dense, coarse, 2.0 * darwin_width, every)
+        dense = min(darwin_width / 100.0, coarse) / fine
+        nodes, quadrature = _graded_nodes(low - centre, high - centre, dense, coarse, 0.6 * darwin_width, every)
         step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / (fine * every)
         # Twice the range: then nothing that is folded reaches a point of it from the wrong side.
         size = next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)

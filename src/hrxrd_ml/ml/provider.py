@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._threads import one_thread
-from hrxrd_ml.guess import SMOOTHING, ClassicalGuess, Task, fill, fresh_values, remember, spline_trials, start_values
+from hrxrd_ml.guess import ClassicalGuess, Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml.ml.features import image_of
 from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
@@ -32,6 +32,9 @@ _ZOOMS = (1.0, 1.25, 0.85)
 _SEED = 1
 """Of the profiles that are drawn from the network's answer: the same curve always gets the same guess."""
 
+_LOW = 1.6
+"""Mean square of the residuals, with an error of 3 % on top of the noise, below which a start is in a deep valley."""
+
 
 @dataclass(frozen=True)
 class NetworkGuess:
@@ -41,13 +44,11 @@ class NetworkGuess:
     ----------
     path : path, optional
         Checkpoint; the one in the package by default.
-    followed : int
-        How many of the network's candidates are followed.
-    drawn : tuple of int
-        Where none of them comes down to the noise: how many profiles are drawn from the network's answer, and how many
-        of these are followed.
+    rounds : tuple of (int, int)
+        How many profiles are proposed, and how many of these are followed: first the network's candidates, then draws
+        from its answer.
     steps : int
-        Least-squares evaluations of each stage of following one.
+        Least-squares evaluations of the first stage of following one; the next two may take more.
     noisy : float
         Standard deviations above the sum of squares of noise alone up to which a candidate is good enough.
     outside : float
@@ -55,8 +56,7 @@ class NetworkGuess:
     """
 
     path: str | os.PathLike[str] | None = None
-    followed: int = 3
-    drawn: tuple[int, int] = (100, 5)
+    rounds: tuple[tuple[int, int], ...] = ((8, 3), (100, 5), (300, 6))
     steps: int = 10
     noisy: float = 2.0
     outside: float = 1.5
@@ -121,25 +121,34 @@ class NetworkGuess:
     def _best(self, task: Task, sight: Sight) -> Values:
         """Return the best start: the first that comes down to the noise, or the lowest.
 
-        Where none does, because the model lacks something that the sample has or a component got stuck on its edge,
-        the peak and the diffuse part are started from other sides, as in the classical guess.
+        A start is followed with an error of 3 % on top of the noise, under which wrong numbers of fringes stand out
+        and the peak does not rule.  Only those that come low there are followed to the counting statistics.
         """
-        problem, marks = task.problem, task.marks
-        start = start_values(problem, marks)
+        problem = task.problem
+        start, points = start_values(problem, task.marks), len(problem.arcsec)
+        rough, near, exact = problem.search(relative=0.1), problem.search(relative=0.03), problem.exact()
         ends: list[tuple[float, Values]] = []
-        rough = problem.search(relative=0.1)
-        rounds = ((sight.candidates, self.followed), (lambda: sight.draw(self.drawn[0]), self.drawn[1]))
-        for propose, followed in rounds:
-            trials = sorted((rough.scaled(_merged(problem, start, values)) for values in propose()), key=_cost)
+        for number, (proposed, followed) in enumerate(self.rounds):
+            found = sight.candidates(proposed) if number == 0 else sight.draw(proposed, number)
+            trials = sorted((rough.scaled(_merged(problem, start, values)) for values in found), key=_cost)
             for _, trial in trials[:followed]:
-                ends.append(self._follow(problem, trial))
-                if problem.excess(ends[-1][1]) < self.noisy:
-                    return self._unstuck(problem, *ends[-1])
-        classical = ClassicalGuess()
-        best = min(ends, key=_cost)[1]
-        stages = tuple(share * marks.edge for share in SMOOTHING[1:])
-        others = (best, problem.follow(best, stages, 2 * self.steps)[1])
-        return min((classical.kick(problem, classical.polish(problem, v, marks)) for v in others), key=_cost)[1]
+                _, values = rough.run(trial, self.steps, 1e-2)
+                cost, values = near.run(values, 5 * self.steps // 2, 1e-2)
+                if 2.0 * cost < _LOW * points:
+                    end = exact.run(values, 3 * self.steps // 2, 1e-3)
+                    if problem.excess(end[1]) < self.noisy:
+                        return self._unstuck(problem, *end)
+                    values = end[1]
+                ends.append((cost, values))
+            ends.sort(key=_cost)
+            if number > 0 and 2.0 * ends[0][0] > _LOW * points and ends[1][0] < 1.02 * ends[0][0]:
+                break  # found twice: what is left is not a matter of the start
+        low = [values for cost, values in ends if 2.0 * cost < _LOW * points]
+        if low:
+            return self._unstuck(problem, *min((exact.run(values, 4 * self.steps, 1e-4) for values in low), key=_cost))
+        # The model lacks something that the sample has: peak and diffuse part are started from other sides.
+        classical = ClassicalGuess(kicks=1)
+        return classical.kick(problem, classical.polish(problem, ends[0][1], task.marks))[1]
 
     def _unstuck(self, problem: Problem, cost: float, values: Values) -> Values:
         """Start diffuse components again that have vanished, or whose length has gone to a bound."""
@@ -155,12 +164,6 @@ class NetworkGuess:
         own = {name: value for name, value in fresh.items() if name in problem.free and name != "background"}
         trial = problem.exact().run(problem.simulation.space.clip(values | own), 3 * self.steps, 1e-4)
         return trial[1] if trial[0] < cost else values
-
-    def _follow(self, problem: Problem, trial: Values) -> tuple[float, Values]:
-        """Follow one start down, with errors that let strong points rule only in the end."""
-        for relative in (0.1, 0.03):
-            _, trial = problem.search(relative=relative).run(trial, self.steps, 1e-2)
-        return problem.exact().run(trial, self.steps, 1e-3)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ class Sight:
         """Domain score of the usual window."""
         return float(self.prediction.score[0])
 
-    def candidates(self, most: int = 8, least: float = 0.02) -> list[Values]:
+    def candidates(self, most: int, least: float = 0.02) -> list[Values]:
         """Return the candidates with a weight above ``least``, likely ones first."""
         weight = self.prediction.weight
         chosen = [(i, k) for i, k in np.ndindex(*weight.shape) if weight[i, k] > least]
@@ -193,13 +196,13 @@ class Sight:
         rows, places = np.array(chosen[:most]).T
         return self._values(rows, self.prediction.coordinates[rows, places])
 
-    def draw(self, count: int) -> list[Values]:
-        """Return profiles drawn from the distribution that the network answers with."""
+    def draw(self, count: int, widen: float = 1.0) -> list[Values]:
+        """Return profiles drawn from the distribution that the network answers with, its spreads times ``widen``."""
         seen, rng = self.prediction, np.random.default_rng(_SEED)
         rows = rng.integers(len(seen.weight), size=count)
         places = (rng.random(count)[:, None] > np.cumsum(seen.weight[rows], axis=1)[:, :-1]).sum(axis=1)
         middle, spread = seen.coordinates[rows, places], seen.spread[rows, places]
-        return self._values(rows, middle + spread * rng.laplace(size=middle.shape))
+        return self._values(rows, middle + widen * spread * rng.laplace(size=middle.shape))
 
     def _values(self, rows: NDArray[np.int64], coordinates: FloatArray) -> list[Values]:
         values = self.network.values(coordinates, Frame.stack(*self.windows[rows].T))
