@@ -8,7 +8,7 @@ from hrxrd_ml.diffuse import CorrelationDiffuse, cross_section, extinction
 from hrxrd_ml.dynamical import Deviation
 from hrxrd_ml.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample import Damage, Layer, discretise
+from hrxrd_ml.specimen import Damage, Layer, discretise
 
 SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
 DIFFUSE = {

@@ -20,14 +20,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "crystal cif wavelength _cif_symmetry _crystal_data _lattice _scattering _susceptibility",
         "reflection",
         "parameters",
-        "profile sample",
+        "profile specimen",
         "dynamical",
         "diffuse _numba_diffuse",
         "instrument _gridding",
         "simulate",
         "guess model _evaluation _fitting _levenberg _minimizer _nesting _observation _result _saving _search "
         "_statistics _threads _uncertainty",
-        "results plot report run strategy outputs _derived _overrides",
+        "results plot report run strategy outputs posterior _derived _overrides _plot_posterior _plot_style "
+        "_probability",
         "ml nexpy",
         "cli _cli_training",
     )
@@ -55,7 +56,7 @@ USES_ROOT = frozenset({"cli", "_cli_training", "nexpy"})
 
 HEAVY = {
     "torch": ("ml", "dynamical._torch"),
-    "matplotlib": ("plot", "report"),
+    "matplotlib": ("plot", "report", "_plot_posterior"),
     "xraydb": (),
     "gemmi": (),
 }

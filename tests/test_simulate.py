@@ -6,8 +6,8 @@ import pytest
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.profile import SplineProfile
 from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample import Damage
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen import Damage
 from hrxrd_ml.units import ARCSEC
 
 ANGLES = np.arange(-1200.0, 301.0, 6.0) * ARCSEC

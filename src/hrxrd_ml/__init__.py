@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.io import make_curve, read_curve
     from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
     from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+    from hrxrd_ml.posterior import sample
     from hrxrd_ml.reflection import Reflection, Susceptibility
     from hrxrd_ml.results import save_dataset, to_dataset
     from hrxrd_ml.run import build_model, fit_curve, simulate_curve
@@ -41,6 +42,7 @@ __all__ = [
     "plot",
     "read_curve",
     "read_experiment",
+    "sample",
     "save_dataset",
     "simulate_curve",
     "to_dataset",
@@ -63,6 +65,7 @@ _HOMES = {
     "make_curve": "io",
     "read_curve": "io",
     "read_experiment": "experiment",
+    "sample": "posterior",
     "save_dataset": "results",
     "simulate_curve": "run",
     "to_dataset": "results",

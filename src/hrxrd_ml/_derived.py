@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from hrxrd_ml._evaluation import difference_step, tie_matrix
 from hrxrd_ml.instrument import background
 from hrxrd_ml.profile import extreme
-from hrxrd_ml.sample import _damage
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen import _damage
 from hrxrd_ml.units import from_radians
 
 if TYPE_CHECKING:
@@ -150,3 +150,23 @@ def _derivatives(function: Callable[[Parameters], Array], params: Parameters, fr
         (above, upper), (below, lower) = sides
         columns.append((upper - lower) / (above - below))
     return np.stack(columns, axis=1)
+
+
+def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> dict[str, float]:
+    """What users say about a profile in one number each: strains, and lengths in Å.
+
+    ``damaged_thickness`` is the depth down to which the strain exceeds a twentieth of its largest value;
+    ``integrated_strain`` is the integral of the strain over depth.
+    """
+    assert simulation.profile is not None
+    depth = np.linspace(0.0, profile_end(simulation, values), 201)
+    strain = simulation.profile.evaluate(depth, values)
+    largest, where = extreme(simulation.profile, values)
+    over = np.flatnonzero(np.abs(strain) > 0.05 * abs(largest))
+    return {
+        "max_strain": largest,
+        "max_strain_depth": where,
+        "surface_strain": float(strain[0]),
+        "damaged_thickness": float(depth[over[-1]]) if len(over) else 0.0,
+        "integrated_strain": float(np.trapezoid(strain, depth)),
+    }

@@ -20,6 +20,7 @@ from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
 if TYPE_CHECKING:
     import xarray as xr
 
+    from hrxrd_ml._result import RockingCurveResult
     from hrxrd_ml.experiment import Experiment
 
 # Everything that is slow to import is imported where it is used, so that --help and complaints come at once.
@@ -83,6 +84,17 @@ def _parser() -> argparse.ArgumentParser:
     fit = command("fit", _fit, "fit a curve and write fit.json, fit.csv, fit.nc and fit.png")
     _add_curve(fit)
     fit.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the files")
+    fit.add_argument(
+        "--emcee",
+        metavar="N",
+        type=int,
+        default=0,
+        help="sample the posterior, N steps at most; an interrupted chain (chain.h5) goes on",
+    )
+    fit.add_argument(
+        "--model-error", action="store_true", help="with --emcee: sample a relative error of the model too"
+    )
+    fit.add_argument("--seed", metavar="N", type=int, default=1, help="with --emcee: seed (%(default)s)")
 
     guess = command("guess", _guess, "print start values as the [parameters] of an experiment file")
     _add_curve(guess)
@@ -140,6 +152,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
+    if arguments.emcee < 0 or (arguments.model_error and not arguments.emcee):
+        raise _UsageError("--emcee takes a number of steps, such as 2000; --model-error goes with it")
     return _fit_and_write(*_read(arguments.curve, arguments.experiment), arguments)
 
 
@@ -221,7 +235,30 @@ def _fit_and_write(
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1
+    if getattr(arguments, "emcee", 0):
+        _sample_and_write(fit.result, dataset, arguments)
     return 0
+
+
+def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace) -> None:
+    from hrxrd_ml import outputs, posterior
+    from hrxrd_ml.files import staged_folder
+
+    found = posterior.sample(
+        result,
+        arguments.emcee,
+        model_error=arguments.model_error,
+        seed=arguments.seed,
+        backend=arguments.out / outputs.CHAIN,
+        progress=sys.stderr.isatty() or arguments.verbose,
+    )
+    with staged_folder(arguments.out) as folder:
+        outputs.write_posterior(found, dataset, folder)
+    print()
+    print(outputs.posterior_table(found))
+    for note in filter(None, found.attrs["notes"].split("\n")):
+        print(f"note: {note}")
+    print(f"written to {arguments.out}: {', '.join((outputs.CHAIN, *outputs.POSTERIOR_FILES))}")
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, float]:

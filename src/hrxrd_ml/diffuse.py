@@ -23,7 +23,7 @@ from .dynamical._contract import Deviation, Material
 from .errors import ParameterError
 from .parameters import ParameterSpace, diffuse_space
 from .reflection import Reflection
-from .sample import Layer, Values
+from .specimen import Layer, Values
 
 FloatArray = NDArray[np.float64]
 

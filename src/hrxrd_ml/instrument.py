@@ -23,7 +23,7 @@ from . import _gridding
 from .errors import ParameterError
 from .parameters import ParameterSpace, resolution_space
 from .reflection import Reflection
-from .sample import Values
+from .specimen import Values
 from .units import ARCSEC
 
 FloatArray = NDArray[np.float64]
@@ -166,8 +166,9 @@ def _graded_nodes(
     def number(x: FloatArray) -> FloatArray:
         return np.asarray(x / coarse + (1.0 / dense - 1.0 / coarse) * width * np.arctan(x / width))
 
-    ends = np.arctan(np.array([low, high]) / width)
-    table = np.concatenate([[low], width * np.tan(np.linspace(*ends, 401)[1:-1]), [high]])
+    table = np.concatenate(
+        [[low], width * np.tan(np.linspace(math.atan(low / width), math.atan(high / width), 401)[1:-1]), [high]]
+    )
     first, last = number(table[[0, -1]])
     wanted, step = np.linspace(first, last, (int(last - first) + 1) * every + 1, retstep=True)
     nodes = np.interp(wanted, number(table), table)

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from lmfit import Parameters
 
 FILES = ("fit.json", "fit.csv", "fit.nc", "fit.png")
+CHAIN = "chain.h5"
+POSTERIOR_FILES = ("posterior.nc", "posterior.png", "corner.png", "trace.png")
 COLUMNS = ("data", "sigma", "guess", "best_fit")
 _TRUTH = "# parameters:"
 
@@ -37,6 +39,34 @@ def write_fit(fit: Fit, folder: str | os.PathLike[str]) -> xr.Dataset:
     save_dataset(dataset, target / "fit.nc")
     plot.overview(dataset).savefig(target / "fit.png", dpi=300)
     return dataset
+
+
+def write_posterior(posterior: xr.Dataset, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> None:
+    """Write all files of a posterior, and of the fit that it belongs to, into a folder that exists."""
+    from hrxrd_ml import plot
+
+    target = Path(folder)
+    save_dataset(posterior, target / "posterior.nc")
+    plot.bands(posterior, dataset).savefig(target / "posterior.png", dpi=300)
+    plot.corner(posterior).savefig(target / "corner.png", dpi=200)
+    plot.trace(posterior).savefig(target / "trace.png", dpi=150)
+
+
+def posterior_table(posterior: xr.Dataset) -> str:
+    """Table of medians and intervals of 68 and 95 % of what was sampled, and of what follows from it."""
+    rows = [("parameter", "median", "68 %", "95 %", "unit")]
+    for name in map(str, posterior):
+        if posterior[name].dims != ("chain", "draw") or name == "log_posterior":
+            continue
+        values = posterior[name].values.ravel()
+        low2, low, middle, high, high2 = np.quantile(values, (0.025, 0.16, 0.5, 0.84, 0.975))
+        size = 0.5 * float(high - low)
+        texts = [with_error(float(value), size)[0] for value in (middle, low, high, low2, high2)]
+        unit = posterior[name].attrs["units"]
+        rows.append(
+            (name, texts[0], f"{texts[1]} … {texts[2]}", f"{texts[3]} … {texts[4]}", "" if unit == "1" else unit)
+        )
+    return _aligned(rows)
 
 
 def record(fit: Fit) -> dict[str, Any]:
@@ -110,6 +140,11 @@ def parameter_table(dataset: xr.Dataset, truth: Mapping[str, float] | None = Non
             true = truth.get(name, math.nan)
             off = f"{(value - true) / stderr:+.1f}" if stderr > 0.0 else "?"
             rows.append((name, f"{true:.6g}", found, error, off, unit))
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns under each other: the first and the last to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     aligned = [
         "  ".join(

@@ -17,45 +17,17 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import AutoMinorLocator, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from hrxrd_ml._plot_posterior import bands, corner, correlations, trace
+from hrxrd_ml._plot_style import BLACK, BLUE, COLUMN, DPI, GREEN, GREY, ORANGE, STYLE, axis_label, intensity_label
 from hrxrd_ml.errors import ParameterError
 
 if TYPE_CHECKING:
     from hrxrd_ml._result import RockingCurveResult
 
-__all__ = ["fit", "overview", "profile"]
+__all__ = ["bands", "corner", "correlations", "fit", "overview", "profile", "trace"]
 
-
-COLUMN = 3.4
-"""Width of one column of a journal [inch]."""
-
-DPI = 150
-
-# Okabe and Ito's palette, which the colour-blind can tell apart; also told apart by line style.
-_BLACK, _GREY, _ORANGE, _BLUE, _GREEN = "#000000", "#8c8c8c", "#d55e00", "#0072b2", "#009e73"
-
-_STYLE: Any = {
-    "font.size": 8.5,
-    "axes.labelsize": 8.5,
-    "axes.linewidth": 0.6,
-    "xtick.labelsize": 7.5,
-    "ytick.labelsize": 7.5,
-    "xtick.direction": "in",
-    "ytick.direction": "in",
-    "xtick.top": True,
-    "ytick.right": True,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "legend.fontsize": 7.5,
-    "legend.frameon": False,
-    "legend.handlelength": 1.8,
-    "lines.linewidth": 1.0,
-}
 _STEPS = [1, 2, 2.5, 5, 10]
 _LEGEND = ("data", "left out", "start", "fit", "±1σ", "coherent", "diffuse", "background")
-_ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ"}
-_UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad"}
 
 
 def fit(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None, *, components: bool = False) -> Figure:
@@ -75,7 +47,7 @@ def fit(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None, *
     matplotlib.figure.Figure
     """
     dataset = _dataset(source)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
         _fit(figure, dataset, components)
     return figure
@@ -103,7 +75,7 @@ def profile(source: xr.Dataset | RockingCurveResult, figure: Figure | None = Non
     dataset = _dataset(source)
     if "strain" not in dataset:
         raise ParameterError("this fit has no strain profile to draw (its profile is none)")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
         _profile(figure, dataset)
     return figure
@@ -126,7 +98,7 @@ def overview(source: xr.Dataset | RockingCurveResult, figure: Figure | None = No
     dataset = _dataset(source)
     if "strain" not in dataset:
         return fit(dataset, figure)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(2.0 * COLUMN + 0.2, 3.2), dpi=DPI, layout="constrained")
         panels: Any = figure.subfigures(1, 2, width_ratios=[1.45, 1.0], wspace=0.02)
         _fit(panels[0], dataset, components=False)
@@ -149,7 +121,7 @@ def _fit(canvas: Figure | SubFigure, ds: xr.Dataset, components: bool) -> None:
     above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
     _curve(above, ds, components)
     _residual(below, ds)
-    below.set_xlabel(_axis_label(ds["x"]))
+    below.set_xlabel(axis_label(ds["x"]))
     canvas.align_ylabels([above, below])
     _legend(canvas, above)
 
@@ -157,10 +129,10 @@ def _fit(canvas: Figure | SubFigure, ds: xr.Dataset, components: bool) -> None:
 def _profile(canvas: Figure | SubFigure, ds: xr.Dataset) -> None:
     damaged = bool((ds["damage"] != 0.0).any() or (ds["damage_guess"] != 0.0).any())
     axes = np.atleast_1d(canvas.subplots(1 + damaged, 1, sharex=True))
-    _depth_panel(axes[0], ds, "strain", 100.0, _BLUE)
+    _depth_panel(axes[0], ds, "strain", 100.0, BLUE)
     axes[0].set_ylabel("Strain (%)")
     if damaged:
-        _depth_panel(axes[1], ds, "debye_waller", 1.0, _GREEN)
+        _depth_panel(axes[1], ds, "debye_waller", 1.0, GREEN)
         axes[1].set_ylabel("Debye–Waller $E$")
     axes[-1].set_xlabel("Depth (Å)")
     canvas.align_ylabels(axes)
@@ -174,7 +146,7 @@ def _curve(ax: Axes, ds: xr.Dataset, components: bool) -> None:
     shown = data > 0.0
     error = np.where(np.isfinite(sigma), sigma, 0.0)
     below = np.minimum(error, np.maximum(data - 0.5 * low, 0.0))  # an error bar that reaches 0 ends at the axis
-    for mask, color, label in ((shown & used, _BLACK, "data"), (shown & ~used, "#c8c8c8", "left out")):
+    for mask, color, label in ((shown & used, BLACK, "data"), (shown & ~used, "#c8c8c8", "left out")):
         if mask.any():
             ax.errorbar(
                 x[mask],
@@ -191,13 +163,13 @@ def _curve(ax: Axes, ds: xr.Dataset, components: bool) -> None:
             )
     none = used & ~shown  # zero has no logarithm, but nothing measured may be missing from the picture
     if none.any():
-        ax.plot(x[none], np.full(none.sum(), 1.12 * low), "|", ms=2.5, mew=0.5, color=_BLACK, zorder=2)
-    ax.plot(x, _positive(ds["guess"]), ls=(0, (3.5, 1.5)), lw=0.8, color=_BLUE, label="start", zorder=3)
+        ax.plot(x[none], np.full(none.sum(), 1.12 * low), "|", ms=2.5, mew=0.5, color=BLACK, zorder=2)
+    ax.plot(x, _positive(ds["guess"]), ls=(0, (3.5, 1.5)), lw=0.8, color=BLUE, label="start", zorder=3)
     if components:
         for name, style in (("coherent", "-"), ("diffuse", "--"), ("background", ":")):
             if name in ds:
-                ax.plot(x, _positive(ds[name]), ls=style, lw=0.7, color=_GREY, label=name, zorder=3)
-    ax.plot(x, _positive(ds["best_fit"]), color=_ORANGE, lw=1.0, label="fit", zorder=4)
+                ax.plot(x, _positive(ds[name]), ls=style, lw=0.7, color=GREY, label=name, zorder=3)
+    ax.plot(x, _positive(ds["best_fit"]), color=ORANGE, lw=1.0, label="fit", zorder=4)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_xlim(x[0] - 0.01 * (x[-1] - x[0]), x[-1] + 0.01 * (x[-1] - x[0]))
@@ -206,7 +178,7 @@ def _curve(ax: Axes, ds: xr.Dataset, components: bool) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
     ax.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
     ax.xaxis.set_minor_locator(AutoMinorLocator())
-    ax.set_ylabel(_intensity_label(ds["data"]))
+    ax.set_ylabel(intensity_label(ds["data"]))
 
 
 def _residual(ax: Axes, ds: xr.Dataset) -> None:
@@ -216,9 +188,9 @@ def _residual(ax: Axes, ds: xr.Dataset) -> None:
     # A single outlier must not flatten all others; what lies outside is marked at the edge.
     limit = float(np.clip(1.3 * np.percentile(size, 98.0), 4.0, max(4.0, 1.1 * size.max()))) if known.any() else 4.0
     ax.axhspan(-1.0, 1.0, color="#e8e8e8", lw=0.0, zorder=0)
-    ax.axhline(0.0, color=_GREY, lw=0.6, zorder=1)
+    ax.axhline(0.0, color=GREY, lw=0.6, zorder=1)
     inside = known & (np.abs(residual) <= limit)
-    ax.plot(x[inside], residual[inside], "o", ms=1.3, mew=0.0, color=_BLACK, zorder=2)
+    ax.plot(x[inside], residual[inside], "o", ms=1.3, mew=0.0, color=BLACK, zorder=2)
     for sign, marker in ((1.0, "^"), (-1.0, "v")):
         outside = known & (sign * residual > limit)
         ax.plot(
@@ -227,7 +199,7 @@ def _residual(ax: Axes, ds: xr.Dataset) -> None:
             marker,
             ms=2.6,
             mew=0.0,
-            color=_ORANGE,
+            color=ORANGE,
             zorder=3,
         )
     ax.set_ylim(-limit, limit)
@@ -242,7 +214,7 @@ def _depth_panel(ax: Axes, ds: xr.Dataset, name: str, factor: float, color: str)
     sigma = factor * np.asarray(ds[f"{name}_sigma"])
     if np.isfinite(sigma).any():
         ax.fill_between(depth, value - sigma, value + sigma, color=color, alpha=0.25, lw=0.0, label="±1σ")
-    ax.plot(depth, start, ls=(0, (3.5, 1.5)), lw=0.8, color=_GREY, label="start")
+    ax.plot(depth, start, ls=(0, (3.5, 1.5)), lw=0.8, color=GREY, label="start")
     ax.plot(depth, value, color=color, lw=1.1, label="fit")
     # The band may be wider than anything worth looking at: it gets some room, and the lines decide.
     both, error = np.concatenate([value, start]), np.nan_to_num(sigma)
@@ -272,16 +244,6 @@ def _legend(canvas: Figure | SubFigure, ax: Axes) -> None:
         columnspacing=1.4,
         borderaxespad=0.2,
     )
-
-
-def _axis_label(x: xr.DataArray) -> str:
-    kind, unit = x.attrs.get("kind", ""), x.attrs.get("units", "")
-    return f"{_ANGLES.get(kind, x.attrs.get('long_name', 'angle'))} ({_UNITS.get(unit, unit)})"
-
-
-def _intensity_label(data: xr.DataArray) -> str:
-    unit = data.attrs.get("units", "")
-    return "Counts" if unit == "counts" else f"Intensity ({unit})" if unit else "Intensity"
 
 
 def _positive(values: xr.DataArray) -> NDArray[np.float64]:

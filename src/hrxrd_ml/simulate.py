@@ -24,7 +24,7 @@ from .instrument import AngleGrid, Convolution, Resolution, background
 from .parameters import ParameterSpace, background_space, base_space, spread_space
 from .profile import ImplantedProfile, Profile, make_profile
 from .reflection import Reflection
-from .sample import Chain, Damage, Layer, discretise
+from .specimen import Chain, Damage, Layer, discretise
 from .units import ARCSEC
 
 FloatArray = NDArray[np.float64]
@@ -167,7 +167,7 @@ class RockingCurve:
         return BoundCurve(self, angles)
 
     def layer(self, values: Values, strain_range: float | tuple[float, float], *, derivatives: bool = False) -> Layer:
-        """Return the strained layer as lamellae; ``strain_range`` as in ``sample.discretise``."""
+        """Return the strained layer as lamellae; ``strain_range`` as in ``specimen.discretise``."""
         if self.profile is None:
             empty = np.zeros((0, 3))
             chain = Chain((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 7)))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import CurveError
 from ..reflection import Reflection
-from ..sample import Chain
+from ..specimen import Chain
 from ._chain import dense_chain, split, split_chain
 from ._contract import Coefficients, ComplexArray, Deviation, FloatArray, Lamellae, Material, coefficients
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sample import Chain
+from ..specimen import Chain
 from ._contract import FloatArray, Lamellae
 
 

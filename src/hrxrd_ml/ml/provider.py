@@ -147,7 +147,7 @@ class NetworkGuess:
         if low:
             return self._unstuck(problem, *min((exact.run(values, 4 * self.steps, 1e-4) for values in low), key=_cost))
         # The model lacks something that the sample has: peak and diffuse part are started from other sides.
-        classical = ClassicalGuess(kicks=1)
+        classical = ClassicalGuess()
         return classical.kick(problem, classical.polish(problem, ends[0][1], task.marks))[1]
 
     def _unstuck(self, problem: Problem, cost: float, values: Values) -> Values:

@@ -6,7 +6,7 @@ import pytest
 from hrxrd_ml.dynamical import Lamellae, reflectivity
 from hrxrd_ml.profile import ImplantedProfile, SplineProfile
 from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample import Damage, discretise, sublayers
+from hrxrd_ml.specimen import Damage, discretise, sublayers
 
 SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
 SPLINE = {f"s{i}": 1e-3 * (2.0 + np.sin(i)) for i in range(9)} | {"depth": 3000.0}

@@ -1,0 +1,49 @@
+"""What all figures have in common: sizes, colours, style, labels of axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import xarray as xr
+
+COLUMN = 3.4
+"""Width of one column of a journal [inch]."""
+
+DPI = 150
+
+# Okabe and Ito's palette, which the colour-blind can tell apart; also told apart by line style.
+BLACK, GREY, ORANGE, BLUE, GREEN = "#000000", "#8c8c8c", "#d55e00", "#0072b2", "#009e73"
+
+STYLE: Any = {
+    "font.size": 8.5,
+    "axes.labelsize": 8.5,
+    "axes.linewidth": 0.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.direction": "in",
+    "ytick.direction": "in",
+    "xtick.top": True,
+    "ytick.right": True,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "legend.handlelength": 1.8,
+    "lines.linewidth": 1.0,
+}
+_ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ"}
+_UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad"}
+
+
+def axis_label(x: xr.DataArray) -> str:
+    """Label of an axis of angles."""
+    kind, unit = x.attrs.get("kind", ""), x.attrs.get("units", "")
+    return f"{_ANGLES.get(kind, x.attrs.get('long_name', 'angle'))} ({_UNITS.get(unit, unit)})"
+
+
+def intensity_label(data: xr.DataArray) -> str:
+    """Label of an axis of intensities."""
+    unit = data.attrs.get("units", "")
+    return "Counts" if unit == "counts" else f"Intensity ({unit})" if unit else "Intensity"

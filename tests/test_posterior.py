@@ -1,0 +1,296 @@
+"""Posteriors: the right distribution where it is known, files that survive, bad input."""
+
+import json
+import warnings
+
+import emcee
+import h5py
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import stats
+
+from curve_stub import TRUTH, StubCurve
+from hrxrd_ml import plot
+from hrxrd_ml._probability import LogPosterior, _with_model_error
+from hrxrd_ml._statistics import GaussianLikelihood, PoissonLikelihood
+from hrxrd_ml.errors import InputFileError, ParameterError
+from hrxrd_ml.model import RockingCurveModel
+from hrxrd_ml.posterior import _Independent, _modes, rhat, sample
+
+pytestmark = pytest.mark.filterwarnings("ignore:the chain is too short")
+
+AXIS = np.linspace(-1400.0, 400.0, 181)
+QUIET = {"progress": False, "workers": 1, "seed": 3}
+
+
+def fitted(free=("scale", "offset", "fwhm"), seed=1, **options):
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec", **options)
+    params = model.make_params(**TRUTH)
+    counts = np.random.default_rng(seed).poisson(model.eval(params, x=AXIS)).astype(float)
+    for name in params:
+        params[name].vary = name in free
+    return model.fit(counts, params, x=AXIS)
+
+
+@pytest.fixture(scope="module")
+def simple():
+    return fitted()
+
+
+@pytest.fixture(scope="module")
+def posterior(simple):
+    return sample(simple, 1500, burn=100, **QUIET)
+
+
+def test_where_the_posterior_is_normal_it_is_that_of_the_covariance(simple, posterior):
+    for name in simple.var_names:
+        values, error = posterior[name].values.ravel(), simple.params[name].stderr
+        assert values.mean() == pytest.approx(simple.params[name].value, abs=0.1 * error)
+        assert values.std() == pytest.approx(error, rel=0.06)
+    found = np.corrcoef([posterior[name].values.ravel() for name in simple.var_names])
+    error = np.sqrt(np.diag(simple.covar))
+    np.testing.assert_allclose(found, simple.covar / np.outer(error, error), atol=0.06)
+    assert posterior.attrs["converged"] == 1
+    assert posterior.attrs["rhat"] < 1.01
+    assert posterior.attrs["acceptance"] > 0.3
+    assert posterior.attrs["notes"] == ""
+
+
+def test_everything_has_names_and_units(simple, posterior):
+    assert posterior["scale"].dims == ("chain", "draw")
+    assert posterior["offset"].attrs["units"] == "arcsec"
+    assert json.loads(posterior.attrs["parameters"]) == list(simple.var_names)
+    assert posterior["curve_band"].dims == ("quantile", "x")
+    np.testing.assert_array_equal(posterior["x"], AXIS)
+    low, high = posterior["curve_band"].sel(quantile=[0.025, 0.975]).values
+    assert (low <= high).all()
+    assert np.mean((low <= simple.best_fit) & (simple.best_fit <= high)) > 0.9
+
+
+def test_the_same_seed_gives_the_same_chain(simple):
+    one, two = (sample(simple, 20, burn=20, stop=False, **QUIET) for _ in range(2))
+    xr.testing.assert_identical(one, two)
+
+
+def test_processes_give_the_same_chain(simple):
+    one = sample(simple, 10, burn=20, progress=False, workers=1, seed=4)
+    two = sample(simple, 10, burn=20, progress=False, workers=2, seed=4)
+    np.testing.assert_array_equal(one["scale"], two["scale"])
+
+
+def test_a_normal_prior_multiplies_a_normal_likelihood():
+    result = fitted(free=("scale",))
+    value, error = result.params["scale"].value, result.params["scale"].stderr
+    centre, width = value + 2.0 * error, error
+    found = sample(result, 1200, burn=100, priors={"scale": stats.norm(centre, width)}, **QUIET)["scale"].values
+    assert found.mean() == pytest.approx(0.5 * (value + centre), abs=0.08 * error)
+    assert found.std() == pytest.approx(error / np.sqrt(2.0), rel=0.08)
+
+
+def test_the_prior_is_flat_in_the_users_parameters():
+    """The volume that a unit of the box stands for is the determinant of the coordinates' derivatives."""
+    result = fitted(free=("Dmax1", "D01", "D02", "L1", "Rp1", "L2"))
+    target = LogPosterior(result, result._coordinates, {})
+    y = result._coordinates.inward(np.array([result.params[name].value for name in result.var_names]))
+    for shift in (0.0, 0.01, -0.02):
+        place = y * (1.0 + shift)
+        x = target.outward(place)
+        expected = np.linalg.slogdet(result._coordinates.derivatives(place))[1]
+        assert target._log_volume(x) == pytest.approx(expected, abs=1e-9)
+        residual = result.observation.likelihood.residual(target.curve(x))
+        assert target(place) == pytest.approx(expected - 0.5 * residual @ residual, abs=1e-6)
+
+
+def test_outside_the_bounds_the_probability_is_zero(simple):
+    target = LogPosterior(simple, simple._coordinates, {})
+    inside = simple._coordinates.inward(np.array([simple.params[name].value for name in simple.var_names]))
+    assert np.isfinite(target(inside))
+    for i, wall in enumerate(simple._coordinates.lower):
+        outside = inside.copy()
+        outside[i] = wall - 1.0
+        assert target(outside) == -np.inf
+    assert target(inside * np.nan) == -np.inf
+
+
+@pytest.mark.parametrize("error", [1e-4, 0.02, 0.3])
+def test_model_error_makes_counts_negative_binomial(error):
+    mu = np.array([0.3, 4.0, 90.0, 2e4])
+    counts = np.array([0.0, 7.0, 80.0, 2.1e4])
+    shape = 1.0 / error**2
+    expected = stats.nbinom.logpmf(counts, shape, shape / (shape + mu)).sum()
+    constant = -np.sum([np.sum(np.log(np.arange(1.0, n + 1.0))) for n in counts])
+    found = _with_model_error(PoissonLikelihood(counts), mu, error)
+    assert found + constant == pytest.approx(expected, rel=1e-6)
+
+
+def test_without_model_error_the_negative_binomial_is_the_poisson_distribution():
+    counts, mu = np.array([3.0, 50.0]), np.array([4.0, 45.0])
+    difference = [_with_model_error(PoissonLikelihood(counts), m, 1e-6) for m in (mu, counts)]
+    exact = [stats.poisson.logpmf(counts, m).sum() for m in (mu, counts)]
+    assert difference[0] - difference[1] == pytest.approx(exact[0] - exact[1], abs=1e-6)
+
+
+def test_model_error_adds_to_known_sigmas():
+    data, mu, sigma = np.array([1.0, 5.0]), np.array([1.2, 4.0]), np.array([0.1, 0.2])
+    expected = stats.norm.logpdf(data, mu, np.hypot(sigma, 0.3 * mu)).sum() + np.log(2.0 * np.pi)
+    assert _with_model_error(GaussianLikelihood(data, 1.0 / sigma), mu, 0.3) == pytest.approx(expected)
+
+
+def test_model_error_is_found_where_the_model_is_wrong():
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec")
+    params = model.make_params(**TRUTH)
+    rng = np.random.default_rng(8)
+    expected = model.eval(params, x=AXIS)
+    counts = rng.poisson(expected * rng.gamma(400.0, 1.0 / 400.0, len(AXIS))).astype(float)  # 5 %
+    for name in params:
+        params[name].vary = name in ("scale", "offset")
+    result = model.fit(counts, params, x=AXIS)
+    found = sample(result, 600, burn=100, model_error=True, **QUIET)
+    assert found["model_error"].mean() == pytest.approx(0.05, rel=0.25)
+    narrow = sample(result, 300, burn=100, stop=False, **QUIET)
+    assert "model_error=True" in narrow.attrs["notes"]
+
+
+def test_data_with_errors_of_unknown_size_get_a_factor():
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec", statistics="relative")
+    params = model.make_params(**TRUTH)
+    exact = model.eval(params, x=AXIS)
+    data = exact * (1.0 + 0.1 * np.random.default_rng(2).standard_normal(len(AXIS)))  # assumed are 5 %
+    for name in params:
+        params[name].vary = name in ("scale", "fwhm")
+    result = model.fit(data, params, x=AXIS)
+    found = sample(result, 500, burn=100, **QUIET)
+    assert found["noise_factor"].mean() == pytest.approx(2.0, rel=0.15)
+    assert found["scale"].values.std() == pytest.approx(result.params["scale"].stderr, rel=0.15)
+
+
+def test_independent_proposals_keep_a_distribution():
+    """A sampler with no other move finds a normal distribution that its proposals do not have."""
+    move = emcee.moves.MHMove(_Independent(np.array([0.5, 0.0]), np.array([[2.0, 0.3], [0.3, 1.0]])), ndim=2)
+    sampler = emcee.EnsembleSampler(20, 2, lambda x: -0.5 * (x[0] ** 2 + 4.0 * x[1] ** 2), moves=move)
+    sampler._random.seed(5)
+    sampler.run_mcmc(np.random.default_rng(0).standard_normal((20, 2)) * 0.1, 3000)
+    chain = sampler.get_chain(discard=200, flat=True)
+    np.testing.assert_allclose(chain.mean(axis=0), 0.0, atol=0.03)
+    np.testing.assert_allclose(chain.std(axis=0), [1.0, 0.5], rtol=0.03)
+
+
+def test_two_maxima_are_noticed_and_one_is_not():
+    rng = np.random.default_rng(0)
+    assert _modes(rng.normal(0.0, 1.0, 20_000)) is None
+    assert _modes(rng.exponential(1.0, 20_000)) is None
+    assert _modes(rng.uniform(0.0, 1.0, 20_000)) is None
+    both = np.concatenate([rng.normal(0.0, 1.0, 15_000), rng.normal(9.0, 1.0, 5_000)])
+    assert _modes(both) == pytest.approx(0.25, abs=0.01)
+
+
+def test_rhat_is_one_for_chains_that_agree_and_large_for_those_that_do_not():
+    rng = np.random.default_rng(1)
+    same = rng.standard_normal((10, 400))
+    dataset = xr.Dataset({"a": (("chain", "draw"), same), "b": (("chain", "draw"), same + np.arange(10.0)[:, None])})
+    found = rhat(dataset, ["a", "b"])
+    assert found["a"] == pytest.approx(1.0, abs=0.01)
+    assert found["b"] > 2.0
+
+
+# --- files ---
+
+
+def test_a_chain_goes_on_where_its_file_ends(simple, tmp_path):
+    file = tmp_path / "chain.h5"
+    settings = {"burn": 30, "stop": False, **QUIET}
+    short = sample(simple, 15, backend=file, **settings)
+    long = sample(simple, 40, backend=file, **settings)
+    np.testing.assert_array_equal(long["scale"].values[:, :15], short["scale"].values)
+    assert long.sizes["draw"] == 40
+    again = sample(simple, 40, backend=file, **settings)
+    np.testing.assert_array_equal(again["scale"], long["scale"])
+
+
+def test_a_file_of_another_fit_is_refused(simple, tmp_path):
+    file = tmp_path / "chain.h5"
+    sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+    with pytest.raises(InputFileError, match="another fit"):
+        sample(fitted(seed=2), 5, burn=20, backend=file, stop=False, **QUIET)
+
+
+def test_damaged_files_are_refused_and_kept(simple, tmp_path):
+    for content in (b"", b"no chain", b"\x89HDF\r\n\x1a\n" + 50 * b"\0"):
+        file = tmp_path / "bad.h5"
+        file.write_bytes(content)
+        if not content:  # an empty file is as good as none
+            sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+            continue
+        with pytest.raises(InputFileError, match="cannot be read as a chain"):
+            sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+        assert file.read_bytes() == content
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as opened:
+        opened["mine"] = np.arange(5)
+    with pytest.raises(InputFileError, match="something else"):
+        sample(simple, 5, backend=other, **QUIET)
+    with pytest.raises(InputFileError, match="does not exist"):
+        sample(simple, 5, backend=tmp_path / "no" / "chain.h5", **QUIET)
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"walkers": 4}, "at least 6"),
+        ({"walkers": 9}, "even number"),
+        ({"steps": 0}, "at least 1 step"),
+        ({"burn": 3}, "20 of burn-in"),
+        ({"priors": {"Dmax1": stats.norm()}}, "not a free parameter"),
+        ({"priors": {"scale": 3.0}}, "expected a distribution"),
+        ({"priors": {"fwhm": stats.uniform(1000.0, 1.0)}}, "excludes the best fit"),
+    ],
+)
+def test_what_cannot_be_sampled_is_said(simple, settings, message):
+    with pytest.raises(ParameterError, match=message):
+        sample(simple, **{"steps": 10, **QUIET, **settings})
+
+
+def test_a_fit_without_covariance_cannot_be_sampled():
+    result = fitted(free=("scale",))
+    result.covar = None
+    with pytest.raises(ParameterError, match="no covariance"):
+        sample(result, 10, **QUIET)
+
+
+def test_a_short_chain_says_so(simple):
+    with pytest.warns(UserWarning, match="too short"):
+        found = sample(simple, 12, burn=20, **QUIET)
+    assert found.attrs["converged"] == 0
+
+
+# --- figures ---
+
+
+def test_figures(simple, posterior, tmp_path):
+    figure = plot.corner(posterior)
+    assert {"scale\n(counts)", "offset\n(arcsec)"} <= {ax.get_xlabel() for ax in figure.axes} | {
+        ax.get_ylabel() for ax in figure.axes
+    }
+    assert len(plot.trace(posterior).axes) == 4
+    figure = plot.bands(posterior, simple)
+    assert figure.axes[0].get_yscale() == "log"
+    for source in (posterior, simple):
+        labels = [text.get_text() for text in plot.correlations(source).axes[0].get_xticklabels()]
+        assert labels == list(simple.var_names)
+    figure.savefig(tmp_path / "bands.png")
+    with pytest.raises(ParameterError, match="has no nonsense"):
+        plot.corner(posterior, ["nonsense"])
+    with pytest.raises(ParameterError, match="expected a posterior"):
+        plot.trace(xr.Dataset())
+
+
+def test_a_posterior_survives_netcdf(posterior, tmp_path):
+    from hrxrd_ml.results import save_dataset
+
+    save_dataset(posterior, tmp_path / "posterior.nc")
+    with xr.open_dataset(tmp_path / "posterior.nc", engine="h5netcdf") as opened, warnings.catch_warnings():
+        xr.testing.assert_equal(opened.load(), posterior)
