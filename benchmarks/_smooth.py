@@ -11,8 +11,8 @@ from hrxrd_ml import dynamical
 from hrxrd_ml.dynamical import Deviation, Lamellae, reflectivity
 from hrxrd_ml.profile import ImplantedProfile, extreme
 from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.specimen import Damage, discretise
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen import Damage, discretise
 
 FloatArray = NDArray[np.float64]
 CLASSIC = 290

@@ -3,6 +3,12 @@
 hrxrd-ml dataset make universal-test --curves 4000 --out SETS/universal-test
 hrxrd-ml dataset make unseen-test --curves 2000 --out SETS/unseen-test
 python scripts/network_page.py SETS
+
+With --thesis, the table of a network trained in the setting of a published thesis (settings "thesis") is added;
+with --fits, that of benchmarks/guess.py.
+
+hrxrd-ml dataset make thesis-test --out SETS/thesis-test
+python scripts/network_page.py SETS --thesis RUN/network.safetensors --fits OUT/guess.md
 """
 
 from __future__ import annotations
@@ -33,11 +39,32 @@ rows below tell by counts of the substrate peak and by crystal. The last table t
 central interval that the network states.
 """
 
+PUBLISHED = (2.40, 3.92, 2.02, 2.00, 4.85, 6.31, 14.98)
+"""Errors of a published thesis (convolutional network, GGG 444); training curves are among its test curves."""
+
+THESIS = """## One experiment without noise
+
+GGG 444 on a fixed axis of 701 points, noise-free, as in a published thesis whose test set holds training curves.
+Trained on {trained} curves, {epochs:g} epochs, on one CPU core; {curves} held-out curves (SHA-256 `{digest}…`).
+
+"""
+
+FITS = """
+## Guess and fit
+
+Fits of held-out noisy curves across crystals, from different starts in one run (`benchmarks/guess.py`, whose head
+explains the columns). Below, the curves on which guess and fit did not come down to the noise, and how far the fit from
+the truth came.
+
+"""
+
 
 def main() -> None:
     """Evaluate and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", type=Path, help="folder of the data sets")
+    parser.add_argument("--thesis", type=Path, help="checkpoint of the thesis setting")
+    parser.add_argument("--fits", type=Path, help="guess.md of benchmarks/guess.py")
     arguments = parser.parse_args()
     path = bundled_path()
     assert path is not None, "there is no network in the package"
@@ -50,7 +77,27 @@ def main() -> None:
         report = evaluate.Evaluation.of(network, folder).report()
         parts.append(f"## {title}\n\n{report['curves']} curves, SHA-256 of the set `{folder.digest()[:16]}…`.\n")
         parts.append(evaluate.text(report))
+    if arguments.thesis:
+        parts.append(thesis(Predictor.load(arguments.thesis), DatasetFolder(arguments.sets / "thesis-test")))
+    if arguments.fits:
+        parts.append(FITS + arguments.fits.read_text(encoding="utf-8"))
     write_text(PAGE, "\n".join(parts))
+
+
+def thesis(network: Predictor, folder: DatasetFolder) -> str:
+    """Return the table of the thesis setting beside the published figures."""
+    report = evaluate.Evaluation.of(network, folder).report()
+    names = list(report["errors"])
+    rows = {
+        "this network": [f"{report['errors'][name]['percent']:.2f}" for name in names],
+        "published": [f"{value:.2f}" for value in PUBLISHED],
+    }
+    lines = [f"| MAE, % of range | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
+    lines += [f"| {label} | {' | '.join(values)} |" for label, values in rows.items()]
+    settings = network.about["train"]
+    return THESIS.format(
+        curves=report["curves"], digest=folder.digest()[:16], trained=network.about["curves"], epochs=settings["epochs"]
+    ) + "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

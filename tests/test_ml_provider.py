@@ -90,6 +90,24 @@ def test_outside_its_domain_it_says_so_and_falls_back() -> None:
     assert "outside" in about["note"]
 
 
+def test_the_curve_of_a_lattice_that_has_shrunk_is_outside() -> None:
+    """Mirrored, it shows nothing unusual in the window of the network: all of the layer is on the other side."""
+    curve = measured(GGG)
+    mirrored = curve.copy(data=curve.values[::-1]).assign_coords(x=("x", -curve["x"].values[::-1], curve["x"].attrs))
+    about = GGG.guess(mirrored)["Dmax1"].user_data["guess"]
+    assert about["provider"] == "classical"
+    assert about["domain_score"] > 1.5
+
+
+def test_counts_so_few_that_most_points_have_none() -> None:
+    """The noise of a count of zero is not zero."""
+    curve = measured(GGG, scale=3e3, background=0.05)
+    assert np.mean(curve.values == 0.0) > 0.1
+    result = GGG.fit(curve, GGG.guess(curve))
+    mean, deviation = result.observation.likelihood.expectation(result.best_fit)
+    assert result.chisqr < mean + 3.0 * deviation
+
+
 def test_a_fixed_parameter_keeps_its_value() -> None:
     model = model_of(Reflection("GGG", (4, 4, 4)))
     model.set_param_hint("fwhm", value=20.0, vary=False)

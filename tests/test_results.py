@@ -9,8 +9,8 @@ from lmfit.models import GaussianModel
 
 from fit_results import FREE, TRUTH, curve, model, parameters, result
 from hrxrd_ml import save_dataset, to_dataset
-from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.results import DEPTHS, log10_rms
+from hrxrd_ml.errors import InputFileError, ParameterError
+from hrxrd_ml.results import DEPTHS, compare, log10_rms
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +226,26 @@ def test_two_rocking_curves_keep_their_profiles_apart():
     dataset = to_dataset((left + right).fit(curve(), params))
     assert float(dataset["a_strain"].max()) > float(dataset["b_strain"].max())
     assert dataset["b_strain"].dims == ("b_depth",)
+
+
+def test_comparison_prefers_the_model_that_made_the_data():
+    """With known errors, -2 ln L is chi-square: a parameter that explains nothing costs ln(N)."""
+    data = curve()
+    good = model().fit(data, parameters(model(), free=FREE))
+    fewer = model().fit(data, parameters(model(), free=tuple(name for name in FREE if name != "scale"), scale=1.5e4))
+    table = compare({"worse": fewer, "right": good})
+    assert table["fit"].values.tolist() == ["right", "worse"]
+    assert float(table["bic"][0]) == pytest.approx(good.chisqr + len(FREE) * np.log(good.ndata))
+    assert float(table["aic"][1]) == pytest.approx(fewer.chisqr + 2.0 * (len(FREE) - 1))
+    assert float(table["weight"].sum()) == pytest.approx(1.0)
+    assert float(table["weight"][0]) > 0.999
+
+
+def test_only_fits_of_the_same_data_can_be_compared():
+    data = curve()
+    one = model().fit(data, parameters(model(), free=("scale",)))
+    two = model().fit(data + 1.0, parameters(model(), free=("scale",)))
+    with pytest.raises(ParameterError, match="other data"):
+        compare({"one": one, "two": two})
+    with pytest.raises(ParameterError, match="at least two"):
+        compare({"one": one})

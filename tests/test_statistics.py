@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import kl_div
 
+import fit_results
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml._statistics import (
     GaussianLikelihood,
@@ -302,3 +303,24 @@ def test_known_sigmas_say_what_the_sum_of_squares_should_be():
     masked = make_likelihood("sigma", mu, sigma=mu, weights=np.repeat([1.0, 0.0], 25))
     assert masked.expectation(mu) == (25.0, np.sqrt(50.0))
     assert make_likelihood("relative", mu).expectation(mu) is None
+
+
+def fit_of_ggg(free, **values):
+    """Fit of a simulated curve, with these parameters free."""
+    model = fit_results.model()
+    params = fit_results.parameters(model, free=free, **values)
+    x = fit_results.curve()["x"].values
+    counts = np.random.default_rng(3).poisson(model.eval(params, x=x)).astype(float)
+    return model.fit(counts, params, x=x)
+
+
+def test_parameters_that_trade_are_named():
+    """The strain at the surface is the sum of D01 and D02."""
+    notes = fit_of_ggg((*fit_results.FREE, "D01", "D02", "L2")).bound_notes
+    assert any(note.startswith("D01 and D02 trade with each other (correlation 0.99") for note in notes)
+
+
+def test_parameters_that_the_data_hardly_determine_are_named():
+    assert fit_of_ggg(("scale", "Rp2", "L2", "D02")).bound_notes == ()
+    (note,) = fit_of_ggg(("scale", "Rp2", "L2", "D02"), scale=2e3).bound_notes
+    assert note.startswith("the data hardly determine Rp2: its stderr is 3")

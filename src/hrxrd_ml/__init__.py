@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
     from hrxrd_ml.posterior import sample
     from hrxrd_ml.reflection import Reflection, Susceptibility
-    from hrxrd_ml.results import save_dataset, to_dataset
+    from hrxrd_ml.results import compare, save_dataset, to_dataset
     from hrxrd_ml.run import build_model, fit_curve, simulate_curve
     from hrxrd_ml.simulate import RockingCurve
 
@@ -35,6 +35,7 @@ __all__ = [
     "Susceptibility",
     "__version__",
     "build_model",
+    "compare",
     "fit_curve",
     "load_model",
     "load_result",
@@ -59,6 +60,7 @@ _HOMES = {
     "RockingCurveResult": "model",
     "Susceptibility": "reflection",
     "build_model": "run",
+    "compare": "results",
     "fit_curve": "run",
     "load_model": "_saving",
     "load_result": "_saving",

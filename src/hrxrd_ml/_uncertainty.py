@@ -21,6 +21,9 @@ _SINGULAR = 1.0e-13
 _NEAR = 0.05
 _CROSSING = 0.01
 
+_HARDLY, _TRADING = 0.25, 0.98
+"""From which part of the range an error, and from which size a correlation, is worth a note."""
+
 
 @dataclass(frozen=True)
 class Covariance:
@@ -233,6 +236,29 @@ class CurveErrors(Minimizer):
         if covariance.undetermined:
             vague = ", ".join(names[i] for i in covariance.undetermined)
             notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
+        return [*notes, *self._doubts(result, covariance)]
+
+    def _doubts(self, result: FitStatistics, covariance: Covariance) -> list[str]:
+        """Say in words where first-order errors mean little: errors as wide as the bounds, parameters that trade."""
+        names, apart = result.var_names, {*covariance.at_lower, *covariance.at_upper, *covariance.undetermined}
+        size = result.redchi if self.scale_covar else 1.0
+        stderr = np.sqrt(np.maximum(np.diag(result.covar) * size, 0.0))
+        width = self._coordinates.high - self._coordinates.low
+        notes = []
+        for i in np.flatnonzero(np.isfinite(width) & (stderr > _HARDLY * width)):
+            if i not in apart:
+                share = 100.0 * stderr[i] / width[i]
+                notes.append(
+                    f"the data hardly determine {names[i]}: its stderr is {share:.0f} % of the range of its bounds, "
+                    "and its interval is not that of a normal distribution; sample, or fix it"
+                )
+        safe = np.where(stderr > 0.0, stderr, 1.0)
+        correlation = np.abs(result.covar * size / np.outer(safe, safe))
+        for i, j in zip(*np.nonzero(np.tril(correlation > _TRADING, -1)), strict=True):
+            notes.append(
+                f"{names[j]} and {names[i]} trade with each other (correlation {correlation[i, j]:.3f}): the curve "
+                "fixes a combination of them far better than each"
+            )
         return notes
 
     def _calculate_uncertainties_correlations(self) -> None:

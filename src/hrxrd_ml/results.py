@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import math
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml import _derived
+from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.files import atomic_path
 from hrxrd_ml.simulate import RockingCurve
 
@@ -220,3 +222,58 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:  # run from a source tree
             attrs[f"version_{package}"] = "unknown"
     return attrs
+
+
+def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
+    """Information criteria of several fits of the same data, the best one first.
+
+    Parameters
+    ----------
+    results
+        Fits by name: one component and two, an implanted profile and splines, with and without diffuse part.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimension ``fit``: ``chisqr``, ``nvarys``, ``aic``, ``bic``, ``delta_bic`` (over the lowest) and ``weight``,
+        exp(-delta_bic/2) over the sum of all: an approximate probability, if one of the models is right.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two fits, or their data or statistics differ.
+
+    Notes
+    -----
+    Where the size of the errors is known, -2 ln(likelihood) is chi-square (the deviance of counts) up to a constant,
+    and not N ln(chi-square/N), which lmfit's own ``aic`` and ``bic`` rest on.
+    """
+    if len(results) < 2:
+        raise ParameterError(f"expected at least two fits to compare, got {len(results)}")
+    first = next(iter(results.values()))
+    for name, result in results.items():
+        same = np.array_equal(result.data, first.data) and np.array_equal(
+            result.observation.used, first.observation.used
+        )
+        if not same or result.observation.likelihood.name != first.observation.likelihood.name:
+            raise ParameterError(
+                f"{name!r} is a fit of other data or with other statistics than {next(iter(results))!r}"
+            )
+    rows = []
+    for name, result in results.items():
+        known = not result.scale_covar
+        misfit = result.chisqr if known else result.ndata * math.log(result.chisqr / result.ndata)
+        aic, bic = misfit + 2.0 * result.nvarys, misfit + math.log(result.ndata) * result.nvarys
+        rows.append((bic, aic, float(result.chisqr), int(result.nvarys), name))
+    rows.sort()
+    bic = np.array([row[0] for row in rows])
+    weight = np.exp(-0.5 * (bic - bic[0]))
+    columns = {
+        "chisqr": [row[2] for row in rows],
+        "nvarys": [row[3] for row in rows],
+        "aic": [row[1] for row in rows],
+        "bic": bic,
+        "delta_bic": bic - bic[0],
+        "weight": weight / weight.sum(),
+    }
+    return xr.Dataset({key: ("fit", values) for key, values in columns.items()}, {"fit": [row[4] for row in rows]})

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hrxrd_ml.errors import HrxrdError, InputFileError
-from hrxrd_ml.files import atomic_path
+from hrxrd_ml.files import write_bytes
 from hrxrd_ml.ml.plan import Plan
 
 FORMAT = 1
@@ -53,8 +53,8 @@ class Checkpoint:
         """Write the checkpoint, whole or not at all."""
         header = {"format": FORMAT, "plan": self.plan.as_dict(), "about": self.about}
         arrays = {name: array.copy(order="C") for name, array in self.arrays.items()}
-        with atomic_path(path) as temporary:
-            save_file(arrays, temporary, {"hrxrd_ml": json.dumps(header)})
+        # Not save_file: what that writes is readable by its owner alone.
+        write_bytes(path, save(arrays, {"hrxrd_ml": json.dumps(header)}))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Checkpoint:

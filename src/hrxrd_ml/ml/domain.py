@@ -3,6 +3,8 @@
 The features before the head are whitened along their principal directions; a curve is as far outside as it is from the
 middle of the training curves, in units of the distance that only one in a thousand of these exceeds.  The numbers that
 describe the experiment have to lie within the range of the training as well.
+
+The windows show nothing of the side on which a lattice that has shrunk would diffract; `wrong_side` looks there.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hrxrd_ml.guess import Landmarks
 
 FloatArray = NDArray[np.float64]
 
@@ -85,3 +89,20 @@ class Domain:
         if any(name not in arrays for name in names):
             return None
         return cls(*(arrays[name].astype(float) for name in names))
+
+
+_USUAL_SHARE = 0.4  # 800 curves that networks learn from have at most 0.33, their mirror images at least 0.67
+
+
+def wrong_side(arcsec: FloatArray, intensity: FloatArray, marks: Landmarks) -> float:
+    """Return how much of a curve lies on the high-angle side of the peak; up to 1 is usual for an expanded lattice.
+
+    Of the area of the logarithm of the intensity above the background, from four widths off the peak.
+    """
+    level = np.log10(np.maximum(intensity, 1e-300) / max(marks.background, 1e-300)).clip(0.0, 12.0)
+    areas = []
+    for side in (-1.0, 1.0):
+        away = side * (arcsec - marks.peak)
+        chosen = away > 4.0 * marks.width
+        areas.append(abs(float(np.trapezoid(level[chosen], arcsec[chosen]))) if chosen.sum() > 3 else 0.0)
+    return areas[1] / max(sum(areas), 1e-9) / _USUAL_SHARE

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml.guess import ClassicalGuess, Task, fill, fresh_values, remember, spline_trials, start_values
+from hrxrd_ml.ml.domain import wrong_side
 from hrxrd_ml.ml.features import image_of
 from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
@@ -56,7 +57,7 @@ class NetworkGuess:
     """
 
     path: str | os.PathLike[str] | None = None
-    rounds: tuple[tuple[int, int], ...] = ((8, 3), (100, 5), (300, 6))
+    rounds: tuple[tuple[int, int], ...] = ((8, 3), (100, 5), (300, 6), (600, 10))
     steps: int = 10
     noisy: float = 2.0
     outside: float = 1.5
@@ -116,7 +117,9 @@ class NetworkGuess:
             images.append(np.asarray(image_of(image), dtype=float))
             constants.append(known)
             windows.append((window.span, window.peak, window.height, axis.normal, axis.per_arcsec))
-        return Sight(network, network.predict(np.array(images), np.array(constants)), np.array(windows))
+        seen = network.predict(np.array(images), np.array(constants))
+        beyond = wrong_side(task.problem.arcsec, task.problem.intensity, task.marks)
+        return Sight(network, seen, np.array(windows), max(float(seen.score[0]), beyond))
 
     def _best(self, task: Task, sight: Sight) -> Values:
         """Return the best start: the first that comes down to the noise, or the lowest.
@@ -177,16 +180,14 @@ class Sight:
         One row for each window.
     windows : ndarray, shape (rows, 5)
         Columns of `Frame`.
+    score : float
+        How far outside its domain the curve is; up to 1 is inside.
     """
 
     network: Predictor
     prediction: Prediction
     windows: FloatArray
-
-    @property
-    def score(self) -> float:
-        """Domain score of the usual window."""
-        return float(self.prediction.score[0])
+    score: float
 
     def candidates(self, most: int, least: float = 0.02) -> list[Values]:
         """Return the candidates with a weight above ``least``, likely ones first."""
