@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "simulate",
         "guess model _evaluation _fitting _levenberg _minimizer _nesting _observation _result _saving _search "
         "_statistics _threads _uncertainty",
-        "results plot report run strategy outputs posterior _derived _overrides _plot_posterior _plot_style "
+        "results plot html_report run strategy outputs posterior _derived _overrides _plot_posterior _plot_style "
         "_probability",
         "ml nexpy",
         "cli _cli_training",
@@ -56,7 +56,7 @@ USES_ROOT = frozenset({"cli", "_cli_training", "nexpy"})
 
 HEAVY = {
     "torch": ("ml", "dynamical._torch"),
-    "matplotlib": ("plot", "report", "_plot_posterior"),
+    "matplotlib": ("plot", "html_report", "_plot_posterior"),
     "xraydb": (),
     "gemmi": (),
 }

@@ -106,11 +106,26 @@ def test_covariance_inside_the_box_is_the_inverse_information():
     assert (found.at_lower, found.at_upper, found.undetermined) == ((), (), ())
 
 
-def test_variable_held_by_a_wall_leaves_the_others_their_conditional_covariance():
+@pytest.mark.parametrize("push", [0.3, 2.0, 30.0])
+def test_at_a_wall_it_is_the_second_moment_of_the_truncated_normal_distribution(push):
+    """By drawing from the quadratic form beside the wall; errors are about the minimum, where the fit ends."""
     information = np.array([[4.0, 3.0], [3.0, 9.0]])
-    found = bounded_covariance(information, np.array([0.0, -30.0]), np.array([0.5, 1.0]), np.zeros(2), np.ones(2))
+    found = bounded_covariance(
+        information, np.array([0.0, -push]), np.array([0.0, 1.0]), np.full(2, -50.0), np.array([50.0, 1.0])
+    )
     assert found.at_upper == (1,)
-    np.testing.assert_allclose(found.matrix, [[0.25, 0.0], [0.0, 1.0 / (9.0 + 900.0)]])
+    rng = np.random.default_rng(7)
+    centre = -np.linalg.solve(information, [0.0, -push])  # of the form without the wall, from the minimum
+    drawn = rng.multivariate_normal(centre, np.linalg.inv(information), 400_000)
+    if push > 5.0:  # hardly a draw falls inside: draw the distance, which is exponential, and let the other follow
+        left = 9.0 - 3.0**2 / 4.0
+        d = rng.exponential(1.0 / push, 400_000)
+        d = d[rng.random(len(d)) < np.exp(-0.5 * left * d**2)]
+        drawn = np.column_stack([0.75 * d + 0.5 * rng.standard_normal(len(d)), -d])
+    inside = drawn[drawn[:, 1] <= 0.0]
+    moments = inside.T @ inside / len(inside)
+    noise = np.std(inside[:, :, None] * inside[:, None, :], axis=0) / np.sqrt(len(inside))
+    assert (np.abs(found.matrix - moments) < 4.0 * noise).all()
 
 
 def test_variable_near_a_wall_that_does_not_hold_it_is_free():

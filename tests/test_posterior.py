@@ -294,3 +294,33 @@ def test_a_posterior_survives_netcdf(posterior, tmp_path):
     save_dataset(posterior, tmp_path / "posterior.nc")
     with xr.open_dataset(tmp_path / "posterior.nc", engine="h5netcdf") as opened, warnings.catch_warnings():
         xr.testing.assert_equal(opened.load(), posterior)
+
+
+@pytest.mark.slow
+def test_a_chain_that_is_killed_loses_nothing_but_its_last_step(tmp_path):
+    """Kill -9 at ten random moments: the file can always be read, and the chain only grows."""
+    import csv
+
+    from hrxrd_ml.cli import main
+    from killing import run_and_kill
+
+    experiment = tmp_path / "curve.toml"
+    experiment.write_text(
+        '[reflection]\ncrystal = "GGG"\nhkl = [4, 4, 4]\n[axis]\nkind = "offset"\nunit = "arcsec"\n', encoding="utf-8"
+    )
+    assert main(["simulate", str(experiment), "--noise", "--seed", "3", "--out", str(tmp_path / "curve.csv")]) == 0
+    with (tmp_path / "curve.csv").open(encoding="utf-8") as opened:
+        assert len(list(csv.reader(opened))) > 100
+    file = tmp_path / "out" / "chain.h5"
+    command = ["fit", str(tmp_path / "curve.csv"), str(experiment), "--out", str(tmp_path / "out"), "--emcee", "100000"]
+    rng, lengths = np.random.default_rng(6), []
+    for _ in range(10):
+        run_and_kill(command, float(rng.uniform(0.2, 3.0)), sign_of_life=file)
+        with h5py.File(file, "r") as opened:
+            groups = [opened[name] for name in ("burn", "chain") if name in opened]
+            lengths.append(sum(int(group.attrs["iteration"]) for group in groups))
+            for group in groups:
+                done = int(group.attrs["iteration"])
+                assert np.isfinite(group["chain"][:done]).all()
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > lengths[0] > 0

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.crystal import Crystal
     from hrxrd_ml.errors import HrxrdError
     from hrxrd_ml.experiment import read_experiment
+    from hrxrd_ml.html_report import report
     from hrxrd_ml.io import make_curve, read_curve
     from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
     from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
@@ -43,6 +44,7 @@ __all__ = [
     "plot",
     "read_curve",
     "read_experiment",
+    "report",
     "sample",
     "save_dataset",
     "simulate_curve",
@@ -67,6 +69,7 @@ _HOMES = {
     "make_curve": "io",
     "read_curve": "io",
     "read_experiment": "experiment",
+    "report": "html_report",
     "sample": "posterior",
     "save_dataset": "results",
     "simulate_curve": "run",

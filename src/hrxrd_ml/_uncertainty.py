@@ -1,5 +1,6 @@
 """Covariance of parameters that may sit on a bound, or that the data do not determine, and what a fit makes of it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,10 +51,11 @@ def bounded_covariance(information: Array, gradient: Array, value: Array, lower:
     Notes
     -----
     A parameter whose bound holds it back (the unconstrained step would carry it across) is taken out, since
-    with it the quadratic form is not centred on the minimum: the others get the covariance that they have
-    beside it, and it gets, uncorrelated, the width 1/√(H + g²) of the one-sided distribution exp(-g·d -
-    H·d²/2) of its distance d. Directions that the data say nothing about take the variance of a uniform
-    distribution between the bounds.
+    with it the quadratic form is not centred on the minimum. Its distance d from the bound has the one-sided
+    distribution exp(-g·d - H·d²/2), with the gradient g and the curvature H that is left when the others
+    follow; the root mean square of d is its error. As it moves, the others follow it: their covariance is that
+    beside the bound plus what this brings. Directions that the data say nothing about take the variance of a
+    uniform distribution between the bounds.
     """
     size = len(value)
     spread = np.where(np.isfinite(upper - lower), upper - lower, np.inf)
@@ -78,9 +80,24 @@ def bounded_covariance(information: Array, gradient: Array, value: Array, lower:
     if free.any():
         matrix[np.ix_(free, free)] = covariance
         undetermined = tuple(int(i) for i in np.flatnonzero(free)[vague])
+    inside = np.flatnonzero(free)
+    beside = matrix[np.ix_(inside, inside)].copy()
     for number in (*at_lower, *at_upper):
-        matrix[number, number] = 1.0 / (information[number, number] + gradient[number] ** 2)
+        follow = -beside @ information[inside, number]
+        left = max(information[number, number] + information[number, inside] @ follow, 0.0)
+        square = _mean_square(abs(gradient[number]), left, upper[number] - lower[number])
+        matrix[number, number] = square
+        matrix[number, inside] = matrix[inside, number] = follow * square
+        matrix[np.ix_(inside, inside)] += np.outer(follow, follow) * square
     return Covariance(matrix, tuple(sorted(at_lower)), tuple(sorted(at_upper)), undetermined)
+
+
+def _mean_square(slope: float, curvature: float, width: float) -> float:
+    """Return the mean of d² for a density exp(-slope·d - curvature·d²/2) of d between 0 and ``width``."""
+    reach = min(width, 12.0 / max(slope + math.sqrt(curvature), 12.0 / width if math.isfinite(width) else 1e-300))
+    d = reach * np.linspace(0.0, 1.0, 1001)
+    density = np.exp(-slope * d - 0.5 * curvature * d**2)
+    return float(np.trapezoid(density * d**2, d) / np.trapezoid(density, d))
 
 
 def _inverse(information: Array, spread: Array) -> tuple[Array, NDArray[np.bool_]]:
@@ -228,7 +245,7 @@ class CurveErrors(Minimizer):
     def _describe(self, result: FitStatistics, covariance: Covariance) -> list[str]:
         names = result.var_names
         parents = {link.child: names[link.parent] for link in self._coordinates.links}
-        aside = "its stderr is one-sided, the others' hold for it there"
+        aside = "its stderr is one-sided"
         notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
         for i in covariance.at_upper:
             limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"

@@ -235,12 +235,17 @@ def _fit_and_write(
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1
-    if getattr(arguments, "emcee", 0):
-        _sample_and_write(fit.result, dataset, arguments)
+    posterior = _sample_and_write(fit.result, dataset, arguments) if getattr(arguments, "emcee", 0) else None
+    if getattr(arguments, "report", False):
+        from hrxrd_ml.files import write_text
+        from hrxrd_ml.html_report import page
+
+        write_text(arguments.out / "fit.html", page(dataset, posterior))
+        print(f"written to {arguments.out}: fit.html")
     return 0
 
 
-def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace) -> None:
+def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace) -> xr.Dataset:
     from hrxrd_ml import outputs, posterior
     from hrxrd_ml.files import staged_folder
 
@@ -259,6 +264,7 @@ def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments
     for note in filter(None, found.attrs["notes"].split("\n")):
         print(f"note: {note}")
     print(f"written to {arguments.out}: {', '.join((outputs.CHAIN, *outputs.POSTERIOR_FILES))}")
+    return found
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, float]:

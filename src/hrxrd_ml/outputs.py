@@ -52,21 +52,24 @@ def write_posterior(posterior: xr.Dataset, dataset: xr.Dataset, folder: str | os
     plot.trace(posterior).savefig(target / "trace.png", dpi=150)
 
 
-def posterior_table(posterior: xr.Dataset) -> str:
-    """Table of medians and intervals of 68 and 95 % of what was sampled, and of what follows from it."""
-    rows = [("parameter", "median", "68 %", "95 %", "unit")]
+def posterior_rows(posterior: xr.Dataset) -> list[tuple[str, ...]]:
+    """Median and intervals of 68 and 95 % of what was sampled and of what follows from it, under a head."""
+    rows: list[tuple[str, ...]] = [("parameter", "median", "68 %", "95 %", "unit")]
     for name in map(str, posterior):
         if posterior[name].dims != ("chain", "draw") or name == "log_posterior":
             continue
-        values = posterior[name].values.ravel()
-        low2, low, middle, high, high2 = np.quantile(values, (0.025, 0.16, 0.5, 0.84, 0.975))
+        low2, low, middle, high, high2 = np.quantile(posterior[name].values, (0.025, 0.16, 0.5, 0.84, 0.975))
         size = 0.5 * float(high - low)
         texts = [with_error(float(value), size)[0] for value in (middle, low, high, low2, high2)]
         unit = posterior[name].attrs["units"]
-        rows.append(
-            (name, texts[0], f"{texts[1]} … {texts[2]}", f"{texts[3]} … {texts[4]}", "" if unit == "1" else unit)
-        )
-    return _aligned(rows)
+        intervals = f"{texts[1]} … {texts[2]}", f"{texts[3]} … {texts[4]}"
+        rows.append((name, texts[0], *intervals, "" if unit == "1" else unit))
+    return rows
+
+
+def posterior_table(posterior: xr.Dataset) -> str:
+    """Table of `posterior_rows`."""
+    return _aligned(posterior_rows(posterior))
 
 
 def record(fit: Fit) -> dict[str, Any]:
