@@ -19,7 +19,7 @@ from hrxrd_ml.errors import ParameterError
 if TYPE_CHECKING:
     from hrxrd_ml._result import RockingCurveResult
 
-_MOST = 12
+_MOST = 7  # the parameters of the implanted profile come first
 
 
 def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
@@ -31,7 +31,7 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
     posterior : xarray.Dataset
         Of `hrxrd_ml.sample`.
     names : sequence of str, optional
-        Which quantities; the profile's parameters (at most twelve) if None.
+        Which quantities; the first seven if None, which are those of an implanted profile.
     figure : Figure, optional
         Figure to draw into.
 
@@ -42,7 +42,7 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
     from corner import corner as draw
 
     chosen = _chosen(posterior, names, _MOST)
-    size = 0.95 * len(chosen) + 0.6
+    size = 1.0 * len(chosen) + 1.0
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(size, size), dpi=DPI)
         columns = np.column_stack([posterior[name].values.ravel() for name in chosen])
@@ -54,11 +54,13 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
             "color": BLUE,
             "max_n_ticks": 3,
             "plot_datapoints": False,
-            "label_kwargs": {"fontsize": 7},
+            "label_kwargs": {"fontsize": 7.5},
+            "labelpad": 0.12,
         }
         draw(columns[:, moving], fig=figure, **settings)
         for ax in figure.axes:
-            ax.tick_params(labelsize=5.5)
+            ax.tick_params(labelsize=6)
+        figure.subplots_adjust(left=0.13, bottom=0.13, right=0.98, top=0.98)
     return figure
 
 
@@ -77,11 +79,11 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
     chosen = _chosen(posterior, names, 99)
     rows = math.ceil(len(chosen) / 2)
     with mpl.rc_context(STYLE):
-        figure = figure or Figure(figsize=(2.0 * COLUMN, 0.75 * rows + 0.4), dpi=DPI, layout="constrained")
+        figure = figure or Figure(figsize=(2.0 * COLUMN, 0.8 * rows + 0.4), dpi=DPI, layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, 2, sharex=True)).ravel()
         for ax, name in zip(axes, chosen, strict=False):
             ax.plot(posterior["draw"], posterior[name].values.T, color=BLACK, alpha=0.12, lw=0.3)
-            ax.set_ylabel(_label(posterior, name), fontsize=6.5)
+            ax.set_title(_label(posterior, name).replace("\n", " "), loc="left", fontsize=6.5, pad=2)
             ax.yaxis.set_major_locator(MaxNLocator(3))
         for ax in axes[len(chosen) :]:
             ax.set_visible(False)

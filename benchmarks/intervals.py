@@ -1,8 +1,8 @@
 """Whether stated intervals hold: coverage and ranks over simulated curves whose truth is drawn from the prior.
 
-    python benchmarks/coverage.py --curves 500 --out OUT          # covariance
-    python benchmarks/coverage.py --curves 500 --emcee 600 --profiled 50 --out OUT
-    python benchmarks/coverage.py --curves 500 --out OUT --page   # docs/coverage.md and its picture, from what is there
+    python benchmarks/intervals.py --curves 500 --out OUT          # covariance
+    python benchmarks/intervals.py --curves 500 --emcee 600 --profiled 50 --out OUT
+    python benchmarks/intervals.py --curves 500 --out OUT --page   # writes docs/coverage.md with its picture
 
 GGG 444, 320 points, some 1e5 counts at the peak. Truth: uniform between the bounds that the fit has too, and inside its
 nested constraints, so that the prior of the posterior is exactly what the curves are drawn from. Fits start from the
@@ -251,7 +251,7 @@ def main() -> None:
     print(report(rows))
     if arguments.page:
         intro = (
-            "# Whether the error bars hold\n\nMade by `benchmarks/coverage.py --page`, whose head says how the curves "
+            "# Whether the error bars hold\n\nMade by `benchmarks/intervals.py --page`, whose head says how the curves "
             "are drawn and what counts as well identified.\n\n![Pulls and ranks](images/coverage.png)\n\n"
         )
         write_text(DOCS / "coverage.md", intro + report(rows))
