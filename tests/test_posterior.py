@@ -79,6 +79,14 @@ def test_processes_give_the_same_chain(simple):
     np.testing.assert_array_equal(one["scale"], two["scale"])
 
 
+def test_where_processes_cannot_fork_no_script_is_run_twice(simple, monkeypatch):
+    from hrxrd_ml import posterior as module
+
+    monkeypatch.setattr(module.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
+    monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("started processes"))
+    assert sample(simple, 5, burn=20, progress=False, seed=4).sizes["draw"] == 5
+
+
 def test_a_normal_prior_multiplies_a_normal_likelihood():
     result = fitted(free=("scale",))
     value, error = result.params["scale"].value, result.params["scale"].stderr

@@ -84,7 +84,7 @@ def sample(
         real curves, which no model describes to the last count.
     seed : int, optional
     workers : int
-        Processes; 0 for one on every core.
+        Processes; 0 for one on every core, or one alone where processes cannot fork (Windows).
     backend : path, optional
         HDF5 file that keeps the chain step by step. If it exists, its chain goes on.
     stop : bool
@@ -239,13 +239,15 @@ def _evaluated(places: Array) -> Array:
 @contextmanager
 def _evaluation(target: LogPosterior, workers: int) -> Iterator[Any]:
     """Give a function from places (n, d) to log-probabilities (n,), by so many processes."""
-    workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    if not workers:
+        # A process that is spawned runs the user's script again, which few scripts are written for.
+        workers = len(os.sched_getaffinity(0)) if forks and hasattr(os, "sched_getaffinity") else 1
     if workers == 1:
         yield lambda places: np.array([target(place) for place in places])
         return
     # Forked processes have the compiled kernels already; elsewhere they are loaded from the cache.
-    kind = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(kind)
+    context = multiprocessing.get_context("fork" if forks else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_adopt, initargs=(target,)) as pool:
 
         def evaluate(places: Array) -> Array:
