@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -138,6 +139,8 @@ class NetworkGuess:
                 _, values = rough.run(trial, self.steps, 1e-2)
                 cost, values = near.run(values, 5 * self.steps // 2, 1e-2)
                 if 2.0 * cost < _LOW * points:
+                    if problem.excess(values) < self.noisy:
+                        return self._unstuck(problem, math.inf, values)
                     end = exact.run(values, 3 * self.steps // 2, 1e-3)
                     if problem.excess(end[1]) < self.noisy:
                         return self._unstuck(problem, *end)
@@ -154,7 +157,10 @@ class NetworkGuess:
         return classical.kick(problem, classical.polish(problem, ends[0][1], task.marks))[1]
 
     def _unstuck(self, problem: Problem, cost: float, values: Values) -> Values:
-        """Start diffuse components again that have vanished, or whose length has gone to a bound."""
+        """Start diffuse components again that have vanished, or whose length has gone to a bound.
+
+        ``cost`` is that of the values by the likelihood, or infinite where it is not known.
+        """
         stuck = []
         for name in ("damage", "correlation_length", "substrate_damage", "substrate_correlation_length"):
             if name in problem.free:
@@ -165,7 +171,10 @@ class NetworkGuess:
             return values
         fresh = fresh_values(problem) | {"damage": 0.1}
         own = {name: value for name, value in fresh.items() if name in problem.free and name != "background"}
-        trial = problem.exact().run(problem.simulation.space.clip(values | own), 3 * self.steps, 1e-4)
+        exact = problem.exact()
+        if not math.isfinite(cost):
+            cost, values = exact.run(values, 3 * self.steps // 2, 1e-3)
+        trial = exact.run(problem.simulation.space.clip(values | own), 3 * self.steps, 1e-4)
         return trial[1] if trial[0] < cost else values
 
 
