@@ -284,3 +284,21 @@ def test_help_loads_nothing_slow():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.rpartition("+")[2].split())
     assert not loaded & {"lmfit", "numpy", "scipy", "torch", "matplotlib", "numba", "xarray", "xraydb"}
+
+
+def test_fit_with_a_posterior_and_a_report(tmp_path, capsys):
+    with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
+        assert cli.main(["fit", str(path), "--out", str(tmp_path), "--emcee", "4", "--report"]) == 0
+    out = capsys.readouterr().out
+    assert "max_strain" in out
+    assert "the chain is too short" in out
+    assert {*outputs.FILES, *outputs.POSTERIOR_FILES, outputs.CHAIN, "fit.html"} == {p.name for p in tmp_path.iterdir()}
+    assert "Posterior" in (tmp_path / "fit.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["--emcee", "-3"], ["--model-error"]])
+def test_sampling_options_that_make_no_sense(tmp_path, capsys, arguments):
+    with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
+        assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), *arguments]) == 2
+    assert "--emcee takes a number of steps" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="sample the posterior, N steps at most; an interrupted chain (chain.h5) goes on",
     )
+    fit.add_argument("--report", action="store_true", help="write fit.html too: everything in one file")
     fit.add_argument(
         "--model-error", action="store_true", help="with --emcee: sample a relative error of the model too"
     )
