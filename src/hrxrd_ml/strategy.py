@@ -34,8 +34,8 @@ def one_step(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
 def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any) -> RockingCurveResult:
     """Fit the plain model and, where it does not describe the curve, again with its refinements freed.
 
-    The second fit starts from a guess of its own, made by the model's hints, and is kept if the Bayesian
-    information criterion prefers it.
+    The second fit starts from a guess of its own, made by the model's hints, and, if that leaves a misfit as well,
+    from the classical guess; the better one is kept if the Bayesian information criterion prefers it.
     Parameters whose settings somebody chose are left as they are.
 
     Parameters
@@ -60,8 +60,18 @@ def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
         refined.set_param_hint(name, vary=True)
     weights = settings.get("weights")
     kept = curve if weights is None else curve[np.asarray(weights) > 0.0]
-    result = refined.fit(curve, refined.guess(kept), **settings)
+    guess = refined.guess(kept)
+    result = refined.fit(curve, guess, **settings)
+    if result.redchi > GOOD_ENOUGH and not _is_classical(guess):
+        # Where the model misses something, several minima are about as deep: another start is worth its seconds.
+        other = refined.fit(curve, refined.guess(kept, provider="classical"), **settings)
+        result = min(result, other, key=lambda fit: float(fit.chisqr))
     return result if result.bic < plain.bic else plain
+
+
+def _is_classical(params: Parameters) -> bool:
+    about = next(iter(params.values())).user_data
+    return isinstance(about, dict) and about.get("guess", {}).get("provider") == "classical"
 
 
 def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:
