@@ -35,7 +35,7 @@ class OwnStart:
 @pytest.fixture
 def known_start(monkeypatch):
     """Fits begin at the values of the experiment, which keeps tests of files apart from those of guesses."""
-    monkeypatch.setattr(run.RockingCurveModel, "guess", lambda model, curve: OwnStart().guess(model, curve))
+    monkeypatch.setattr(run.RockingCurveModel, "guess", lambda model, curve, **_: OwnStart().guess(model, curve))
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
     kept = curve if weights is None else curve[np.asarray(weights) > 0.0]
     guess = refined.guess(kept)
     result = refined.fit(curve, guess, **settings)
-    if result.redchi > GOOD_ENOUGH and not _is_classical(guess):
+    if result.success and result.redchi > GOOD_ENOUGH and not _is_classical(guess):
         # Where the model misses something, several minima are about as deep: another start is worth its seconds.
         other = refined.fit(curve, refined.guess(kept, provider="classical"), **settings)
         result = min(result, other, key=lambda fit: float(fit.chisqr))
