@@ -26,7 +26,7 @@ from hrxrd_ml._observation import as_curve
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.files import write_text
-from hrxrd_ml.guess import Task, fill, start_values
+from hrxrd_ml.guess import Task, fill, guess_by, start_values
 from hrxrd_ml.ml.dataset import DatasetFolder, Measurement, measurements
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
 from hrxrd_ml.parameters import implanted_space
@@ -115,7 +115,7 @@ def run(start: str, model: RockingCurveModel, curve: Measurement, rng: np.random
     try:
         params = STARTS[start](model, curve, rng)
         row["guess"] = time.perf_counter() - begin
-        row["provider"] = (params["Dmax1"].user_data or {}).get("guess")
+        row["provider"] = guess_by(params)
         result = model.fit(curve.intensity, params, x=curve.dtheta)
     except HrxrdError as error:
         return row | {"seconds": time.perf_counter() - begin, "error": str(error)}

@@ -13,7 +13,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hrxrd_ml._plot_style import BLACK, BLUE, COLUMN, DPI, GREEN, GREY, ORANGE, STYLE, axis_label, intensity_label
+from hrxrd_ml._plot_style import BLACK, BLUE, COLUMN, DPI, GREEN, ORANGE, STYLE, axis_label, intensity_label
 from hrxrd_ml.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -206,4 +206,3 @@ def _filled(ax: Any, x: Any, quantiles: Any, color: str) -> None:
     ax.fill_between(x, low2, high2, color=color, alpha=0.2, lw=0.0, label="95 %")
     ax.fill_between(x, low1, high1, color=color, alpha=0.4, lw=0.0, label="68 %")
     ax.plot(x, middle, color=color, lw=0.9, label="median")
-    ax.axhline(0.0, color=GREY, lw=0.0)

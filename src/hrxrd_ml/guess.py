@@ -181,6 +181,12 @@ def remember(params: Parameters, provider: str, score: float | None = None, note
     return params
 
 
+def guess_by(params: Parameters) -> dict[str, Any]:
+    """Who guessed the start values, with the score of the domain check and a note, where a provider says so."""
+    about = next(iter(params.values())).user_data
+    return dict(about.get("guess", {})) if isinstance(about, dict) else {}
+
+
 @dataclass(frozen=True)
 class ClassicalGuess:
     """Guess by landmarks and a multi-start that goes from the envelope to the fringes.

@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.guess import guess_by
 from hrxrd_ml.results import log10_rms, save_dataset, to_dataset
 from hrxrd_ml.run import Fit
 
@@ -97,12 +98,6 @@ def record(fit: Fit) -> dict[str, Any]:
         "guess": {name: _finite(par.value) for name, par in fit.guess.items()},
         "guess_by": guess_by(fit.guess),
     }
-
-
-def guess_by(params: Parameters) -> dict[str, Any]:
-    """Who guessed the start values, with the score of the domain check and a note, where a provider says so."""
-    about = next(iter(params.values())).user_data
-    return dict(about.get("guess", {})) if isinstance(about, dict) else {}
 
 
 def _finite(value: Any) -> float | None:

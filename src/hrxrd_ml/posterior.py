@@ -113,7 +113,7 @@ def sample(
     with one_thread():
         target, start, covariance = _target(result, priors, model_error)
         dimension = len(target.names)
-        count = 2 * (2 * dimension) if walkers is None else walkers
+        count = 4 * dimension if walkers is None else walkers
         _check_numbers(count, dimension, steps, burn)
         rng = np.random.default_rng(seed)
         first = _first(target, start, covariance, count, rng)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from .guess import guess_by
+
 if TYPE_CHECKING:
     from lmfit import Parameters
 
@@ -62,16 +64,11 @@ def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
     kept = curve if weights is None else curve[np.asarray(weights) > 0.0]
     guess = refined.guess(kept)
     result = refined.fit(curve, guess, **settings)
-    if result.success and result.redchi > GOOD_ENOUGH and not _is_classical(guess):
+    if result.success and result.redchi > GOOD_ENOUGH and guess_by(guess).get("provider") != "classical":
         # Where the model misses something, several minima are about as deep: another start is worth its seconds.
         other = refined.fit(curve, refined.guess(kept, provider="classical"), **settings)
         result = min(result, other, key=lambda fit: float(fit.chisqr))
     return result if result.bic < plain.bic else plain
-
-
-def _is_classical(params: Parameters) -> bool:
-    about = next(iter(params.values())).user_data
-    return isinstance(about, dict) and about.get("guess", {}).get("provider") == "classical"
 
 
 def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:

@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,7 @@ class DatasetSettings:
         kind = prior.pop("kind", "universal")
         if kind not in PRIORS:
             raise ExperimentError(f"{source}: unknown prior kind {kind!r}; known: {', '.join(PRIORS)}")
-        numbers = fill(_Numbers, own, source)
-        return cls(**vars(numbers), prior=fill(PRIORS[kind], prior, f"{source}: prior"))
+        return replace(fill(cls, own, source), prior=fill(PRIORS[kind], prior, f"{source}: prior"))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], **changes: Any) -> DatasetSettings:
@@ -99,14 +98,6 @@ class DatasetSettings:
         if "dataset" not in data:
             raise ExperimentError(f"{source}: expected a table [dataset]")
         return cls.from_dict(data["dataset"] | {k: v for k, v in changes.items() if v is not None}, source)
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    curves: int = 100_000
-    seed: int = 1
-    shard: int = 2000
-    tolerance: float = 1e-3
 
 
 def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:

@@ -7,7 +7,7 @@ import io
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,9 +249,7 @@ class Trainer:
                     self.average[name].lerp_(p, min(share, 1.0))
         return float(loss.detach())
 
-    def run(
-        self, *, seconds: float | None = None, save_every: float = 120.0, check: Callable[[Trainer], None] | None = None
-    ) -> Path | None:
+    def run(self, *, seconds: float | None = None, save_every: float = 120.0) -> Path | None:
         """Train to the end, or for so many seconds; return the path of the network, or None if it is not finished.
 
         An interruption (Ctrl-C too) leaves a state from which the next call goes on.
@@ -273,8 +271,6 @@ class Trainer:
                         self.seconds, begin = self.seconds + now - begin, now
                         self._note(running)
                         bar.set_postfix(valid=f"{self.log[-1]['valid']:.4f}", refresh=False)
-                        if check is not None:
-                            check(self)
                         if self._exhausted():
                             break
                     if time.monotonic() - saved > save_every:
