@@ -223,6 +223,15 @@ def test_a_file_of_another_fit_is_refused(simple, tmp_path):
         sample(fitted(seed=2), 5, burn=20, backend=file, stop=False, **QUIET)
 
 
+def test_a_chain_with_another_prior_is_refused(simple, tmp_path):
+    file, value = tmp_path / "chain.h5", simple.params["fwhm"].value
+    settings = {"burn": 20, "stop": False, "backend": file, **QUIET}
+    sample(simple, 5, priors={"fwhm": stats.norm(value, 2.0)}, **settings)
+    sample(simple, 6, priors={"fwhm": stats.norm(value, 2.0)}, **settings)
+    with pytest.raises(InputFileError, match="another fit"):
+        sample(simple, 7, priors={"fwhm": stats.norm(value, 3.0)}, **settings)
+
+
 def test_damaged_files_are_refused_and_kept(simple, tmp_path):
     for content in (b"", b"no chain", b"\x89HDF\r\n\x1a\n" + 50 * b"\0"):
         file = tmp_path / "bad.h5"

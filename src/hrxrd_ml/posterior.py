@@ -297,8 +297,13 @@ def _enough(taus: Sequence[Array], steps: int) -> bool:
 def _digest(target: LogPosterior, walkers: int, burn: int) -> str:
     """Return what a chain belongs to: data, model, bounds, best fit."""
     result = target.result
+    # A function has no text to compare: what it says at the best fit and a standard error beside it stands for it.
+    places = {
+        name: (float(par.value), float(par.value) + float(par.stderr or 0.0)) for name, par in result.params.items()
+    }
+    priors = {name: [float(prior(v)) for v in places[name]] for name, prior in sorted(target.priors.items())}
     about = {
-        "model": repr(result.model), "names": target.names, "priors": sorted(target.priors), "walkers": walkers,
+        "model": repr(result.model), "names": target.names, "priors": priors, "walkers": walkers,
         "burn": burn, "params": [[p.name, p.value, p.min, p.max, p.vary, p.expr] for p in result.params.values()],
     }  # fmt: skip
     total = hashlib.sha256(json.dumps(about).encode())
