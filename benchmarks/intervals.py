@@ -84,8 +84,8 @@ def one(number: int, emcee: int, profiled: int) -> dict[str, Any]:
         if number < profiled:
             row["profile"] = _profiled(result)
         if emcee:
-            posterior = sample(result, emcee, burn=200, seed=number, workers=1, progress=False)
-            row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples")}
+            posterior = sample(result, emcee, seed=number, workers=1, progress=False)
+            row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples", "rhat")}
             row["rank"] = {name: float(np.mean(posterior[name].values < truth[name])) for name in result.var_names}
     return row
 

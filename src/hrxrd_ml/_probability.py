@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from lmfit import Parameters
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import digamma, gammaln, xlogy
 
 from hrxrd_ml._nesting import NestedCoordinates
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
@@ -32,6 +32,26 @@ LIMITS = {NOISE: (1e-3, 1e3), MODEL_ERROR: (1e-4, 1.0)}
 """Range of the additional number; its prior is flat in the logarithm, in which it is sampled."""
 
 
+@dataclass(frozen=True)
+class PointTerms:
+    """What a likelihood says about the curve and about the size of the errors.
+
+    Attributes
+    ----------
+    value : float
+    by_curve, information : ndarray, shape (n,)
+        Derivative with respect to the expected values, and their Fisher information.
+    by_extra, extra_information : float
+        The same for the logarithm of the additional number.
+    """
+
+    value: float
+    by_curve: Array
+    information: Array
+    by_extra: float = 0.0
+    extra_information: float = 0.0
+
+
 @dataclass
 class LogPosterior:
     """Logarithm of the posterior, up to a constant.
@@ -46,6 +66,10 @@ class LogPosterior:
         Logarithms of densities of single parameters, beside the flat prior.
     extra : str or None
         `NOISE`, `MODEL_ERROR` or None.
+    likelihood : Likelihood
+        Of the points that are used.
+    best_curve : ndarray
+        Of the fit, at these points.
     """
 
     result: RockingCurveResult
@@ -57,10 +81,10 @@ class LogPosterior:
         """Prepare what is the same for all points."""
         observation = self.result.observation
         self._used = observation.used
-        self._likelihood: Likelihood = observation.likelihood.part(self._used)
+        self.likelihood: Likelihood = observation.likelihood.part(self._used)
+        self.best_curve: Array = self.result.best_fit[self._used]
         self._tied = any(par.expr is not None for par in self.result.params.values())
         self._params = self.result.params.copy()
-        self._evaluator = self.result.model.evaluator(self.result.userkws)
         self._finite_low = [
             link.child for link in self.coordinates.links if np.isfinite(self.coordinates.low[link.child])
         ]
@@ -91,30 +115,104 @@ class LogPosterior:
         free = len(self.coordinates.names)
         return np.append(self.coordinates.inward(x[:free]), np.log(x[free:]))
 
+    def start(self) -> Array:
+        """Return box coordinates of the best fit, with a fair value of the additional number."""
+        result = self.result
+        x = np.array([float(result.params[name].value) for name in self.coordinates.names])
+        if self.extra == NOISE:
+            x = np.append(x, np.clip(math.sqrt(max(result.redchi, 0.0)), *LIMITS[NOISE]))
+        elif self.extra == MODEL_ERROR:
+            curve = result.best_fit[self._used]
+            relative = np.abs(result.data[self._used] / np.maximum(curve, 1e-12) - 1.0)
+            strong = np.argsort(curve)[-max(len(curve) // 3, 5) :]
+            x = np.append(x, np.clip(np.median(relative[strong]), 1e-3, 0.3))
+        return np.asarray(np.clip(self.inward(x), self.lower, self.upper))
+
     def curve(self, x: Array) -> Array:
         """Return the model at values of the free parameters, at all points of the data."""
-        names = self.coordinates.names
+        return self.result._evaluator.curve(self._set(x))
+
+    def _set(self, x: Array) -> Parameters:
+        for name, value in zip(self.coordinates.names, x.tolist(), strict=False):
+            self._params[name].value = value
         if self._tied:
-            for name, value in zip(names, x.tolist(), strict=False):
-                self._params[name].value = value
             self._params.update_constraints()
-            return self._evaluator.curve(self._params)
-        values = {name: SimpleNamespace(value=par.value) for name, par in self._params.items()}
-        for name, value in zip(names, x.tolist(), strict=False):
-            values[name].value = value
-        return self._evaluator.curve(values)
+        return self._params
 
     def __call__(self, y: Array) -> float:
         """Return the logarithm of the posterior at box coordinates, minus infinity outside the box."""
-        if not np.isfinite(y).all() or (y < self.lower).any() or (y > self.upper).any():
+        total, x = self._in_box(y)
+        if not math.isfinite(total):
             return -math.inf
+        return total + self.points(self.curve(x)[self._used], x).value
+
+    def slope(self, y: Array) -> tuple[float, Array]:
+        """Return the logarithm of the posterior and its gradient; minus infinity and zeros outside the box."""
+        total, x = self._in_box(y)
+        if not math.isfinite(total):
+            return -math.inf, np.zeros(len(y))
+        terms, _, _, gradient = self._linear(y, x)
+        return total + terms.value, gradient
+
+    def expansion(self, y: Array) -> tuple[float, Array, Array]:
+        """Return the same, and the information: the expected curvature of the likelihood and that of the priors."""
+        total, x = self._in_box(y)
+        if not math.isfinite(total):
+            raise ParameterError("the posterior is zero at this place")
+        terms, jacobian, by_box, gradient = self._linear(y, x)
+        free, information = len(by_box), np.zeros((len(y), len(y)))
+        by_x = (jacobian * terms.information[:, None]).T @ jacobian
+        for i, prior, step in self._steps(x):
+            sides = [float(prior(float(x[i] + side * step))) for side in (-1, 0, 1)]
+            if np.isfinite(sides).all():
+                by_x[i, i] += max(2.0 * sides[1] - sides[0] - sides[2], 0.0) / step**2
+        information[:free, :free] = by_box.T @ by_x @ by_box
+        if self.extra:
+            information[free, free] = terms.extra_information
+        return total + terms.value, gradient, information
+
+    def log_prior(self, y: Array) -> float:
+        """Return the logarithm of the prior in the box."""
+        return self._in_box(y)[0]
+
+    def used_curve(self, y: Array) -> Array:
+        """Return the model at box coordinates, at the points that are used."""
+        return self.curve(self.outward(y))[self._used]
+
+    def _linear(self, y: Array, x: Array) -> tuple[PointTerms, Array, Array, Array]:
+        """Return terms of the points, Jacobian of the curve by x, matrix dx/dy, and gradient of the posterior by y."""
+        free = len(self.coordinates.names)
+        curve, jacobian = self.result._model_jacobian(self._set(x))
+        jacobian = jacobian[self._used]
+        terms = self.points(curve[self._used], x)
+        by_box = self.coordinates.derivatives(y[:free])
+        by_x = terms.by_curve @ jacobian
+        for i, prior, step in self._steps(x):
+            sides = [float(prior(float(x[i] + side * step))) for side in (-1, 1)]
+            if np.isfinite(sides).all():
+                by_x[i] += (sides[1] - sides[0]) / (2.0 * step)
+        gradient = np.append(by_x @ by_box, [terms.by_extra] if self.extra else [])
+        gradient[:free] += self._volume_slope(x, by_box)
+        return terms, jacobian, by_box, gradient
+
+    def _steps(self, x: Array) -> list[tuple[int, Prior, float]]:
+        """Return number, prior and step of a difference for each parameter with a prior of its own."""
+        found = []
+        for name, prior in self.priors.items():
+            i = self.names.index(name)
+            width = self.coordinates.high[i] - self.coordinates.low[i]
+            found.append((i, prior, 1e-5 * (float(width) if np.isfinite(width) else max(abs(float(x[i])), 1e-3))))
+        return found
+
+    def _in_box(self, y: Array) -> tuple[float, Array]:
+        """Return the logarithm of the prior in the box, and the values of `names`."""
+        if not np.isfinite(y).all() or (y < self.lower).any() or (y > self.upper).any():
+            return -math.inf, y
         x = self.outward(y)
         total = self._log_volume(x)
         for name, prior in self.priors.items():
             total += float(prior(float(x[self.names.index(name)])))
-        if not math.isfinite(total):
-            return -math.inf
-        return total + self._log_likelihood(self.curve(x)[self._used], float(x[-1]) if self.extra else 1.0)
+        return (total if math.isfinite(total) else -math.inf), x
 
     def _log_volume(self, x: Array) -> float:
         """Return the logarithm of the volume of the users' parameters that a unit of the box stands for."""
@@ -124,36 +222,91 @@ class LogPosterior:
         room = np.array([(caps[i] - low[i]) / width[i] for i in self._finite_low])
         return float(np.log(np.maximum(room, 1e-300)).sum())
 
-    def _log_likelihood(self, mu: Array, extra: float) -> float:
+    def _volume_slope(self, x: Array, by_box: Array) -> Array:
+        slope = np.zeros(len(by_box))
+        if self._finite_low:
+            caps, active = self.coordinates.caps(x)
+            for i in self._finite_low:
+                link = active[i]
+                if link is not None and caps[i] > self.coordinates.low[i]:
+                    slope += link.slope * by_box[link.parent] / (caps[i] - self.coordinates.low[i])
+        return slope
+
+    def points(self, mu: Array, x: Array) -> PointTerms:
+        """Return what the used points say about expected values ``mu`` and the values ``x`` of `names`."""
         if self.extra == MODEL_ERROR:
-            return _with_model_error(self._likelihood, mu, extra)
-        residual = self._likelihood.residual(mu)
+            return with_model_error(self.likelihood, mu, float(x[-1]))
+        if isinstance(self.likelihood, PoissonLikelihood):
+            return _poisson(self.likelihood, mu)
+        residual, slope = self.likelihood.residual(mu), self.likelihood.slope(mu)
+        information = self.likelihood.information(mu) ** 2
         square = float(residual @ residual)
-        if self.extra == NOISE:
-            return -0.5 * square / extra**2 - len(mu) * math.log(extra)
-        return -0.5 * square
+        if self.extra != NOISE:
+            return PointTerms(-0.5 * square, -residual * slope, information)
+        scale, n = float(x[-1]) ** -2.0, len(mu)
+        value = -0.5 * scale * square + 0.5 * n * math.log(scale)
+        return PointTerms(value, -scale * residual * slope, scale * information, scale * square - n, 2.0 * n)
 
 
-def _with_model_error(likelihood: Likelihood, mu: Array, error: float) -> float:
+def _poisson(likelihood: PoissonLikelihood, mu: Array) -> PointTerms:
+    """Return minus half the deviance, as the sum of the squared residuals is it, without their roots."""
+    expected = mu if likelihood.exposure is None else mu * likelihood.exposure
+    expected = np.maximum(expected, 1e-8)
+    n = likelihood.counts
+    ratio = n / expected
+    each = n - expected - xlogy(n, ratio)
+    by_curve, information = ratio - 1.0, 1.0 / expected
+    if likelihood.exposure is not None:
+        by_curve, information = by_curve * likelihood.exposure, information * likelihood.exposure**2
+    if likelihood.weights is not None:
+        weight = likelihood.weights**2
+        each, by_curve, information = each * weight, by_curve * weight, information * weight
+    return PointTerms(float(each.sum()), by_curve, information)
+
+
+def with_model_error(likelihood: Likelihood, mu: Array, error: float) -> PointTerms:
     """Return the log-likelihood of data about a model that is itself known up to a relative error.
 
     Counts whose expectation scatters about mu by a gamma distribution have a negative binomial distribution with
     variance mu + (error mu)**2; data with Gaussian errors have the sum of both variances.
     """
     if isinstance(likelihood, PoissonLikelihood):
-        expected = np.maximum(mu if likelihood.exposure is None else mu * likelihood.exposure, 1e-8)
+        exposure = 1.0 if likelihood.exposure is None else likelihood.exposure
+        expected = np.maximum(mu * exposure, 1e-8)
         n, shape = likelihood.counts, 1.0 / error**2
         # (n + shape) log1p(...) keeps its accuracy where the shape is large, that is, near the Poisson distribution.
         each = gammaln(n + shape) - gammaln(shape) - n * math.log(shape)
         each += n * np.log(expected) - (n + shape) * np.log1p(expected / shape)
-        weight = likelihood.weights
-        return float(each.sum() if weight is None else (weight**2 * each).sum())
-    assert isinstance(likelihood, GaussianLikelihood)
-    precision = np.ones_like(mu) if likelihood.inverse_sigma is None else likelihood.inverse_sigma
-    if likelihood.weights is not None:
-        precision = precision * np.abs(likelihood.weights)
-    variance = precision**-2.0 + (error * mu) ** 2
-    return float(-0.5 * ((likelihood.data - mu) ** 2 / variance + np.log(variance)).sum())
+        slope = np.where(mu * exposure > 1e-8, n / expected - (n + shape) / (expected + shape), 0.0) * exposure
+        by_shape = digamma(n + shape) - digamma(shape) - n / shape - np.log1p(expected / shape)
+        by_shape += (n + shape) * expected / (shape * (shape + expected))
+        by_error = -2.0 * shape * by_shape
+        weight = np.ones_like(mu) if likelihood.weights is None else likelihood.weights**2
+        variance = expected * (1.0 + expected / shape)
+        information, share = exposure**2 / variance, expected / (shape + expected)
+    else:
+        assert isinstance(likelihood, GaussianLikelihood)
+        precision = np.ones_like(mu) if likelihood.inverse_sigma is None else likelihood.inverse_sigma
+        weight = np.ones_like(mu)
+        if likelihood.weights is not None:
+            precision = precision * np.abs(likelihood.weights)
+            weight[precision == 0.0] = 0.0
+        variance = np.maximum(precision, 1e-150) ** -2.0 + (error * mu) ** 2
+        off, share = likelihood.data - mu, (error * mu) ** 2 / variance
+        each = -0.5 * (off**2 / variance + np.log(variance))
+        excess = off**2 / variance - 1.0
+        slope = off / variance + excess * error**2 * mu / variance
+        by_error = excess * share
+        information = 1.0 / variance
+    # Both have, near enough, the information of a normal distribution about its variance.
+    about_error = 2.0 * float((weight * share**2).sum())
+    return PointTerms(
+        float((weight * each).sum()),
+        weight * slope,
+        weight * information,
+        float((weight * by_error).sum()),
+        about_error,
+    )
 
 
 def checked_priors(priors: Mapping[str, Any] | None, names: tuple[str, ...]) -> dict[str, Prior]:

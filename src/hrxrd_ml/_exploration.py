@@ -1,0 +1,274 @@
+"""What a sampler learns about a posterior before it starts: its maxima, its shape, a polynomial in its place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+import emcee
+import numpy as np
+from numpy.typing import NDArray
+
+from hrxrd_ml._hamiltonian import Field, Flight, HamiltonianMove, Heated, Metric, Task, climb, fly
+from hrxrd_ml._probability import LogPosterior
+from hrxrd_ml._surrogate import Surrogate
+from hrxrd_ml._uncertainty import draw_inside
+from hrxrd_ml.errors import ParameterError
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+Array = NDArray[np.float64]
+
+_FAR = 15.0
+"""Maxima whose logarithm is so much below the highest one get no walkers."""
+
+_WALKERS, _WARM, _STEPS = 8, 40, 50
+_ROUNDS = 8
+_HOLD, _LOOSE = 3.0, 0.03
+_HEAT = 0.6
+"""Power of the posterior that is explored: wider than what is sampled, so that its tails are known too."""
+
+_TRIALS, _TRIAL = 6, 30
+_OFF, _RARE = 2.0, 0.02
+"""A surrogate is done when it misses by so much in no more than this part of all places."""
+
+_GOOD, _FAIR, _LOST = 0.5, 0.8, 5.0
+"""Standard deviation of the logarithm of the posterior by the surrogate about the exact one: good enough to stop, and
+good enough to be used at all."""
+
+
+@dataclass(frozen=True)
+class Peak:
+    """A maximum of the posterior: where, its logarithm there, and the covariance about it."""
+
+    place: Array
+    value: float
+    covariance: Array
+
+    def near(self, other: Peak) -> bool:
+        """Tell whether another maximum is the same within the errors."""
+        off = (self.place - other.place) ** 2
+        return bool((off <= 9.0 * (np.diag(self.covariance) + np.diag(other.covariance))).all())
+
+
+@dataclass(frozen=True)
+class Explored:
+    """Where and how to sample.
+
+    Attributes
+    ----------
+    guide : Surrogate or None
+        To guide trajectories; None if the exact gradient must.
+    metric : Metric
+    step : float
+        Length of a leapfrog step.
+    places : ndarray, shape (m, n)
+        Where the walkers may begin.
+    """
+
+    guide: Surrogate | None
+    metric: Metric
+    step: float
+    places: Array
+
+
+class Curves(Protocol):
+    """Simulates curves for places (m, d), shape (m, n)."""
+
+    def __call__(self, places: Array) -> Array:
+        """Return them."""
+
+
+def peaks_of(target: LogPosterior, starts: Sequence[Parameters]) -> list[Peak]:
+    """Return the maximum of the posterior near the best fit, and others as high that lie near the starts.
+
+    Raises
+    ------
+    ParameterError
+        If the best fit is impossible by the priors, or a start lacks a parameter.
+    """
+    start = target.start()
+    if not math.isfinite(target(start)):
+        for name, prior in target.priors.items():
+            value = float(target.outward(start)[target.names.index(name)])
+            if not math.isfinite(float(prior(value))):
+                raise ParameterError(
+                    f"the prior of {name} excludes the best fit, {value:.6g}; widen it, or fit within its range first"
+                )
+        raise ParameterError("the likelihood of the best fit is not finite; fit again before sampling")
+    found = [Peak(*climb(target, start))]
+    for params in starts:
+        missing = [name for name in target.coordinates.names if name not in params]
+        if missing:
+            raise ParameterError(f"a start lacks the free parameters {', '.join(missing)}")
+        place = start.copy()
+        given = np.array([float(params[name].value) for name in target.coordinates.names])
+        place[: len(given)] = target.coordinates.inward(given)
+        if math.isfinite(target(place)):
+            found.append(Peak(*climb(target, place)))
+    best = max(peak.value for peak in found)
+    chosen: list[Peak] = []
+    for peak in found:
+        if peak.value > best - _FAR and not any(peak.near(other) for other in chosen):
+            chosen.append(peak)
+    return chosen
+
+
+def around(target: LogPosterior, peaks: list[Peak], count: int, rng: np.random.Generator) -> Array:
+    """Return places drawn about the maxima, drawn in where the posterior falls off faster than its curvature says."""
+    places = []
+    for i in range(count):
+        peak = peaks[i % len(peaks)]
+        place = draw_inside(rng, peak.place, peak.covariance, target.lower, target.upper, 1)[0]
+        for _ in range(40):
+            if target(place) > peak.value - _depth(len(place)):
+                break
+            place = peak.place + 0.6 * (place - peak.place)
+        places.append(place)
+    return np.array(places)
+
+
+def _depth(size: int) -> float:
+    """Return how far below its maximum the logarithm of a posterior is anywhere that matters: d/2 on average."""
+    return 1.5 * size + 10.0
+
+
+def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.random.Generator) -> Explored:
+    """Fit surrogates to simulated curves where the last surrogate says that the posterior lies, until it is right.
+
+    Parameters
+    ----------
+    target : LogPosterior
+    peaks : list of Peak
+    curves : callable
+        Simulates curves, perhaps in parallel.
+    rng : numpy.random.Generator
+    """
+    size = len(target.names)
+    metric = anchor = Metric.of(peaks[0].place, peaks[0].covariance)
+    count = 2 * math.comb(size + 2, 2)
+    design = _Design(*_judged(target, around(target, peaks, count, rng), curves))
+    hold, step, error = _HOLD, 0.2, math.inf
+    for _ in range(_ROUNDS):
+        surrogate = replace(design.surrogate(target, metric), anchor=anchor, hold=hold)
+        begin = design.likely(_WALKERS, rng)
+        chain, metric, step = _walk(surrogate, metric, step, begin, rng)
+        new = _Design(*_judged(target, chain[rng.choice(len(chain), count, replace=len(chain) < count)], curves))
+        free = replace(surrogate, hold=0.0)
+        error = _scatter(new.values - np.array([free(place) for place in new.places]))
+        design = design.with_(new)
+        if error < _GOOD and hold == _LOOSE:
+            break
+        hold = min(3.0 * max(hold, 0.3), 30.0) if error > _LOST else hold / 3.0 if hold > 0.4 else _LOOSE
+    starts = new.places[new.values > design.values.max() - _depth(size)]
+    if error > _FAIR or len(starts) < _WALKERS:
+        return Explored(None, metric, min(step, 0.2), design.places[design.kept()])
+    for trial in range(_TRIALS):
+        guide = design.surrogate(target, metric)
+        begin = starts[rng.choice(len(starts), _WALKERS, replace=False)]
+        chain, tried, metric, step = _trial(target, guide, metric, step, begin, rng)
+        new = _Design(*_judged(target, tried, curves))
+        off = np.abs(new.values - np.array([guide(place) for place in new.places]))
+        design, starts = design.with_(new), chain[len(chain) // 2 :]
+        if trial and np.mean(off[new.values > new.values.max() - _depth(size)] > _OFF) < _RARE:
+            break
+    return Explored(design.surrogate(target, metric), metric, step, starts)
+
+
+@dataclass(frozen=True)
+class _Design:
+    """Places, simulated curves, and logarithms of the posterior."""
+
+    places: Array
+    curves: Array
+    values: Array
+
+    def with_(self, other: _Design) -> _Design:
+        """Return both together."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return _Design(*(np.concatenate(pair) for pair in pairs))
+
+    def kept(self) -> NDArray[np.bool_]:
+        """Tell which places matter."""
+        return np.asarray(self.values > self.values.max() - 2.0 * _depth(self.places.shape[1]))
+
+    def surrogate(self, target: LogPosterior, metric: Metric) -> Surrogate:
+        """Return the surrogate that is fitted to them."""
+        kept = self.kept()
+        return Surrogate.fit(target, metric, self.places[kept], self.curves[kept])
+
+    def likely(self, count: int, rng: np.random.Generator) -> Array:
+        """Return some of the places by chance, out of the better half."""
+        order = np.argsort(self.values)[-max(len(self.values) // 2, count) :]
+        return self.places[rng.choice(order, count)]
+
+
+def _judged(target: LogPosterior, places: Array, curves: Curves) -> tuple[Array, Array, Array]:
+    known = curves(places)
+    return places, known, exact(target, places, known)
+
+
+def exact(target: LogPosterior, places: Array, curves: Array) -> Array:
+    """Return the logarithm of the posterior at places whose curves are known."""
+    return np.array(
+        [
+            target.log_prior(place) + target.points(curve, target.outward(place)).value
+            for place, curve in zip(places, curves, strict=True)
+        ]
+    )
+
+
+def _scatter(errors: Array) -> float:
+    """Return the standard deviation of errors, hardly moved by a few far ones."""
+    low, high = np.quantile(errors, [0.1, 0.9])
+    return float(high - low) / 2.563
+
+
+def _walk(
+    surrogate: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
+) -> tuple[Array, Metric, float]:
+    """Sample a surrogate; return the samples, and the metric and the step that suit it."""
+    field = Heated(surrogate, _HEAT)
+    move = HamiltonianMove.of(field, None, metric, step, adapts=True)
+    chain = _chain(move, field, begin, _WARM, rng)
+    move.metric, covariance = moments(chain[_WARM // 3 :], metric.root @ metric.root.T)
+    chain = _chain(move, field, chain[-1], _STEPS, rng)
+    found, _ = moments(chain, covariance)
+    return chain.reshape(-1, begin.shape[1]), found, move.step
+
+
+def _trial(
+    target: LogPosterior, guide: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
+) -> tuple[Array, Array, Metric, float]:
+    """Sample the posterior itself for a while; return samples, the ends of all trajectories, metric and step."""
+    exact, guided = Heated(target, _HEAT), Heated(guide, _HEAT)
+    tried: list[Array] = []
+
+    def flights(metric: Metric, tasks: Sequence[Task]) -> list[Flight]:
+        flown = [fly(exact, guided, metric, *task) for task in tasks]
+        tried.extend(flight.end.place for flight in flown if math.isfinite(flight.gain))
+        return flown
+
+    move = HamiltonianMove.of(exact, guided, metric, step, adapts=True)
+    move.flights = flights
+    chain = _chain(move, exact, begin, _TRIAL, rng)
+    found, _ = moments(chain[_TRIAL // 4 :], metric.root @ metric.root.T)
+    return chain.reshape(-1, begin.shape[1]), np.array(tried).reshape(-1, begin.shape[1]), found, move.step
+
+
+def _chain(move: HamiltonianMove, field: Field, begin: Array, steps: int, rng: np.random.Generator) -> Array:
+    sampler = emcee.EnsembleSampler(len(begin), begin.shape[1], field, moves=move)
+    sampler._random.seed(int(rng.integers(2**32)))
+    sampler.run_mcmc(begin, steps, skip_initial_state_check=True)
+    return np.asarray(sampler.get_chain())
+
+
+def moments(chain: Array, previous: Array) -> tuple[Metric, Array]:
+    """Return metric and covariance of a chain (steps, walkers, n), joined with those assumed before if it is short."""
+    flat = chain.reshape(-1, chain.shape[2])
+    share = len(flat) / (len(flat) + 10.0 * flat.shape[1])
+    covariance = share * np.atleast_2d(np.cov(flat, rowvar=False)) + (1.0 - share) * previous
+    return Metric.of(flat.mean(axis=0), covariance), covariance

@@ -1,0 +1,324 @@
+"""Hamiltonian Monte Carlo inside a box, with exact gradients, as a move of emcee.
+
+Each walker flies along a trajectory of Hamilton's equations in coordinates in which the posterior is about a unit
+normal distribution, is reflected at the walls of the box, and lands where the next, nearly independent sample is.
+Duane et al., Phys. Lett. B 195 (1987) 216; Neal, in: Handbook of Markov Chain Monte Carlo (2011), chapter 5; walls:
+section 5.5.1.5 there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from emcee.moves import Move
+from emcee.state import State
+from numpy.typing import NDArray
+
+from hrxrd_ml._probability import LogPosterior
+from hrxrd_ml._uncertainty import bounded_covariance
+
+Array = NDArray[np.float64]
+
+_DURATION = (0.9, 2.1)
+"""Of a trajectory; after pi/2, a unit normal distribution has forgotten where it started."""
+
+WANTED, WANTED_GUIDED = 0.8, 0.93
+"""Share of trajectories that end with the energy they had.  0.65 would be cheapest where the shape is the same
+everywhere (Beskos et al., Bernoulli 19 (2013) 1501); where it is not, walkers get stuck in the narrow places.  With a
+cheap gradient, more is better."""
+
+_STEPS = (0.02, 0.9)
+_SPREAD = (0.3, 1.2)
+_RATE = 0.3
+"""How fast the step follows the share."""
+
+_BOUNCES = 300
+
+
+@dataclass(frozen=True)
+class Metric:
+    """Coordinates z of box coordinates y = centre + root·z, in which a distribution is about a unit normal one."""
+
+    centre: Array
+    root: Array
+    back: Array
+
+    @classmethod
+    def of(cls, centre: Array, covariance: Array) -> Metric:
+        """Return the coordinates of a covariance, which may be singular."""
+        scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+        values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
+        root = np.sqrt(np.maximum(values, 1e-9))
+        return cls(centre, vectors * root * scale[:, None], (vectors / root).T / scale)
+
+    def inward(self, y: Array) -> Array:
+        """Return z."""
+        return np.asarray(self.back @ (y - self.centre))
+
+    def outward(self, z: Array) -> Array:
+        """Return y."""
+        return np.asarray(self.centre + self.root @ z)
+
+
+@dataclass(frozen=True)
+class Footing:
+    """A place of a walker, and what is known there.
+
+    Attributes
+    ----------
+    place : ndarray, shape (n,)
+    value : float
+        Logarithm of the distribution that is sampled.
+    guided : float
+        Of the one whose gradient guides trajectories; the same if there is no other.
+    gradient : ndarray, shape (n,)
+        Of the latter.
+    """
+
+    place: Array
+    value: float
+    guided: float
+    gradient: Array
+
+    @classmethod
+    def at(cls, place: Array, target: Field, guide: Field | None) -> Footing:
+        """Return what is known at a place."""
+        value, gradient = (guide or target).slope(place)
+        return cls(np.array(place), value if guide is None else target(place), value, gradient)
+
+
+@dataclass(frozen=True)
+class Flight:
+    """A trajectory that was flown.
+
+    Attributes
+    ----------
+    end : Footing
+    momentum : ndarray, shape (n,)
+        At the end, in the coordinates of the metric.
+    gain, integrated : float
+        Logarithm of the probability to accept the end, and what it would be if the guide were exact; minus infinity
+        for a trajectory that got lost.
+    """
+
+    end: Footing
+    momentum: Array
+    gain: float = -math.inf
+    integrated: float = -math.inf
+
+
+class Field(Protocol):
+    """A distribution in a box that has a gradient."""
+
+    @property
+    def lower(self) -> Array:
+        """Lower walls."""
+
+    @property
+    def upper(self) -> Array:
+        """Upper walls."""
+
+    def __call__(self, y: Array) -> float:
+        """Return the logarithm of its density."""
+
+    def slope(self, y: Array) -> tuple[float, Array]:
+        """Return the logarithm of its density and the gradient."""
+
+
+@dataclass(frozen=True)
+class Heated:
+    """A distribution whose logarithm is multiplied by a factor below 1, so that it is wider."""
+
+    field: Field
+    factor: float
+
+    @property
+    def lower(self) -> Array:
+        """Lower walls."""
+        return self.field.lower
+
+    @property
+    def upper(self) -> Array:
+        """Upper walls."""
+        return self.field.upper
+
+    def __call__(self, y: Array) -> float:
+        """Return the logarithm of its density."""
+        return self.factor * self.field(y)
+
+    def slope(self, y: Array) -> tuple[float, Array]:
+        """Return the logarithm of its density and the gradient."""
+        value, gradient = self.field.slope(y)
+        return self.factor * value, self.factor * gradient
+
+
+def fly(
+    target: Field, guide: Field | None, metric: Metric, start: Footing, momentum: Array, step: float, count: int
+) -> Flight:
+    """Return a trajectory of ``count`` leapfrog steps.
+
+    Parameters
+    ----------
+    target : Field
+        What is sampled.
+    guide : Field or None
+        Whose gradient the trajectory follows; that of the target if None. Whatever it is, the end is accepted by the
+        energy of the target.
+    metric : Metric
+    start : Footing
+    momentum : ndarray, shape (n,)
+        At the start, in the coordinates of the metric.
+    step : float
+    count : int
+    """
+    field = guide or target
+    lower, upper = target.lower, target.upper
+    place, value, gradient = start.place, start.guided, start.gradient
+    z, energy = metric.inward(place), 0.5 * float(momentum @ momentum)
+    for _ in range(count):
+        momentum = momentum + 0.5 * step * (metric.root.T @ gradient)
+        z, momentum, arrived = drift(metric, z, momentum, step, lower, upper)
+        if not arrived:
+            return Flight(start, momentum)
+        place = np.clip(metric.outward(z), lower, upper)
+        value, gradient = field.slope(place)
+        if not math.isfinite(value):
+            return Flight(start, momentum)
+        momentum = momentum + 0.5 * step * (metric.root.T @ gradient)
+    lost = 0.5 * float(momentum @ momentum) - energy
+    exact = value if guide is None else target(place)
+    return Flight(
+        Footing(place, exact, value, gradient), momentum, exact - start.value - lost, value - start.guided - lost
+    )
+
+
+def drift(metric: Metric, z: Array, momentum: Array, time: float, lower: Array, upper: Array) -> tuple[Any, ...]:
+    """Move along a straight line for some time, reflected at the walls; return place, momentum, and whether it ended.
+
+    A wall of the box is a plane of these coordinates, and the reflection is that of a ball: what makes the walk
+    reversible and keeps volumes.
+    """
+    for _ in range(_BOUNCES):
+        y, velocity = metric.outward(z), metric.root @ momentum
+        with np.errstate(divide="ignore", invalid="ignore"):
+            room = np.where(velocity > 0.0, upper - y, np.where(velocity < 0.0, lower - y, math.inf))
+            until = np.maximum(np.where(velocity == 0.0, math.inf, room / velocity), 0.0)
+        wall = int(np.argmin(until))
+        if until[wall] >= time:
+            return z + time * momentum, momentum, True
+        z, time = z + until[wall] * momentum, time - until[wall]
+        normal = metric.root[wall]
+        momentum = momentum - 2.0 * (momentum @ normal) / (normal @ normal) * normal
+    return z, momentum, False
+
+
+Task = tuple[Footing, Array, float, int]
+"""Start, momentum, step and number of steps of a trajectory: what `fly` needs beside fields and metric."""
+
+
+class HamiltonianMove(Move):
+    """A move of all walkers of emcee along trajectories of their own.
+
+    Parameters
+    ----------
+    footings : callable
+        Maps places, shape (k, n), to what is known there.
+    flights : callable
+        Maps a metric and a list of tasks to trajectories.
+    metric : Metric
+    step : float
+        Length of a leapfrog step.
+    adapts : bool
+        Whether the step is tuned while sampling: only in a burn-in.
+    wanted : float
+        To which share of trajectories that keep their energy.
+    """
+
+    def __init__(
+        self,
+        footings: Callable[[Array], list[Footing]],
+        flights: Callable[[Metric, Sequence[Task]], list[Flight]],
+        metric: Metric,
+        step: float = 0.2,
+        adapts: bool = False,
+        wanted: float = WANTED,
+    ) -> None:
+        self.footings, self.flights, self.metric = footings, flights, metric
+        self.step, self.adapts, self.wanted = step, adapts, wanted
+        self._known: list[Footing] = []
+
+    @classmethod
+    def of(cls, target: Field, guide: Field | None, metric: Metric, step: float, adapts: bool) -> HamiltonianMove:
+        """Return a move that does everything in this process."""
+        return cls(
+            lambda places: [Footing.at(place, target, guide) for place in places],
+            lambda metric, tasks: [fly(target, guide, metric, *task) for task in tasks],
+            metric,
+            step,
+            adapts,
+            WANTED if guide is None else WANTED_GUIDED,
+        )
+
+    def propose(self, model: Any, state: State) -> tuple[State, NDArray[np.bool_]]:
+        """Return where the walkers are next, and which of them have moved."""
+        random, (walkers, size) = model.random, state.coords.shape
+        momenta = random.standard_normal((walkers, size))
+        steps = np.clip(self.step * random.uniform(*_SPREAD, walkers), *_STEPS)
+        counts = np.maximum(np.rint(random.uniform(*_DURATION, walkers) / steps), 1).astype(int)
+        chance = np.log(random.uniform(size=walkers))
+        tasks = zip(self._here(state), momenta, steps.tolist(), counts.tolist(), strict=True)
+        flights = self.flights(self.metric, list(tasks))
+        accepted = chance < np.array([flight.gain for flight in flights])
+        for i in np.flatnonzero(accepted):
+            self._known[i] = end = flights[i].end
+            state.coords[i], state.log_prob[i] = end.place, end.value
+        if self.adapts:
+            share = np.mean([math.exp(min(flight.integrated, 0.0)) for flight in flights])
+            self.step = float(np.clip(self.step * math.exp(_RATE * (float(share) - self.wanted)), *_STEPS))
+        return state, accepted
+
+    def _here(self, state: State) -> list[Footing]:
+        """Return what is known where the walkers are."""
+        same = len(self._known) == len(state.coords) and all(
+            np.array_equal(known.place, y) for known, y in zip(self._known, state.coords, strict=True)
+        )
+        if not same:
+            self._known = self.footings(state.coords)
+        return self._known
+
+
+def climb(target: LogPosterior, start: Array, most: int = 60) -> tuple[Array, float, Array]:
+    """Return the maximum of the posterior near a place, its value there, and the covariance about it.
+
+    Steps of Newton's method with the expected information, damped (Levenberg) and held inside the box.
+    """
+    lower, upper = target.lower, target.upper
+    y = start
+    value, gradient, information = target.expansion(y)
+    damping = 1e-3
+    for _ in range(most):
+        free = np.flatnonzero(~(((y <= lower) & (gradient < 0.0)) | ((y >= upper) & (gradient > 0.0))))
+        if not len(free):
+            break
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(information)[free], 1e-300))
+        matrix = information[np.ix_(free, free)] * np.outer(scale, scale)
+        better, new = value, y
+        for _ in range(8):
+            new = y.copy()
+            new[free] += scale * np.linalg.solve(matrix + damping * np.eye(len(free)), scale * gradient[free])
+            new = np.clip(new, lower, upper)
+            better = target(new)
+            if better > value:
+                break
+            damping = max(5.0 * damping, 1e-6)
+        if not better > value:
+            break
+        gain, y, damping = better - value, new, max(damping / 6.0, 1e-9)
+        value, gradient, information = target.expansion(y)
+        if gain < 0.01:
+            break
+    return y, value, bounded_covariance(information, -gradient, y, lower, upper).matrix
