@@ -26,7 +26,7 @@ _FAR = 15.0
 """Maxima whose logarithm is so much below the highest one get no walkers."""
 
 _WALKERS, _WARM, _STEPS = 8, 40, 50
-_ROUNDS = 8
+_ROUNDS, _LEAST = 12, 200
 _HOLD, _LOOSE = 3.0, 0.03
 _HEAT = 0.6
 """Power of the posterior that is explored: wider than what is sampled, so that its tails are known too."""
@@ -35,7 +35,7 @@ _TRIALS, _TRIAL = 6, 30
 _OFF, _RARE = 2.0, 0.02
 """A surrogate is done when it misses by so much in no more than this part of all places."""
 
-_GOOD, _FAIR, _LOST = 0.5, 0.8, 5.0
+_GOOD, _FAIR, _LOST = 0.5, 3.0, 5.0
 """Standard deviation of the logarithm of the posterior by the surrogate about the exact one: good enough to stop, and
 good enough to be used at all."""
 
@@ -149,7 +149,7 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
     """
     size = len(target.names)
     metric = anchor = Metric.of(peaks[0].place, peaks[0].covariance)
-    count = 2 * math.comb(size + 2, 2)
+    count = max(2 * math.comb(size + 2, 2), _LEAST)
     design = _Design(*_judged(target, around(target, peaks, count, rng), curves))
     hold, step, error = _HOLD, 0.2, math.inf
     for _ in range(_ROUNDS):

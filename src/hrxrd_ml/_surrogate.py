@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 from numba import njit
@@ -25,8 +26,8 @@ Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 _RIDGE = 1e-2
-_ENOUGH = (0.0, 4.0, 3.0)
-"""Curves for each coefficient that a polynomial of first, second and third degree needs."""
+_ENOUGH, _HIGHEST = 2.5, 4
+"""Curves for each coefficient, and the highest degree."""
 
 _NEGLIGIBLE = 0.01
 """Part of the noise that the components left out may have in the mean."""
@@ -34,78 +35,64 @@ _NEGLIGIBLE = 0.01
 
 @dataclass(frozen=True)
 class Polynomial:
-    """Polynomials of third degree at most, in d variables of about unit size, with common monomials.
+    """Polynomials in d variables of about unit size, with common monomials.
 
     Attributes
     ----------
-    pairs, triples : ndarray of int, shapes (2, p) and (3, t)
-        Factors of the monomials of second and third degree.
-    coefficients : ndarray, shape (1 + d + p + t, k)
+    factors : ndarray of int, shape (degree, m)
+        Which variables each monomial is the product of; the number d stands for 1.
+    coefficients : ndarray, shape (m, k)
     """
 
-    pairs: Numbers
-    triples: Numbers
+    factors: Numbers
     coefficients: Array
-
-    @staticmethod
-    def monomials(size: int, degree: int) -> tuple[Numbers, Numbers]:
-        """Return the factors of the monomials of second and third degree."""
-        pairs = np.array(np.triu_indices(size)) if degree > 1 else np.zeros((2, 0), dtype=np.int64)
-        triples = [(i, j, k) for i, j in pairs.T for k in range(j, size)] if degree > 2 else []
-        return pairs, np.ascontiguousarray(np.array(triples, dtype=np.int64).reshape(-1, 3).T)
 
     @classmethod
     def fit(cls, z: Array, values: Array, degree: int) -> Polynomial:
         """Return polynomials through values (n, k) at places (n, d), by least squares with a slight ridge."""
-        pairs, triples = cls.monomials(z.shape[1], degree)
-        columns = cls._columns(z.T, pairs, triples).T
-        penalty = np.full(columns.shape[1], _RIDGE)
-        penalty[0] = 0.0
+        size = z.shape[1]
+        chosen = list(combinations_with_replacement(range(size + 1), degree))
+        factors = np.ascontiguousarray(np.array(chosen, dtype=np.int64).T)
+        variables = np.concatenate([z, np.ones((len(z), 1))], axis=1)
+        columns = np.prod(variables[:, factors], axis=1)
+        penalty = np.full(len(chosen), _RIDGE)
+        penalty[-1] = 0.0  # the constant
         normal = columns.T @ columns + np.diag(penalty)
-        return cls(pairs, triples, np.asarray(np.linalg.solve(normal, columns.T @ values), dtype=np.float64))
-
-    @staticmethod
-    def _columns(z: Array, pairs: Numbers, triples: Numbers) -> Array:
-        second = z[pairs[0]] * z[pairs[1]]
-        third = z[triples[0]] * z[triples[1]] * z[triples[2]]
-        return np.concatenate([np.ones((1, *z.shape[1:])), z, second, third])
+        return cls(factors, np.asarray(np.linalg.solve(normal, columns.T @ values), dtype=np.float64))
 
     def __call__(self, z: Array) -> Array:
         """Return the values, shape (k,), at a place (d,)."""
-        return np.asarray(_monomials(z, self.pairs, self.triples) @ self.coefficients)
+        return np.asarray(_monomials(z, self.factors) @ self.coefficients)
 
     def pull(self, z: Array, weights: Array) -> Array:
         """Return the gradient, shape (d,), of the sum of the values times weights (k,)."""
-        return np.asarray(_pull(z, self.pairs, self.triples, self.coefficients @ weights))
+        return np.asarray(_pull(z, self.factors, self.coefficients @ weights))
 
 
 @njit(cache=True)
-def _monomials(z: Array, pairs: Numbers, triples: Numbers) -> Array:
-    d, p, t = z.size, pairs.shape[1], triples.shape[1]
-    columns = np.empty(1 + d + p + t)
-    columns[0] = 1.0
-    columns[1 : 1 + d] = z
-    for m in range(p):
-        columns[1 + d + m] = z[pairs[0, m]] * z[pairs[1, m]]
-    for m in range(t):
-        columns[1 + d + p + m] = z[triples[0, m]] * z[triples[1, m]] * z[triples[2, m]]
+def _monomials(z: Array, factors: Numbers) -> Array:
+    degree, count = factors.shape
+    variables = np.append(z, 1.0)
+    columns = np.ones(count)
+    for i in range(degree):
+        for m in range(count):
+            columns[m] *= variables[factors[i, m]]
     return columns
 
 
 @njit(cache=True)
-def _pull(z: Array, pairs: Numbers, triples: Numbers, by: Array) -> Array:
-    d, p, t = z.size, pairs.shape[1], triples.shape[1]
-    gradient = by[1 : 1 + d].copy()
-    for m in range(p):
-        i, j, weight = pairs[0, m], pairs[1, m], by[1 + d + m]
-        gradient[i] += weight * z[j]
-        gradient[j] += weight * z[i]
-    for m in range(t):
-        i, j, k, weight = triples[0, m], triples[1, m], triples[2, m], by[1 + d + p + m]
-        gradient[i] += weight * z[j] * z[k]
-        gradient[j] += weight * z[i] * z[k]
-        gradient[k] += weight * z[i] * z[j]
-    return gradient
+def _pull(z: Array, factors: Numbers, by: Array) -> Array:
+    degree, count = factors.shape
+    variables = np.append(z, 1.0)
+    gradient = np.zeros(variables.size)
+    for m in range(count):
+        for i in range(degree):
+            others = by[m]
+            for j in range(degree):
+                if j != i:
+                    others *= variables[factors[j, m]]
+            gradient[factors[i, m]] += others
+    return gradient[:-1]
 
 
 @dataclass(frozen=True)
@@ -153,7 +140,7 @@ class Surrogate:
         prior = np.array([target.log_prior(place) for place in places])
         values = np.column_stack([(scaled - mean) @ components.T, prior])
         degree = 1
-        while degree < 3 and len(z) >= _ENOUGH[degree] * math.comb(free + degree + 1, degree + 1):
+        while degree < _HIGHEST and len(z) >= _ENOUGH * math.comb(free + degree + 1, degree + 1):
             degree += 1
         return cls(target, own, Polynomial.fit(z, values, degree), mean, components, scale)
 

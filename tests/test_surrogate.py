@@ -1,0 +1,106 @@
+"""Polynomials in place of a curve: exact where they can be, good enough to guide in a posterior of the real model."""
+
+import numpy as np
+import pytest
+
+from curve_stub import TRUTH, StubCurve
+from hrxrd_ml._exploration import around, exact, explore, peaks_of
+from hrxrd_ml._hamiltonian import Metric
+from hrxrd_ml._probability import LogPosterior
+from hrxrd_ml._surrogate import Polynomial, Scale, Surrogate
+from hrxrd_ml.model import RockingCurveModel
+from hrxrd_ml.reflection import Reflection
+
+AXIS = np.linspace(-1400.0, 400.0, 181)
+
+
+def cubic(z):
+    a, b, c = z.T
+    return np.column_stack([1.0 + a - 2.0 * a * b + c**3, 0.5 * b**2 * c - a * b * c, 3.0 + 0.0 * a])
+
+
+def test_a_cubic_is_found_exactly():
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((400, 3))
+    polynomial = Polynomial.fit(z, cubic(z), 3)
+    assert polynomial.coefficients.shape == (20, 3)
+    for place in rng.standard_normal((5, 3)):
+        np.testing.assert_allclose(polynomial(place), cubic(place[None])[0], atol=2e-3)
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4])
+def test_the_gradient_is_that_of_the_polynomial(degree):
+    rng = np.random.default_rng(1)
+    z = rng.standard_normal((100, 4))
+    polynomial = Polynomial.fit(z, rng.standard_normal((100, 2)), degree)
+    place, weights = rng.standard_normal(4), np.array([0.7, -1.3])
+    steps = 1e-6 * np.eye(4)
+    difference = [weights @ (polynomial(place + h) - polynomial(place - h)) / 2e-6 for h in steps]
+    np.testing.assert_allclose(polynomial.pull(place, weights), difference, atol=1e-7)
+
+
+def fit_of(free, statistics="auto", simulation=None):
+    model = RockingCurveModel(
+        Reflection("GGG", (4, 4, 4), "CuKa1") if simulation is None else None,
+        simulation=simulation,
+        axis_kind="offset",
+        unit="arcsec",
+        statistics=statistics,
+    )
+    params = model.make_params(**TRUTH)
+    counts = np.random.default_rng(1).poisson(model.eval(params, x=AXIS)).astype(float)
+    for name in params:
+        params[name].vary = name in free
+    return model.fit(counts, params, x=AXIS)
+
+
+def target_of(free, **options):
+    result = fit_of(free, **options)
+    return LogPosterior(result, result._coordinates, {})
+
+
+@pytest.mark.parametrize("statistics", ["poisson", "relative", "none"])
+def test_the_scale_of_a_curve_can_be_undone(statistics):
+    target = target_of(("scale", "fwhm"), simulation=StubCurve(), statistics=statistics)
+    scale, mu = Scale.of(target), target.best_curve
+    scaled = scale.inward(mu)
+    back, slope = scale.outward(scaled)
+    np.testing.assert_allclose(back, mu)
+    step = 1e-6 * (1.0 + np.abs(scaled))
+    np.testing.assert_allclose(slope, (scale.outward(scaled + step)[0] - mu) / step, rtol=1e-4, atol=1e-6)
+
+
+def test_a_surrogate_follows_a_posterior_and_has_its_gradient():
+    target = target_of(("scale", "Dmax1", "L1", "D01", "fwhm", "offset"))
+    peaks, rng = peaks_of(target, ()), np.random.default_rng(2)
+    places = around(target, peaks, 400, rng)
+    curves = np.array([target.used_curve(place) for place in places])
+    surrogate = Surrogate.fit(target, Metric.of(peaks[0].place, peaks[0].covariance), places[:300], curves[:300])
+    off = exact(target, places[300:], curves[300:]) - np.array([surrogate(place) for place in places[300:]])
+    assert np.std(off) < 0.1
+    sigma = np.sqrt(np.diag(peaks[0].covariance))
+    place = peaks[0].place + 0.3 * sigma * np.array([1.0, -1.0, 0.5, -0.5, 0.2, 1.0])
+    for i, step in enumerate(1e-4 * np.diag(sigma)):
+        difference = (surrogate(place + step) - surrogate(place - step)) / (2e-4 * sigma[i])
+        assert surrogate.slope(place)[1][i] == pytest.approx(difference, rel=1e-4, abs=1e-4 / sigma[i])
+    assert surrogate(place + 1e9) == -np.inf
+
+
+def test_exploring_finds_where_the_posterior_lies():
+    """Two strains that trade with each other: the covariance of the fit does not show how far they may."""
+    target = target_of(("scale", "Dmax1", "D01", "D02", "L2", "Rp2"))
+    explored = explore(
+        target,
+        peaks_of(target, ()),
+        lambda places: np.array([target.used_curve(place) for place in places]),
+        np.random.default_rng(3),
+    )
+    assert explored.guide is not None
+    values = np.array([target(place) for place in explored.places])
+    off = values - np.array([explored.guide(place) for place in explored.places])
+    assert np.isfinite(values).all()
+    low, high = np.quantile(off, [0.1, 0.9])
+    assert high - low < 2.563 * 0.5  # as of a normal distribution with standard deviation 0.5
+    for name in ("D01", "D02"):
+        i = target.names.index(name)
+        assert explored.places[:, i].std() > 0.5 * target.result.params[name].stderr
