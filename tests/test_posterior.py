@@ -18,7 +18,7 @@ from hrxrd_ml._probability import LogPosterior, with_model_error
 from hrxrd_ml._statistics import GaussianLikelihood, PoissonLikelihood
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.posterior import sample
+from hrxrd_ml.posterior import _network_starts, sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chain is too short")
 
@@ -333,3 +333,19 @@ def test_a_chain_that_is_killed_loses_nothing_but_its_last_step(tmp_path):
                 assert np.isfinite(group["chain"][:done]).all()
     assert lengths == sorted(lengths)
     assert lengths[-1] > lengths[0] > 0
+
+
+def test_the_network_proposes_starts():
+    from hrxrd_ml.reflection import Reflection
+
+    model = RockingCurveModel(Reflection("GGG", (4, 4, 4), "CuKa1"), axis_kind="offset", unit="arcsec")
+    params = model.make_params(scale=1e5, fwhm=15.0)
+    axis = np.linspace(-1500.0, 200.0, 300)
+    counts = np.random.default_rng(1).poisson(model.eval(params, x=axis)).astype(float)
+    for name in params:
+        params[name].vary = name in ("Dmax1", "L1", "Rp1", "scale")
+    result = model.fit(counts, params, x=axis)
+    starts = _network_starts(result)
+    assert len(starts) > 1
+    assert all(start["fwhm"].value == 15.0 for start in starts)
+    assert min(abs(start["Dmax1"].value / params["Dmax1"].value - 1.0) for start in starts) < 0.1

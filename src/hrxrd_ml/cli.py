@@ -154,7 +154,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 def _fit(arguments: argparse.Namespace) -> int:
     if arguments.emcee < 0 or (arguments.model_error and not arguments.emcee):
-        raise _UsageError("--emcee takes a number of steps, such as 2000; --model-error goes with it")
+        raise _UsageError("--emcee takes a number of steps, such as 1000; --model-error goes with it")
     return _fit_and_write(*_read(arguments.curve, arguments.experiment), arguments)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -50,7 +50,7 @@ def sample(
     *,
     walkers: int = 8,
     burn: int = 50,
-    starts: Sequence[Parameters] = (),
+    starts: Sequence[Parameters] | Literal["network"] = (),
     priors: Mapping[str, Any] | None = None,
     model_error: bool = False,
     seed: int | None = None,
@@ -71,8 +71,9 @@ def sample(
         Chains that run side by side, at least 4.
     burn : int
         Steps of the burn-in, which are not kept.
-    starts : sequence of Parameters
-        Other places where the posterior may have a maximum, such as other guesses. Those maxima that are nearly as
+    starts : sequence of Parameters, or "network"
+        Other places where the posterior may have a maximum, such as other guesses; "network" for the profiles that the
+        trained network holds possible. Those maxima that are nearly as
         high as that of the fit get walkers of their own. Walkers hardly ever change from one maximum to another: how
         many samples lie about each does not tell how probable it is.
     priors : mapping, optional
@@ -114,7 +115,7 @@ def sample(
         extra = MODEL_ERROR if model_error else NOISE if result.scale_covar else None
         names = tuple(result._coordinates.names)
         target = LogPosterior(result, result._coordinates, checked_priors(priors, names), extra)
-        peaks = peaks_of(target, starts)
+        peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
         rng = np.random.default_rng(seed)
         dimension = len(target.names)
         store = ChainStore.open(backend, _digest(target, walkers, burn), walkers, dimension)
@@ -149,6 +150,22 @@ def _check_numbers(walkers: int, steps: int, burn: int) -> None:
         raise ParameterError(f"expected at least 4 walkers, whose chains are compared, got {walkers}")
     if steps < 1 or burn < _LEAST_BURN:
         raise ParameterError(f"expected at least 1 step and {_LEAST_BURN} of burn-in, got {steps} and {burn}")
+
+
+def _network_starts(result: RockingCurveResult) -> list[Parameters]:
+    """Return the parameters of the fit with the profiles of the network's candidates."""
+    from hrxrd_ml.ml.provider import NetworkGuess
+
+    models = result.model.rocking_curves
+    if len(models) != 1:
+        raise ParameterError('starts="network" is for a model of one rocking curve; give a list of Parameters')
+    starts = []
+    for values in NetworkGuess().profiles(models[0], result.curve):
+        params = result.params.copy()
+        for name, value in values.items():
+            params[models[0].prefix + name].value = value
+        starts.append(params)
+    return starts
 
 
 # --- running ---

@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._threads import one_thread
+from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.guess import ClassicalGuess, Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml.ml.domain import wrong_side
 from hrxrd_ml.ml.features import image_of
 from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
-from hrxrd_ml.ml.targets import Frame
+from hrxrd_ml.ml.targets import PROFILE, Frame
 from hrxrd_ml.profile import ImplantedProfile, SplineProfile
 from hrxrd_ml.units import ARCSEC
 
@@ -101,6 +102,22 @@ class NetworkGuess:
         if easier is not task:
             values = _splines(task, values, self.steps)
         return remember(fill(model, task.params, values), "network", sight.score)
+
+    def profiles(self, model: Any, curve: xr.DataArray, most: int = 8) -> list[Values]:
+        """Return the profiles that the network holds possible, likely ones first, each by its seven parameters.
+
+        Raises
+        ------
+        CurveError
+            If the curve has no substrate peak.
+        ParameterError
+            If the profile is not the implanted one, or there is no network.
+        """
+        path = bundled_path() if self.path is None else os.fspath(self.path)
+        if path is None or not isinstance(model.simulation.profile, ImplantedProfile):
+            raise ParameterError("the network proposes parameters of the implanted profile only; give starts yourself")
+        found = self.look(predictor(path), Task.of(model, curve)).candidates(most)
+        return [{name: values[name] for name in PROFILE} for values in found]
 
     def look(self, network: Predictor, task: Task) -> Sight:
         """Return what the network sees in a curve."""
