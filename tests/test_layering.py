@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "guess model _evaluation _fitting _levenberg _minimizer _nesting _observation _result _saving _search "
         "_statistics _threads _uncertainty",
         "results plot html_report run strategy outputs posterior _derived _overrides _plot_posterior _plot_style "
-        "_probability",
+        "sampling",
         "ml nexpy",
         "cli _cli_training",
     )

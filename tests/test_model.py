@@ -682,7 +682,7 @@ def test_fit_without_parameters_guesses(monkeypatch):
     import hrxrd_ml._fitting as fitting
 
     model, counts, _ = problem()
-    monkeypatch.setattr(fitting, "_provider", lambda provider: TruthTeller())
+    monkeypatch.setattr(fitting, "guess_provider", lambda provider: TruthTeller())
     result = model.fit(counts, x=AXIS, damage=0.3)
     assert result.init_values["Dmax1"] == TRUTH["Dmax1"]
 
@@ -726,7 +726,7 @@ def test_masked_points_do_not_reach_the_guess(monkeypatch):
 
     model, counts, _ = problem()
     provider = TruthTeller()
-    monkeypatch.setattr(fitting, "_provider", lambda _: provider)
+    monkeypatch.setattr(fitting, "guess_provider", lambda _: provider)
     spoiled = counts.astype(float)
     spoiled[5] = np.nan
     model.fit(spoiled, x=AXIS, weights=np.isfinite(spoiled) * 1.0, damage=0.3)

@@ -12,13 +12,13 @@ from scipy import stats
 
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml import plot
-from hrxrd_ml._exploration import peaks_of
-from hrxrd_ml._posterior_dataset import _modes
-from hrxrd_ml._probability import LogPosterior, with_model_error
 from hrxrd_ml._statistics import GaussianLikelihood, PoissonLikelihood
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.posterior import _network_starts, sample
+from hrxrd_ml.sampling.exploration import peaks_of
+from hrxrd_ml.sampling.probability import LogPosterior, with_model_error
+from hrxrd_ml.sampling.summary import _modes
 
 pytestmark = pytest.mark.filterwarnings("ignore:the chain is too short")
 

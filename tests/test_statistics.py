@@ -317,7 +317,9 @@ def fit_of_ggg(free, **values):
 def test_parameters_that_trade_are_named():
     """The strain at the surface is the sum of D01 and D02."""
     notes = fit_of_ggg((*fit_results.FREE, "D01", "D02", "L2")).bound_notes
-    assert any(note.startswith("D01 and D02 trade with each other (correlation 0.99") for note in notes)
+    (note,) = (note for note in notes if "trade with each other" in note)
+    assert note.startswith("D01, D02 and L2 trade with each other (correlation up to 0.99")
+    assert not any("trade" in note for note in fit_of_ggg(("scale", "D01", "D02")).bound_notes)
 
 
 def test_parameters_that_the_data_hardly_determine_are_named():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from curve_stub import TRUTH, StubCurve
-from hrxrd_ml._exploration import around, exact, explore, peaks_of
-from hrxrd_ml._hamiltonian import Metric
-from hrxrd_ml._probability import LogPosterior
-from hrxrd_ml._surrogate import Polynomial, Scale, Surrogate
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sampling.exploration import around, exact, explore, peaks_of
+from hrxrd_ml.sampling.hamiltonian import Metric
+from hrxrd_ml.sampling.probability import LogPosterior
+from hrxrd_ml.sampling.surrogate import Polynomial, Scale, Surrogate
 
 AXIS = np.linspace(-1400.0, 400.0, 181)
 

@@ -146,7 +146,7 @@ class CurveFitting(Model):
             All parameters of the model, inside their bounds and nested constraints.
         """
         curve = as_curve(data, self.frame, x)
-        source = _provider(provider)
+        source = guess_provider(provider)
         params = Parameters()
         for component in self.components:
             if hasattr(component, "space"):
@@ -319,7 +319,8 @@ def _override(params: Parameters, name: str, value: Any) -> None:
     params[name].set(value=float(value))
 
 
-def _provider(provider: str | GuessProvider | None) -> GuessProvider:
+def guess_provider(provider: str | GuessProvider | None) -> GuessProvider:
+    """Return a guess provider, by name or as it is; the network for None."""
     if provider is not None and not isinstance(provider, str):
         if not hasattr(provider, "guess"):
             raise ParameterError(f"a guess provider has a method guess(model, curve); {provider!r} has none")

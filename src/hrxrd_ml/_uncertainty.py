@@ -8,6 +8,7 @@ import numpy as np
 from lmfit import Minimizer, Parameters
 from lmfit.minimizer import MinimizerResult
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from hrxrd_ml._evaluation import Evaluator, tie_matrix
 from hrxrd_ml._nesting import NestedCoordinates, nested_coordinates
@@ -271,10 +272,18 @@ class CurveErrors(Minimizer):
                 )
         safe = np.where(stderr > 0.0, stderr, 1.0)
         correlation = np.abs(result.covar * size / np.outer(safe, safe))
-        for i, j in zip(*np.nonzero(np.tril(correlation > _TRADING, -1)), strict=True):
+        strong = correlation > _TRADING
+        count, group = connected_components(strong, directed=False)
+        for k in range(count):
+            members = np.flatnonzero(group == k)
+            if len(members) < 2:
+                continue
+            among = correlation[np.ix_(members, members)][~np.eye(len(members), dtype=bool)].max()
+            listed = f"{', '.join(names[i] for i in members[:-1])} and {names[members[-1]]}"
+            up_to = "" if len(members) == 2 else "up to "
             notes.append(
-                f"{names[j]} and {names[i]} trade with each other (correlation {correlation[i, j]:.3f}): the curve "
-                "fixes a combination of them far better than each"
+                f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
+                "them far better than each"
             )
         return notes
 

@@ -1,9 +1,10 @@
 """Posterior of a fit by Markov chains.
 
-emcee runs the walkers, with a move of our own: each follows a Hamiltonian trajectory (`_hamiltonian`), whose end is
-nearly independent of its start even where dozens of parameters are strongly correlated.  The trajectories are guided by
-a polynomial that stands for the curve (`_surrogate`, fitted by `_exploration`), or, where none is good enough, by the
-exact derivatives of the simulation; either way it is the simulation that decides whether a step is accepted.
+emcee runs the walkers, with a move of our own: each follows a Hamiltonian trajectory (`sampling.hamiltonian`), whose
+end is nearly independent of its start even where dozens of parameters are strongly correlated.  The trajectories are
+guided by a polynomial that stands for the curve (`sampling.surrogate`, fitted by `sampling.exploration`), or, where
+none is good enough, by the exact derivatives of the simulation; either way it is the simulation that decides whether a
+step is accepted.
 """
 
 from __future__ import annotations
@@ -23,15 +24,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hrxrd_ml._chain_file import ChainStore
-from hrxrd_ml._convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml._exploration import explore, peaks_of
-from hrxrd_ml._hamiltonian import WANTED, WANTED_GUIDED, Flight, Footing, HamiltonianMove, Metric, Task, fly
-from hrxrd_ml._posterior_dataset import posterior_dataset
-from hrxrd_ml._probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
-from hrxrd_ml._surrogate import Surrogate
+from hrxrd_ml._fitting import guess_provider
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.sampling.chain_file import ChainStore
+from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
+from hrxrd_ml.sampling.exploration import explore, peaks_of
+from hrxrd_ml.sampling.hamiltonian import WANTED, WANTED_GUIDED, Flight, Footing, HamiltonianMove, Metric, Task, fly
+from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
+from hrxrd_ml.sampling.summary import posterior_dataset
+from hrxrd_ml.sampling.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -154,13 +156,12 @@ def _check_numbers(walkers: int, steps: int, burn: int) -> None:
 
 def _network_starts(result: RockingCurveResult) -> list[Parameters]:
     """Return the parameters of the fit with the profiles of the network's candidates."""
-    from hrxrd_ml.ml.provider import NetworkGuess
-
     models = result.model.rocking_curves
     if len(models) != 1:
         raise ParameterError('starts="network" is for a model of one rocking curve; give a list of Parameters')
+    network: Any = guess_provider("network")
     starts = []
-    for values in NetworkGuess().profiles(models[0], result.curve):
+    for values in network.profiles(models[0], result.curve):
         params = result.params.copy()
         for name, value in values.items():
             params[models[0].prefix + name].value = value

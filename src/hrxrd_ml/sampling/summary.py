@@ -13,8 +13,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml import _derived
-from hrxrd_ml._convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
-from hrxrd_ml._probability import LogPosterior
+from hrxrd_ml.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
+from hrxrd_ml.sampling.probability import LogPosterior
 
 if TYPE_CHECKING:
     from hrxrd_ml._result import RockingCurveResult

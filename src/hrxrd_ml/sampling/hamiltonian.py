@@ -18,8 +18,8 @@ from emcee.moves import Move
 from emcee.state import State
 from numpy.typing import NDArray
 
-from hrxrd_ml._probability import LogPosterior
 from hrxrd_ml._uncertainty import bounded_covariance
+from hrxrd_ml.sampling.probability import LogPosterior
 
 Array = NDArray[np.float64]
 

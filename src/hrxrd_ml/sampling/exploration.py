@@ -11,11 +11,11 @@ import emcee
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml._hamiltonian import Field, Flight, HamiltonianMove, Heated, Metric, Task, climb, fly
-from hrxrd_ml._probability import LogPosterior
-from hrxrd_ml._surrogate import Surrogate
 from hrxrd_ml._uncertainty import draw_inside
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.sampling.hamiltonian import Field, Flight, HamiltonianMove, Heated, Metric, Task, climb, fly
+from hrxrd_ml.sampling.probability import LogPosterior
+from hrxrd_ml.sampling.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from lmfit import Parameters

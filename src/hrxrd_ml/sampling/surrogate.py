@@ -18,9 +18,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hrxrd_ml._hamiltonian import Metric
-from hrxrd_ml._probability import LogPosterior
 from hrxrd_ml._statistics import PoissonLikelihood
+from hrxrd_ml.sampling.hamiltonian import Metric
+from hrxrd_ml.sampling.probability import LogPosterior
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
