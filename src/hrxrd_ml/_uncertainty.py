@@ -283,7 +283,7 @@ class CurveErrors(Minimizer):
             up_to = "" if len(members) == 2 else "up to "
             notes.append(
                 f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
-                "them far better than each"
+                "them far better than each, whose errors hold to first order only; sample"
             )
         return notes
 
