@@ -35,6 +35,9 @@ _ZOOMS = (1.0, 1.25, 0.85)
 _SEED = 1
 """Of the profiles that are drawn from the network's answer: the same curve always gets the same guess."""
 
+_SURFACES = (0.6, 0.8)
+"""Parts of the strain at the surface with which a wrong end is started again."""
+
 _LOW = 1.6
 """Mean square of the residuals, with an error of 3 % on top of the noise, below which a start is in a deep valley."""
 
@@ -52,8 +55,9 @@ class NetworkGuess:
         from its answer.
     steps : int
         Least-squares evaluations of the first stage of following one; the next two may take more.
-    noisy : float
-        Standard deviations above the sum of squares of noise alone up to which a candidate is good enough.
+    sure, noisy : float
+        Standard deviations above the sum of squares of noise alone up to which a candidate is taken at once, and up to
+        which it is good enough once the others of its round are known.
     outside : float
         Domain score above which the classical guess is used instead.
     """
@@ -61,6 +65,7 @@ class NetworkGuess:
     path: str | os.PathLike[str] | None = None
     rounds: tuple[tuple[int, int], ...] = ((8, 3), (100, 5), (300, 6), (600, 10))
     steps: int = 10
+    sure: float = 0.3
     noisy: float = 2.0
     outside: float = 1.5
 
@@ -140,7 +145,7 @@ class NetworkGuess:
         return Sight(network, seen, np.array(windows), max(float(seen.score[0]), beyond))
 
     def _best(self, task: Task, sight: Sight) -> Values:
-        """Return the best start: the first that comes down to the noise, or the lowest.
+        """Return the best start: the first that comes well down to the noise, or the lowest.
 
         A start is followed with an error of 3 % on top of the noise, under which wrong numbers of fringes stand out
         and the peak does not rule.  Only those that come low there are followed to the counting statistics.
@@ -148,24 +153,34 @@ class NetworkGuess:
         problem = task.problem
         start, points = start_values(problem, task.marks), len(problem.arcsec)
         rough, near, exact = problem.search(relative=0.1), problem.search(relative=0.03), problem.exact()
+
+        def follow(trial: Values) -> tuple[float, Values]:
+            return near.run(rough.run(trial, self.steps, 1e-2)[1], 5 * self.steps // 2, 1e-2)
+
         ends: list[tuple[float, Values]] = []
+        fair: list[tuple[float, Values]] = []
         for number, (proposed, followed) in enumerate(self.rounds):
             found = sight.candidates(proposed) if number == 0 else sight.draw(proposed, number)
             trials = sorted((rough.scaled(_merged(problem, start, values)) for values in found), key=_cost)
             for _, trial in trials[:followed]:
-                _, values = rough.run(trial, self.steps, 1e-2)
-                cost, values = near.run(values, 5 * self.steps // 2, 1e-2)
+                cost, values = follow(trial)
                 if 2.0 * cost < _LOW * points:
-                    if problem.excess(values) < self.noisy:
+                    if problem.excess(values) < self.sure:
                         return self._unstuck(problem, math.inf, values)
                     end = exact.run(values, 3 * self.steps // 2, 1e-3)
-                    if problem.excess(end[1]) < self.noisy:
+                    excess, values = problem.excess(end[1]), end[1]
+                    if excess < self.sure:
                         return self._unstuck(problem, *end)
-                    values = end[1]
+                    if excess < self.noisy:
+                        fair.append(end)
                 ends.append((cost, values))
+            if fair:
+                return self._unstuck(problem, *min(fair, key=_cost))
             ends.sort(key=_cost)
             if number > 0 and 2.0 * ends[0][0] > _LOW * points and ends[1][0] < 1.02 * ends[0][0]:
                 break  # found twice: what is left is not a matter of the start
+        if 2.0 * ends[0][0] > _LOW * points:
+            ends = sorted([*ends, *map(follow, _other_surfaces(problem, ends[0][1]))], key=_cost)
         low = [values for cost, values in ends if 2.0 * cost < _LOW * points]
         if low:
             return self._unstuck(problem, *min((exact.run(values, 4 * self.steps, 1e-4) for values in low), key=_cost))
@@ -245,6 +260,15 @@ def _merged(problem: Problem, start: Values, candidate: Mapping[str, float]) -> 
     free = {name: value for name, value in candidate.items() if name in problem.free}
     inside = {name: min(max(v, problem.params[name].min), problem.params[name].max) for name, v in free.items()}
     return problem.simulation.space.clip({**start, **inside}, bounds=False)
+
+
+def _other_surfaces(problem: Problem, values: Values) -> list[Values]:
+    """Return a profile with less strain at the surface: a fringe too many there is what many wrong ends have."""
+    if not {"D01", "D02"} <= set(problem.free):
+        return []
+    total = values["D01"] + values["D02"]
+    strains = [{"D01": 0.5 * part * total, "D02": 0.5 * part * total} for part in _SURFACES]
+    return [_merged(problem, values, changed) for changed in strains]
 
 
 def _splines(task: Task, implanted: Values, steps: int) -> Values:
