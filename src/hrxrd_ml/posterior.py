@@ -30,7 +30,7 @@ from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
 from hrxrd_ml.sampling.exploration import explore, peaks_of
-from hrxrd_ml.sampling.hamiltonian import WANTED, WANTED_GUIDED, Flight, Footing, HamiltonianMove, Metric, Task, fly
+from hrxrd_ml.sampling.hamiltonian import Flight, Footing, HamiltonianMove, Metric, Task, fly
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.sampling.summary import posterior_dataset
 from hrxrd_ml.sampling.surrogate import Surrogate
@@ -126,8 +126,8 @@ def sample(
         first = explored.places[rng.choice(len(explored.places), walkers)]
         with _crew(target, explored.guide, workers) as crew:
             step = explored.step if store.leapfrog is None else store.leapfrog
-            wanted = WANTED if explored.guide is None else WANTED_GUIDED
-            move = HamiltonianMove(crew.footings, crew.flights, explored.metric, step, adapts=True, wanted=wanted)
+            guided = explored.guide is not None
+            move = HamiltonianMove(crew.footings, crew.flights, explored.metric, step, adapts=True, guided=guided)
 
             def sampler(backend: Any) -> Any:
                 made = emcee.EnsembleSampler(

@@ -26,12 +26,15 @@ Array = NDArray[np.float64]
 _DURATION = (0.9, 2.1)
 """Of a trajectory; after pi/2, a unit normal distribution has forgotten where it started."""
 
-WANTED, WANTED_GUIDED = 0.8, 0.93
+_WANTED, _WANTED_GUIDED = 0.8, 0.93
 """Share of trajectories that end with the energy they had.  0.65 would be cheapest where the shape is the same
 everywhere (Beskos et al., Bernoulli 19 (2013) 1501); where it is not, walkers get stuck in the narrow places.  With a
 cheap gradient, more is better."""
 
 _STEPS = (0.02, 0.9)
+_MOST, _MOST_GUIDED = 40, 150
+"""Leapfrog steps of a trajectory; where they have to be so short that these do not suffice, it ends early."""
+
 _SPREAD = (0.3, 1.2)
 _RATE = 0.3
 """How fast the step follows the share."""
@@ -234,8 +237,8 @@ class HamiltonianMove(Move):
         Length of a leapfrog step.
     adapts : bool
         Whether the step is tuned while sampling: only in a burn-in.
-    wanted : float
-        To which share of trajectories that keep their energy.
+    guided : bool
+        Whether the gradients are cheap, so that a step may be short.
     """
 
     def __init__(
@@ -245,10 +248,11 @@ class HamiltonianMove(Move):
         metric: Metric,
         step: float = 0.2,
         adapts: bool = False,
-        wanted: float = WANTED,
+        guided: bool = False,
     ) -> None:
         self.footings, self.flights, self.metric = footings, flights, metric
-        self.step, self.adapts, self.wanted = step, adapts, wanted
+        self.step, self.adapts = step, adapts
+        self.wanted, self.most = (_WANTED_GUIDED, _MOST_GUIDED) if guided else (_WANTED, _MOST)
         self._known: list[Footing] = []
 
     @classmethod
@@ -260,7 +264,7 @@ class HamiltonianMove(Move):
             metric,
             step,
             adapts,
-            WANTED if guide is None else WANTED_GUIDED,
+            guide is not None,
         )
 
     def propose(self, model: Any, state: State) -> tuple[State, NDArray[np.bool_]]:
@@ -268,7 +272,7 @@ class HamiltonianMove(Move):
         random, (walkers, size) = model.random, state.coords.shape
         momenta = random.standard_normal((walkers, size))
         steps = np.clip(self.step * random.uniform(*_SPREAD, walkers), *_STEPS)
-        counts = np.maximum(np.rint(random.uniform(*_DURATION, walkers) / steps), 1).astype(int)
+        counts = np.clip(np.rint(random.uniform(*_DURATION, walkers) / steps), 1, self.most).astype(int)
         chance = np.log(random.uniform(size=walkers))
         tasks = zip(self._here(state), momenta, steps.tolist(), counts.tolist(), strict=True)
         flights = self.flights(self.metric, list(tasks))
