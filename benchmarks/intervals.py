@@ -179,8 +179,8 @@ def report(rows: list[dict[str, Any]]) -> str:
         effective = [row["chain"]["effective_samples"] for row in ranked]
         lines += [
             f"Ranks of the truth in {len(ranked)} chains (median R-hat {np.median(spread):.3f}, at least "
-            f"{min(effective):.0f} effective samples; {100 * converged:.0f} % reached 50 autocorrelation times with an R-hat "
-            "of at most 1.01):"
+            f"{min(effective):.0f} effective samples; {100 * converged:.0f} % reached 50 autocorrelation times with an "
+            "R-hat of at most 1.01):"
         ]
         lines += ["", "| parameter | p of uniformity (Kolmogorov–Smirnov) |", "|---|---|"]
         for name in RANGES:
