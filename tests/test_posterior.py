@@ -324,7 +324,8 @@ def test_a_chain_that_is_killed_loses_nothing_but_its_last_step(tmp_path):
     command = ["fit", str(tmp_path / "curve.csv"), str(experiment), "--out", str(tmp_path / "out"), "--emcee", "100000"]
     rng, lengths = np.random.default_rng(6), []
     for _ in range(10):
-        run_and_kill(command, float(rng.uniform(0.2, 3.0)), sign_of_life=file)
+        # Each run explores the posterior first, for some seconds; some are killed while they do.
+        run_and_kill(command, float(rng.uniform(3.0, 30.0)), sign_of_life=file)
         with h5py.File(file, "r") as opened:
             groups = [opened[name] for name in ("burn", "chain") if name in opened]
             lengths.append(sum(int(group.attrs["iteration"]) for group in groups))
@@ -332,7 +333,7 @@ def test_a_chain_that_is_killed_loses_nothing_but_its_last_step(tmp_path):
                 done = int(group.attrs["iteration"])
                 assert np.isfinite(group["chain"][:done]).all()
     assert lengths == sorted(lengths)
-    assert lengths[-1] > lengths[0] > 0
+    assert len(set(lengths)) > 2, lengths  # it grew in several of the runs
 
 
 def test_the_network_proposes_starts():
