@@ -1,5 +1,6 @@
 """The examples run from beginning to end, and the package gives the names that they use."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -16,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
-    assert capsys.readouterr().out
+    said = capsys.readouterr().out
     named = path.read_text(encoding="utf-8").split('"""')[1]  # the docstring says what it writes
     written = {file.name for file in tmp_path.iterdir()}
-    assert any(name.endswith(".png") for name in written)
-    for name in written:
-        assert name in named
+    assert said
+    assert written == set(re.findall(r"\w+\.(?:png|nc|cif)", named))
+    if path.stem == "first_fit":
+        assert "strain is largest" in said
+        assert {file.suffix for file in tmp_path.iterdir()} == {".nc", ".png"}
 
 
 def test_bundled_curve_can_be_made_again(tmp_path):

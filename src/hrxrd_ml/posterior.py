@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import emcee
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
@@ -75,9 +76,9 @@ def sample(
         Steps of the burn-in, which are not kept.
     starts : sequence of Parameters, or "network"
         Other places where the posterior may have a maximum, such as other guesses; "network" for the profiles that the
-        trained network holds possible. Those maxima that are nearly as
-        high as that of the fit get walkers of their own. Walkers hardly ever change from one maximum to another: how
-        many samples lie about each does not tell how probable it is.
+        trained network holds possible. Those maxima that are nearly as high as that of the fit get walkers of their
+        own. Walkers hardly ever change from one maximum to another: how many samples lie about each does not tell how
+        probable it is.
     priors : mapping, optional
         Distributions of scipy.stats, or functions that return the logarithm of a density, by parameter. They multiply
         the prior of the parameter space: flat inside bounds and nested constraints.
@@ -110,8 +111,6 @@ def sample(
     InputFileError
         If the backend file is damaged, or of another fit.
     """
-    import emcee
-
     _check_numbers(walkers, steps, burn)
     with one_thread():
         extra = MODEL_ERROR if model_error else NOISE if result.scale_covar else None

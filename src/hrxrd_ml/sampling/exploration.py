@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import emcee
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml._uncertainty import draw_inside
+from hrxrd_ml._uncertainty import bounded_covariance, draw_inside
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.sampling.hamiltonian import Field, Flight, HamiltonianMove, Heated, Metric, Task, climb, fly
+from hrxrd_ml.sampling.hamiltonian import Field, Flight, Footing, HamiltonianMove, Heated, Metric, Task, fly
 from hrxrd_ml.sampling.probability import LogPosterior
 from hrxrd_ml.sampling.surrogate import Surrogate
 
@@ -26,18 +26,26 @@ _FAR = 15.0
 """Maxima whose logarithm is so much below the highest one get no walkers."""
 
 _WALKERS, _WARM, _STEPS = 8, 40, 50
+"""Chains through a surrogate, their steps of warming up and those that count."""
+
 _ROUNDS, _LEAST = 12, 200
+"""Surrogates at most, and curves for each at least."""
+
 _HOLD, _LOOSE = 3.0, 0.03
+"""How strongly the first surrogate is held about the maximum, and the last."""
+
 _HEAT = 0.6
 """Power of the posterior that is explored: wider than what is sampled, so that its tails are known too."""
 
 _TRIALS, _TRIAL = 6, 30
+"""Chains through the posterior itself at most, and their steps."""
+
 _OFF, _RARE = 2.0, 0.02
 """A surrogate is done when it misses by so much in no more than this part of all places."""
 
 _GOOD, _FAIR, _LOST = 0.5, 3.0, 5.0
-"""Standard deviation of the logarithm of the posterior by the surrogate about the exact one: good enough to stop, and
-good enough to be used at all."""
+"""Standard deviation of the logarithm of the posterior by the surrogate about the exact one: good enough to stop,
+good enough to be used at all, and so bad that it must be held more strongly."""
 
 
 @dataclass(frozen=True)
@@ -75,11 +83,8 @@ class Explored:
     places: Array
 
 
-class Curves(Protocol):
-    """Simulates curves for places (m, d), shape (m, n)."""
-
-    def __call__(self, places: Array) -> Array:
-        """Return them."""
+Curves = Callable[[Array], Array]
+"""Simulates curves (m, n) for places (m, d)."""
 
 
 def peaks_of(target: LogPosterior, starts: Sequence[Parameters]) -> list[Peak]:
@@ -117,6 +122,39 @@ def peaks_of(target: LogPosterior, starts: Sequence[Parameters]) -> list[Peak]:
     return chosen
 
 
+def climb(target: LogPosterior, start: Array, most: int = 60) -> tuple[Array, float, Array]:
+    """Return the maximum of the posterior near a place, its value there, and the covariance about it.
+
+    Steps of Newton's method with the expected information, damped (Levenberg) and held inside the box.
+    """
+    lower, upper = target.lower, target.upper
+    y = start
+    value, gradient, information = target.expansion(y)
+    damping = 1e-3
+    for _ in range(most):
+        free = np.flatnonzero(~(((y <= lower) & (gradient < 0.0)) | ((y >= upper) & (gradient > 0.0))))
+        if not len(free):
+            break
+        scale = 1.0 / np.sqrt(np.maximum(np.diag(information)[free], 1e-300))
+        matrix = information[np.ix_(free, free)] * np.outer(scale, scale)
+        better, new = value, y
+        for _ in range(8):
+            new = y.copy()
+            new[free] += scale * np.linalg.solve(matrix + damping * np.eye(len(free)), scale * gradient[free])
+            new = np.clip(new, lower, upper)
+            better = target(new)
+            if better > value:
+                break
+            damping = max(5.0 * damping, 1e-6)
+        if not better > value:
+            break
+        gain, y, damping = better - value, new, max(damping / 6.0, 1e-9)
+        value, gradient, information = target.expansion(y)
+        if gain < 0.01:
+            break
+    return y, value, bounded_covariance(information, -gradient, y, lower, upper).matrix
+
+
 def around(target: LogPosterior, peaks: list[Peak], count: int, rng: np.random.Generator) -> Array:
     """Return places drawn about the maxima, drawn in where the posterior falls off faster than its curvature says."""
     places = []
@@ -150,13 +188,13 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
     size = len(target.names)
     metric = anchor = Metric.of(peaks[0].place, peaks[0].covariance)
     count = max(2 * math.comb(size + 2, 2), _LEAST)
-    design = _Design(*_judged(target, around(target, peaks, count, rng), curves))
+    design = _Design.of(target, around(target, peaks, count, rng), curves)
     hold, step, error = _HOLD, 0.2, math.inf
     for _ in range(_ROUNDS):
         surrogate = replace(design.surrogate(target, metric), anchor=anchor, hold=hold)
         begin = design.likely(_WALKERS, rng)
         chain, metric, step = _walk(surrogate, metric, step, begin, rng)
-        new = _Design(*_judged(target, chain[rng.choice(len(chain), count, replace=len(chain) < count)], curves))
+        new = _Design.of(target, chain[rng.choice(len(chain), count, replace=len(chain) < count)], curves)
         free = replace(surrogate, hold=0.0)
         error = _scatter(new.values - np.array([free(place) for place in new.places]))
         design = design.with_(new)
@@ -170,7 +208,7 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
         guide = design.surrogate(target, metric)
         begin = starts[rng.choice(len(starts), _WALKERS, replace=False)]
         chain, tried, metric, step = _trial(target, guide, metric, step, begin, rng)
-        new = _Design(*_judged(target, tried, curves))
+        new = _Design.of(target, tried, curves)
         off = np.abs(new.values - np.array([guide(place) for place in new.places]))
         design, starts = design.with_(new), chain[len(chain) // 2 :]
         if trial and np.mean(off[new.values > new.values.max() - _depth(size)] > _OFF) < _RARE:
@@ -185,6 +223,12 @@ class _Design:
     places: Array
     curves: Array
     values: Array
+
+    @classmethod
+    def of(cls, target: LogPosterior, places: Array, curves: Curves) -> _Design:
+        """Return places with what the simulation says there."""
+        known = curves(places)
+        return cls(places, known, exact(target, places, known))
 
     def with_(self, other: _Design) -> _Design:
         """Return both together."""
@@ -204,11 +248,6 @@ class _Design:
         """Return some of the places by chance, out of the better half."""
         order = np.argsort(self.values)[-max(len(self.values) // 2, count) :]
         return self.places[rng.choice(order, count)]
-
-
-def _judged(target: LogPosterior, places: Array, curves: Curves) -> tuple[Array, Array, Array]:
-    known = curves(places)
-    return places, known, exact(target, places, known)
 
 
 def exact(target: LogPosterior, places: Array, curves: Array) -> Array:
@@ -234,29 +273,30 @@ def _walk(
     field = Heated(surrogate, _HEAT)
     move = HamiltonianMove.of(field, None, metric, step, adapts=True)
     chain = _chain(move, field, begin, _WARM, rng)
-    move.metric, covariance = moments(chain[_WARM // 3 :], metric.root @ metric.root.T)
+    move.metric = metric_of(chain[_WARM // 3 :], metric)
     chain = _chain(move, field, chain[-1], _STEPS, rng)
-    found, _ = moments(chain, covariance)
-    return chain.reshape(-1, begin.shape[1]), found, move.step
+    return chain.reshape(-1, begin.shape[1]), metric_of(chain, move.metric), move.step
 
 
 def _trial(
     target: LogPosterior, guide: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
 ) -> tuple[Array, Array, Metric, float]:
     """Sample the posterior itself for a while; return samples, the ends of all trajectories, metric and step."""
-    exact, guided = Heated(target, _HEAT), Heated(guide, _HEAT)
+    field, guided = Heated(target, _HEAT), Heated(guide, _HEAT)
     tried: list[Array] = []
 
+    def footings(places: Array) -> list[Footing]:
+        return [Footing.at(place, field, guided) for place in places]
+
     def flights(metric: Metric, tasks: Sequence[Task]) -> list[Flight]:
-        flown = [fly(exact, guided, metric, *task) for task in tasks]
+        flown = [fly(field, guided, metric, *task) for task in tasks]
         tried.extend(flight.end.place for flight in flown if math.isfinite(flight.gain))
         return flown
 
-    move = HamiltonianMove.of(exact, guided, metric, step, adapts=True)
-    move.flights = flights
-    chain = _chain(move, exact, begin, _TRIAL, rng)
-    found, _ = moments(chain[_TRIAL // 4 :], metric.root @ metric.root.T)
-    return chain.reshape(-1, begin.shape[1]), np.array(tried).reshape(-1, begin.shape[1]), found, move.step
+    move = HamiltonianMove(footings, flights, metric, step, adapts=True, guided=True)
+    chain = _chain(move, field, begin, _TRIAL, rng)
+    found, size = metric_of(chain[_TRIAL // 4 :], metric), begin.shape[1]
+    return chain.reshape(-1, size), np.array(tried).reshape(-1, size), found, move.step
 
 
 def _chain(move: HamiltonianMove, field: Field, begin: Array, steps: int, rng: np.random.Generator) -> Array:
@@ -266,9 +306,9 @@ def _chain(move: HamiltonianMove, field: Field, begin: Array, steps: int, rng: n
     return np.asarray(sampler.get_chain())
 
 
-def moments(chain: Array, previous: Array) -> tuple[Metric, Array]:
-    """Return metric and covariance of a chain (steps, walkers, n), joined with those assumed before if it is short."""
+def metric_of(chain: Array, previous: Metric) -> Metric:
+    """Return the metric of a chain (steps, walkers, n), joined with the one assumed before if the chain is short."""
     flat = chain.reshape(-1, chain.shape[2])
     share = len(flat) / (len(flat) + 10.0 * flat.shape[1])
-    covariance = share * np.atleast_2d(np.cov(flat, rowvar=False)) + (1.0 - share) * previous
-    return Metric.of(flat.mean(axis=0), covariance), covariance
+    covariance = share * np.atleast_2d(np.cov(flat, rowvar=False)) + (1.0 - share) * previous.covariance
+    return Metric.of(flat.mean(axis=0), covariance)

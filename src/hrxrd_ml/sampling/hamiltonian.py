@@ -18,9 +18,6 @@ from emcee.moves import Move
 from emcee.state import State
 from numpy.typing import NDArray
 
-from hrxrd_ml._uncertainty import bounded_covariance
-from hrxrd_ml.sampling.probability import LogPosterior
-
 Array = NDArray[np.float64]
 
 _DURATION = (0.9, 2.1)
@@ -57,6 +54,11 @@ class Metric:
         values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
         root = np.sqrt(np.maximum(values, 1e-9))
         return cls(centre, vectors * root * scale[:, None], (vectors / root).T / scale)
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of what is a unit normal distribution in z."""
+        return np.asarray(self.root @ self.root.T)
 
     def inward(self, y: Array) -> Array:
         """Return z."""
@@ -293,36 +295,3 @@ class HamiltonianMove(Move):
         if not same:
             self._known = self.footings(state.coords)
         return self._known
-
-
-def climb(target: LogPosterior, start: Array, most: int = 60) -> tuple[Array, float, Array]:
-    """Return the maximum of the posterior near a place, its value there, and the covariance about it.
-
-    Steps of Newton's method with the expected information, damped (Levenberg) and held inside the box.
-    """
-    lower, upper = target.lower, target.upper
-    y = start
-    value, gradient, information = target.expansion(y)
-    damping = 1e-3
-    for _ in range(most):
-        free = np.flatnonzero(~(((y <= lower) & (gradient < 0.0)) | ((y >= upper) & (gradient > 0.0))))
-        if not len(free):
-            break
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(information)[free], 1e-300))
-        matrix = information[np.ix_(free, free)] * np.outer(scale, scale)
-        better, new = value, y
-        for _ in range(8):
-            new = y.copy()
-            new[free] += scale * np.linalg.solve(matrix + damping * np.eye(len(free)), scale * gradient[free])
-            new = np.clip(new, lower, upper)
-            better = target(new)
-            if better > value:
-                break
-            damping = max(5.0 * damping, 1e-6)
-        if not better > value:
-            break
-        gain, y, damping = better - value, new, max(damping / 6.0, 1e-9)
-        value, gradient, information = target.expansion(y)
-        if gain < 0.01:
-            break
-    return y, value, bounded_covariance(information, -gradient, y, lower, upper).matrix

@@ -70,6 +70,8 @@ class LogPosterior:
         Of the points that are used.
     best_curve : ndarray
         Of the fit, at these points.
+    lower, upper : ndarray
+        Walls of the box.
     """
 
     result: RockingCurveResult
@@ -83,6 +85,9 @@ class LogPosterior:
         self._used = observation.used
         self.likelihood: Likelihood = observation.likelihood.part(self._used)
         self.best_curve: Array = self.result.best_fit[self._used]
+        own = np.log([LIMITS[self.extra]] if self.extra else np.empty((0, 2)))
+        self.lower: Array = np.append(self.coordinates.lower, own[:, 0])
+        self.upper: Array = np.append(self.coordinates.upper, own[:, 1])
         self._tied = any(par.expr is not None for par in self.result.params.values())
         self._params = self.result.params.copy()
         self._finite_low = [
@@ -94,15 +99,9 @@ class LogPosterior:
         """Free parameters, and the additional number if there is one."""
         return (*self.coordinates.names, *([self.extra] if self.extra else []))
 
-    @property
-    def lower(self) -> Array:
-        """Lower walls of the box."""
-        return np.append(self.coordinates.lower, [math.log(LIMITS[self.extra][0])] if self.extra else [])
-
-    @property
-    def upper(self) -> Array:
-        """Upper walls of the box."""
-        return np.append(self.coordinates.upper, [math.log(LIMITS[self.extra][1])] if self.extra else [])
+    def inside(self, y: Array) -> bool:
+        """Tell whether a place is finite and between the walls of the box."""
+        return bool(np.isfinite(y).all() and (y >= self.lower).all() and (y <= self.upper).all())
 
     def outward(self, y: Array) -> Array:
         """Return the values of `names` at box coordinates."""
@@ -122,9 +121,8 @@ class LogPosterior:
         if self.extra == NOISE:
             x = np.append(x, np.clip(math.sqrt(max(result.redchi, 0.0)), *LIMITS[NOISE]))
         elif self.extra == MODEL_ERROR:
-            curve = result.best_fit[self._used]
-            relative = np.abs(result.data[self._used] / np.maximum(curve, 1e-12) - 1.0)
-            strong = np.argsort(curve)[-max(len(curve) // 3, 5) :]
+            relative = np.abs(result.data[self._used] / np.maximum(self.best_curve, 1e-12) - 1.0)
+            strong = np.argsort(self.best_curve)[-max(len(self.best_curve) // 3, 5) :]
             x = np.append(x, np.clip(np.median(relative[strong]), 1e-3, 0.3))
         return np.asarray(np.clip(self.inward(x), self.lower, self.upper))
 
@@ -206,7 +204,7 @@ class LogPosterior:
 
     def _in_box(self, y: Array) -> tuple[float, Array]:
         """Return the logarithm of the prior in the box, and the values of `names`."""
-        if not np.isfinite(y).all() or (y < self.lower).any() or (y > self.upper).any():
+        if not self.inside(y):
             return -math.inf, y
         x = self.outward(y)
         total = self._log_volume(x)

@@ -1,6 +1,6 @@
 """A polynomial in place of the simulation, to guide trajectories through a posterior.
 
-Within a posterior, a curve changes by little more than its noise; a polynomial of second or third degree in the
+Within a posterior, a curve changes by little more than its noise; a polynomial of second to fourth degree in the
 parameters, fitted to some hundred simulated curves, follows it to a few hundredths of that.  Gradients of a polynomial
 cost next to nothing.  Where a trajectory ends is then judged by the simulation itself, so that the chain has the exact
 distribution whatever the polynomial misses: it only costs accepted steps.  (Surrogate transitions: Liu, Monte Carlo
@@ -129,7 +129,7 @@ class Surrogate:
     def fit(cls, target: LogPosterior, metric: Metric, places: Array, curves: Array) -> Surrogate:
         """Return the surrogate through the curves (m, n) at places (m, d), of the degree that they suffice for."""
         free = len(target.coordinates.names)
-        own = Metric.of(metric.centre[:free], (metric.root @ metric.root.T)[:free, :free])
+        own = Metric.of(metric.centre[:free], metric.covariance[:free, :free])
         z = (places[:, :free] - own.centre) @ own.back.T
         scale = Scale.of(target)
         scaled = scale.inward(curves)
@@ -160,7 +160,7 @@ class Surrogate:
 
     def slope(self, y: Array) -> tuple[float, Array]:
         """Return the logarithm of the approximate posterior and its gradient."""
-        if not np.isfinite(y).all() or (y < self.lower).any() or (y > self.upper).any():
+        if not self.target.inside(y):
             return -math.inf, np.zeros(len(y))
         free = len(self.metric.centre)
         z = self.metric.inward(y[:free])
