@@ -40,6 +40,9 @@ _HEAT = 0.6
 _TRIALS, _TRIAL = 6, 30
 """Chains through the posterior itself at most, and their steps."""
 
+_BESIDE = 0.15
+"""Weight of places where the posterior is low."""
+
 _OFF, _RARE = 2.0, 0.02
 """A surrogate is done when it misses by so much in no more than this part of all places."""
 
@@ -203,7 +206,7 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
         hold = min(3.0 * max(hold, 0.3), 30.0) if error > _LOST else hold / 3.0 if hold > 0.4 else _LOOSE
     starts = new.places[new.values > design.values.max() - _depth(size)]
     if error > _FAIR or len(starts) < _WALKERS:
-        return Explored(None, metric, min(step, 0.2), design.places[design.kept()])
+        return Explored(None, metric, min(step, 0.2), design.places[design.weights() > 0.0])
     for trial in range(_TRIALS):
         guide = design.surrogate(target, metric)
         begin = starts[rng.choice(len(starts), _WALKERS, replace=False)]
@@ -235,14 +238,16 @@ class _Design:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _Design(*(np.concatenate(pair) for pair in pairs))
 
-    def kept(self) -> NDArray[np.bool_]:
-        """Tell which places matter."""
-        return np.asarray(self.values > self.values.max() - 2.0 * _depth(self.places.shape[1]))
+    def weights(self) -> Array:
+        """Return how much places matter: most where samples can lie, little where trajectories may pass."""
+        below = (self.values.max() - self.values) / _depth(self.places.shape[1])
+        return np.where(below < 1.0, 1.0, np.where(below < 2.0, _BESIDE, 0.0))
 
     def surrogate(self, target: LogPosterior, metric: Metric) -> Surrogate:
         """Return the surrogate that is fitted to them."""
-        kept = self.kept()
-        return Surrogate.fit(target, metric, self.places[kept], self.curves[kept])
+        weights = self.weights()
+        kept = weights > 0.0
+        return Surrogate.fit(target, metric, self.places[kept], self.curves[kept], weights[kept])
 
     def likely(self, count: int, rng: np.random.Generator) -> Array:
         """Return some of the places by chance, out of the better half."""
@@ -270,8 +275,8 @@ def _walk(
     surrogate: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
 ) -> tuple[Array, Metric, float]:
     """Sample a surrogate; return the samples, and the metric and the step that suit it."""
-    field = Heated(surrogate, _HEAT)
-    move = HamiltonianMove.of(field, None, metric, step, adapts=True)
+    field = replace(surrogate, heat=_HEAT)
+    move = HamiltonianMove.of(field, field, metric, step, adapts=True)
     chain = _chain(move, field, begin, _WARM, rng)
     move.metric = metric_of(chain[_WARM // 3 :], metric)
     chain = _chain(move, field, chain[-1], _STEPS, rng)
@@ -282,7 +287,7 @@ def _trial(
     target: LogPosterior, guide: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
 ) -> tuple[Array, Array, Metric, float]:
     """Sample the posterior itself for a while; return samples, the ends of all trajectories, metric and step."""
-    field, guided = Heated(target, _HEAT), Heated(guide, _HEAT)
+    field, guided = Heated(target, _HEAT), replace(guide, heat=_HEAT)
     tried: list[Array] = []
 
     def footings(places: Array) -> list[Footing]:

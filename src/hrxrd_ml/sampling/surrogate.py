@@ -1,8 +1,9 @@
 """A polynomial in place of the simulation, to guide trajectories through a posterior.
 
 Within a posterior, a curve changes by little more than its noise; a polynomial of second to fourth degree in the
-parameters, fitted to some hundred simulated curves, follows it to a few hundredths of that.  Gradients of a polynomial
-cost next to nothing.  Where a trajectory ends is then judged by the simulation itself, so that the chain has the exact
+parameters, fitted to some hundred simulated curves, follows it to a few hundredths of that, and the logarithm of the
+likelihood is a quadratic function of so small a change.  Gradients of both cost next to nothing, and compiled code
+follows a whole trajectory.  Where it ends is then judged by the simulation itself, so that the chain has the exact
 distribution whatever the polynomial misses: it only costs accepted steps.  (Surrogate transitions: Liu, Monte Carlo
 Strategies in Scientific Computing (2001), section 9.4.3; gradients of an approximation: Neal, in: Handbook of Markov
 Chain Monte Carlo (2011), section 5.5.3.)
@@ -11,15 +12,17 @@ Chain Monte Carlo (2011), section 5.5.3.)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
 from hrxrd_ml._statistics import PoissonLikelihood
-from hrxrd_ml.sampling.hamiltonian import Metric
+from hrxrd_ml.sampling.hamiltonian import Arrival, Footing, Metric, drift
 from hrxrd_ml.sampling.probability import LogPosterior
 
 Array = NDArray[np.float64]
@@ -31,6 +34,9 @@ _ENOUGH, _HIGHEST = 2.5, 4
 
 _NEGLIGIBLE = 0.01
 """Part of the noise that the components left out may have in the mean."""
+
+_SIZES = 9
+"""Values of the additional number at which the likelihood is expanded."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +54,8 @@ class Polynomial:
     coefficients: Array
 
     @classmethod
-    def fit(cls, z: Array, values: Array, degree: int) -> Polynomial:
-        """Return polynomials through values (n, k) at places (n, d), by least squares with a slight ridge."""
+    def fit(cls, z: Array, values: Array, degree: int, weights: Array) -> Polynomial:
+        """Return polynomials through values (n, k) at places (n, d), by weighted least squares with a slight ridge."""
         size = z.shape[1]
         chosen = list(combinations_with_replacement(range(size + 1), degree))
         factors = np.ascontiguousarray(np.array(chosen, dtype=np.int64).T)
@@ -57,8 +63,9 @@ class Polynomial:
         columns = np.prod(variables[:, factors], axis=1)
         penalty = np.full(len(chosen), _RIDGE)
         penalty[-1] = 0.0  # the constant
-        normal = columns.T @ columns + np.diag(penalty)
-        return cls(factors, np.asarray(np.linalg.solve(normal, columns.T @ values), dtype=np.float64))
+        weighted = columns.T * weights
+        solved = np.linalg.solve(weighted @ columns + np.diag(penalty), weighted @ values)
+        return cls(factors, np.ascontiguousarray(solved, dtype=np.float64))
 
     def __call__(self, z: Array) -> Array:
         """Return the values, shape (k,), at a place (d,)."""
@@ -95,9 +102,126 @@ def _pull(z: Array, factors: Numbers, by: Array) -> Array:
     return gradient[:-1]
 
 
+class Quadratic(NamedTuple):
+    """Logarithm of a likelihood, value + slope·c - c·curvature·c/2, of the components c of the scaled curve.
+
+    Each is a Chebyshev series (the first axis) in the additional number between two limits, if there is one.
+    """
+
+    limits: Array
+    value: Array
+    slope: Array
+    curvature: Array
+
+    @classmethod
+    def of(cls, target: LogPosterior, scale: Scale, mean: Array, components: Array, extras: Array) -> Quadratic:
+        """Return the expansion about the best curve, for components about a mean curve and a range of extras."""
+        limits = np.array([extras.min() - 0.1, extras.max() + 0.1]) if extras.size else np.array([-1.0, 1.0])
+        nodes = chebyshev.chebpts1(_SIZES if extras.size else 1)
+        about = scale.inward(target.best_curve)
+        off = mean - about
+        rows = []
+        for node in nodes:
+            size = np.array([math.exp(limits[0] + 0.5 * (node + 1.0) * (limits[1] - limits[0]))])
+            value, slope, curvature = _expansion(target, scale, about, size)
+            rows.append(
+                np.concatenate(
+                    [
+                        [value + float(np.sum(slope * off - 0.5 * curvature * off**2))],
+                        components @ (slope - curvature * off),
+                        ((components * curvature) @ components.T).ravel(),
+                    ]
+                )
+            )
+        series = chebyshev.chebfit(nodes, np.array(rows), len(nodes) - 1)
+        k = len(components)
+        parts = (series[:, 0], series[:, 1 : k + 1], series[:, k + 1 :].reshape(-1, k, k))
+        return cls(limits, *(np.ascontiguousarray(part) for part in parts))
+
+
+def _expansion(target: LogPosterior, scale: Scale, about: Array, size: Array) -> tuple[float, Array, Array]:
+    """Return the logarithm of the likelihood at a scaled curve, and its first and second derivative by each point."""
+
+    def terms(scaled: Array) -> tuple[float, Array]:
+        mu, by_scaled = scale.outward(scaled)
+        found = target.points(mu, size)
+        return found.value, found.by_curve * by_scaled
+
+    (value, slope), step = terms(about), np.minimum(0.1, 0.5 * np.abs(about) + 1e-3)
+    curvature = (terms(about - step)[1] - terms(about + step)[1]) / (2.0 * step)
+    return value, slope, np.maximum(curvature, 1e-3)
+
+
+class _Shape(NamedTuple):
+    """What compiled code needs of a surrogate."""
+
+    lower: Array
+    upper: Array
+    centre: Array
+    back: Array
+    factors: Numbers
+    coefficients: Array
+    quadratic: Quadratic
+    held_centre: Array
+    held_back: Array
+    hold: float
+    heat: float
+
+
+@njit(cache=True)
+def _slope(y: Array, shape: _Shape) -> tuple[float, Array]:
+    """Return the logarithm of the density of a surrogate and its gradient, at a place inside the box."""
+    free, quadratic, gradient = len(shape.centre), shape.quadratic, np.zeros(len(y))
+    z = shape.back @ (y[:free] - shape.centre)
+    values = _monomials(z, shape.factors) @ shape.coefficients
+    c = values[:-1]
+    # Chebyshev polynomials of the additional number; beyond the limits nothing changes any more.
+    u = 0.0
+    if len(y) > free:
+        low, high = quadratic.limits
+        u = min(max(2.0 * (y[free] - low) / (high - low) - 1.0, -1.0), 1.0)
+    value, pull, t, before, by_u, by_before = values[-1], np.zeros(len(c)), 1.0, u, 0.0, 1.0
+    by_extra = 0.0
+    for j in range(len(quadratic.value)):
+        bent = quadratic.curvature[j] @ c
+        term = quadratic.value[j] + quadratic.slope[j] @ c - 0.5 * (c @ bent)
+        value += t * term
+        by_extra += by_u * term
+        pull += t * (quadratic.slope[j] - bent)
+        t, before, by_u, by_before = 2.0 * u * t - before, t, 2.0 * t + 2.0 * u * by_u - by_before, by_u
+    by = shape.coefficients @ np.append(pull, 1.0)
+    gradient[:free] = shape.back.T @ _pull(z, shape.factors, by)
+    if len(y) > free and -1.0 < u < 1.0:
+        gradient[free] = by_extra * 2.0 / (high - low)
+    if shape.hold > 0.0:
+        off = shape.held_back @ (y - shape.held_centre)
+        value -= 0.5 * shape.hold * (off @ off)
+        gradient -= shape.hold * (shape.held_back.T @ off)
+    return shape.heat * value, shape.heat * gradient
+
+
+@njit(cache=True)
+def _trajectory(
+    centre: Array, root: Array, z: Array, place: Array, gradient: Array, momentum: Array, step: float, count: int,
+    shape: _Shape,
+) -> tuple[Array, Array, float, Array, bool]:  # fmt: skip
+    """Do what `leapfrog` does, compiled."""
+    value, kick = 0.0, 0.5 * step * root.T
+    for _ in range(count):
+        momentum = momentum + kick @ gradient
+        z, place, momentum, arrived = drift(centre, root, z, momentum, step, shape.lower, shape.upper)
+        if not arrived:
+            return place, momentum, value, gradient, False
+        value, gradient = _slope(place, shape)
+        if not math.isfinite(value):
+            return place, momentum, value, gradient, False
+        momentum = momentum + kick @ gradient
+    return place, momentum, value, gradient, True
+
+
 @dataclass(frozen=True)
 class Surrogate:
-    """A posterior whose curve is a polynomial; it has the interface of `LogPosterior` that trajectories need.
+    """A posterior whose curve is a polynomial, a `Guide` for trajectories.
 
     Attributes
     ----------
@@ -107,27 +231,41 @@ class Surrogate:
         Makes the parameters of the curve variables of about unit size.
     polynomial : Polynomial
         Components of the scaled curve, and the logarithm of the prior.
-    mean, components : ndarray, shapes (n,) and (k, n)
-        Of the scaled curve.
-    scale : Scale
+    quadratic : Quadratic
+        Likelihood of the components.
     anchor : Metric or None
         About what the surrogate is held, so that nobody goes where it was not fitted yet.
     hold : float
         How strongly: as by so many normal distributions of this metric.
+    heat : float
+        Multiplies the logarithm; below 1, the distribution is wider.
     """
 
     target: LogPosterior
     metric: Metric
     polynomial: Polynomial
-    mean: Array
-    components: Array
-    scale: Scale
+    quadratic: Quadratic
     anchor: Metric | None = None
     hold: float = 0.0
+    heat: float = 1.0
+    _shape: _Shape = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Pack what compiled code needs."""
+        held = self.anchor or Metric.of(np.zeros(len(self.lower)), np.eye(len(self.lower)))
+        shape = _Shape(
+            self.lower, self.upper, self.metric.centre, np.ascontiguousarray(self.metric.back), self.polynomial.factors,
+            self.polynomial.coefficients, self.quadratic, held.centre, np.ascontiguousarray(held.back),
+            float(self.hold) if self.anchor else 0.0, float(self.heat),
+        )  # fmt: skip
+        object.__setattr__(self, "_shape", shape)
 
     @classmethod
-    def fit(cls, target: LogPosterior, metric: Metric, places: Array, curves: Array) -> Surrogate:
-        """Return the surrogate through the curves (m, n) at places (m, d), of the degree that they suffice for."""
+    def fit(cls, target: LogPosterior, metric: Metric, places: Array, curves: Array, weights: Array) -> Surrogate:
+        """Return the surrogate through the curves (m, n) at places (m, d), of the degree that they suffice for.
+
+        Weights, shape (m,), say which curves it must follow best.
+        """
         free = len(target.coordinates.names)
         own = Metric.of(metric.centre[:free], metric.covariance[:free, :free])
         z = (places[:, :free] - own.centre) @ own.back.T
@@ -142,7 +280,8 @@ class Surrogate:
         degree = 1
         while degree < _HIGHEST and len(z) >= _ENOUGH * math.comb(free + degree + 1, degree + 1):
             degree += 1
-        return cls(target, own, Polynomial.fit(z, values, degree), mean, components, scale)
+        quadratic = Quadratic.of(target, scale, mean, components, places[:, free:])
+        return cls(target, own, Polynomial.fit(z, values, degree, weights), quadratic)
 
     @property
     def lower(self) -> Array:
@@ -162,22 +301,16 @@ class Surrogate:
         """Return the logarithm of the approximate posterior and its gradient."""
         if not self.target.inside(y):
             return -math.inf, np.zeros(len(y))
-        free = len(self.metric.centre)
-        z = self.metric.inward(y[:free])
-        values = self.polynomial(z)
-        scaled = self.mean + values[:-1] @ self.components
-        mu, by_scaled = self.scale.outward(scaled)
-        terms = self.target.points(mu, self.target.outward(y))
-        weights = np.append(self.components @ (terms.by_curve * by_scaled), 1.0)
-        gradient = self.metric.back.T @ self.polynomial.pull(z, weights)
-        value, gradient = terms.value + float(values[-1]), np.append(gradient, [terms.by_extra] * (len(y) - free))
-        if self.anchor is not None and self.hold > 0.0:
-            off = self.anchor.inward(y)
-            value, gradient = (
-                value - 0.5 * self.hold * float(off @ off),
-                gradient - self.hold * (self.anchor.back.T @ off),
-            )
-        return value, gradient
+        value, gradient = _slope(y, self._shape)
+        return float(value), gradient
+
+    def trajectory(self, metric: Metric, start: Footing, momentum: Array, step: float, count: int) -> Arrival | None:
+        """Return where a trajectory along the gradient ends; None if it gets lost."""
+        place, momentum, value, gradient, arrived = _trajectory(
+            metric.centre, metric.root, metric.inward(start.place), start.place, start.gradient, momentum, step, count,
+            self._shape,
+        )  # fmt: skip
+        return (place, momentum, value, gradient) if arrived else None
 
 
 @dataclass(frozen=True)
