@@ -50,10 +50,13 @@ def fit_of(free, statistics="auto", simulation=None):
         statistics=statistics,
     )
     params = model.make_params(**TRUTH)
-    counts = np.random.default_rng(1).poisson(model.eval(params, x=AXIS)).astype(float)
+    expected, rng = model.eval(params, x=AXIS), np.random.default_rng(1)
+    data = rng.poisson(expected).astype(float)
+    if statistics == "relative":  # twice as much as it assumes
+        data = expected * (1.0 + 0.1 * rng.standard_normal(len(AXIS)))
     for name in params:
         params[name].vary = name in free
-    return model.fit(counts, params, x=AXIS)
+    return model.fit(data, params, x=AXIS)
 
 
 def target_of(free, extra=None, **options):
@@ -61,10 +64,11 @@ def target_of(free, extra=None, **options):
     return LogPosterior(result, result._coordinates, {}, extra)
 
 
+@pytest.mark.parametrize("error", [0.0, 0.2])
 @pytest.mark.parametrize("statistics", ["poisson", "relative", "none"])
-def test_the_scale_of_a_curve_can_be_undone(statistics):
+def test_the_scale_of_a_curve_can_be_undone(statistics, error):
     target = target_of(("scale", "fwhm"), simulation=StubCurve(), statistics=statistics)
-    scale, mu = Scale.of(target), target.best_curve
+    scale, mu = Scale.of(target, error), target.best_curve
     scaled = scale.inward(mu)
     back, slope = scale.outward(scaled)
     np.testing.assert_allclose(back, mu)
@@ -87,9 +91,8 @@ def test_a_surrogate_follows_a_posterior_and_has_its_gradient(extra, statistics)
     metric = Metric.of(peaks[0].place, peaks[0].covariance)
     surrogate = Surrogate.fit(target, metric, places[:300], curves[:300], np.ones(300))
     off = exact(target, places[300:], curves[300:]) - np.array([surrogate(place) for place in places[300:]])
-    # By counts, parameters are known ten times as well as by errors of 5 %: there, the polynomial has less to follow.
-    assert np.std(off) < (0.1 if statistics == "poisson" else 0.25)
-    assert abs(np.mean(off)) < 0.1
+    # By counts, parameters are known ten times as well as by errors of 10 %: there, the polynomial has less to follow.
+    assert np.sqrt(np.mean(off**2)) < (0.1 if statistics == "poisson" else 0.25)
     sigma = np.sqrt(np.diag(peaks[0].covariance))
     place = peaks[0].place + 0.3 * sigma * np.resize([1.0, -1.0, 0.5, -0.5, 0.2, 1.0], len(sigma))
     for i, step in enumerate(1e-4 * np.diag(sigma)):

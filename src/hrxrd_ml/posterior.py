@@ -30,7 +30,7 @@ from hrxrd_ml._threads import one_thread
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml.sampling.exploration import explore, peaks_of
+from hrxrd_ml.sampling.exploration import Explored, explore, peaks_of
 from hrxrd_ml.sampling.hamiltonian import Flight, Footing, HamiltonianMove, Metric, Task, fly
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.sampling.summary import posterior_dataset
@@ -116,12 +116,14 @@ def sample(
         extra = MODEL_ERROR if model_error else NOISE if result.scale_covar else None
         names = tuple(result._coordinates.names)
         target = LogPosterior(result, result._coordinates, checked_priors(priors, names), extra)
-        peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
-        rng = np.random.default_rng(seed)
-        dimension = len(target.names)
-        store = ChainStore.open(backend, _digest(target, walkers, burn), walkers, dimension)
-        with _crew(target, None, workers) as crew:
-            explored = explore(target, peaks, crew.curves, rng)
+        store = ChainStore.open(backend, _digest(target, walkers, burn))
+        dimension, rng = len(target.names), np.random.default_rng(seed)
+        if not store.explored:
+            peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
+            with _crew(target, None, workers) as crew:
+                explored = explore(target, peaks, crew.curves, rng)
+            store.begin(explored.arrays(), walkers, dimension)
+        explored = Explored.of(target, store.explored)
         first = explored.places[rng.choice(len(explored.places), walkers)]
         with _crew(target, explored.guide, workers) as crew:
             step = explored.step if store.leapfrog is None else store.leapfrog
@@ -140,8 +142,9 @@ def sample(
                 store.leapfrog = move.step
             move.adapts = False
             sampling = sampler(store.chain)
-            for done in _steps(sampling, burning.get_last_sample().coords, steps, "sampling", progress):
-                if stop and done % _CHECK_EVERY == 0 and _long_enough(sampling.get_chain()):
+            place = burning.get_last_sample().coords
+            for done in _steps(sampling, place, 0 if stop and _long_enough(sampling) else steps, "sampling", progress):
+                if stop and done % _CHECK_EVERY == 0 and _long_enough(sampling):
                     break
         return posterior_dataset(result, target, sampling)
 
@@ -268,7 +271,10 @@ def _steps(sampler: Any, first: Array, steps: int, what: str, progress: bool) ->
             yield sampler.iteration
 
 
-def _long_enough(chain: Array) -> bool:
+def _long_enough(sampler: Any) -> bool:
+    if sampler.iteration < _CHECK_EVERY:
+        return False
+    chain = sampler.get_chain()
     return converged(autocorrelation_times(chain), split_rhat(chain), len(chain))
 
 

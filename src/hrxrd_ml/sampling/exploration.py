@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import emcee
 import numpy as np
@@ -84,6 +84,23 @@ class Explored:
     metric: Metric
     step: float
     places: Array
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all of it as arrays by name, to be kept in a file."""
+        guide = {} if self.guide is None else self.guide.arrays()
+        parts = {"metric": vars(self.metric), "guide": guide}
+        named = {f"{part}_{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
+        return {"places": self.places, "step": np.array([self.step]), **named}
+
+    @classmethod
+    def of(cls, target: LogPosterior, arrays: Mapping[str, NDArray[Any]]) -> Explored:
+        """Return what `arrays` has taken apart."""
+        metric, guide = (
+            {name.removeprefix(part): array for name, array in arrays.items() if name.startswith(part)}
+            for part in ("metric_", "guide_")
+        )
+        surrogate = Surrogate.of(target, guide) if guide else None
+        return cls(surrogate, Metric(**metric), float(arrays["step"][0]), arrays["places"])
 
 
 Curves = Callable[[Array], Array]

@@ -12,9 +12,10 @@ Chain Monte Carlo (2011), section 5.5.3.)
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from itertools import combinations_with_replacement
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._statistics import PoissonLikelihood
 from hrxrd_ml.sampling.hamiltonian import Arrival, Footing, Metric, drift
-from hrxrd_ml.sampling.probability import LogPosterior
+from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -35,71 +36,79 @@ _ENOUGH, _HIGHEST = 2.5, 4
 _NEGLIGIBLE = 0.01
 """Part of the noise that the components left out may have in the mean."""
 
+_LEAST_ERROR = 1e-6
+"""So that a scale without an error of the model needs no formula of its own."""
+
 _SIZES = 9
 """Values of the additional number at which the likelihood is expanded."""
 
 
+class Monomials(NamedTuple):
+    """Products of variables, each one (but the first, 1) that of a shorter product and of one more variable."""
+
+    shorter: Numbers
+    variable: Numbers
+
+    @classmethod
+    def of(cls, size: int, degree: int) -> Monomials:
+        """Return all products of up to ``degree`` out of ``size`` variables."""
+        products = [p for n in range(degree + 1) for p in combinations_with_replacement(range(size), n)]
+        number = {product: i for i, product in enumerate(products)}
+        shorter = [0] + [number[product[:-1]] for product in products[1:]]
+        return cls(np.array(shorter), np.array([0] + [product[-1] for product in products[1:]]))
+
+
 @dataclass(frozen=True)
 class Polynomial:
-    """Polynomials in d variables of about unit size, with common monomials.
+    """Polynomials in d variables of about unit size.
 
     Attributes
     ----------
-    factors : ndarray of int, shape (degree, m)
-        Which variables each monomial is the product of; the number d stands for 1.
+    monomials : Monomials
+        m of them.
     coefficients : ndarray, shape (m, k)
     """
 
-    factors: Numbers
+    monomials: Monomials
     coefficients: Array
 
     @classmethod
     def fit(cls, z: Array, values: Array, degree: int, weights: Array) -> Polynomial:
         """Return polynomials through values (n, k) at places (n, d), by weighted least squares with a slight ridge."""
-        size = z.shape[1]
-        chosen = list(combinations_with_replacement(range(size + 1), degree))
-        factors = np.ascontiguousarray(np.array(chosen, dtype=np.int64).T)
-        variables = np.concatenate([z, np.ones((len(z), 1))], axis=1)
-        columns = np.prod(variables[:, factors], axis=1)
-        penalty = np.full(len(chosen), _RIDGE)
-        penalty[-1] = 0.0  # the constant
+        monomials = Monomials.of(z.shape[1], degree)
+        columns = np.array([_products(place, monomials) for place in z])
+        penalty = np.full(columns.shape[1], _RIDGE)
+        penalty[0] = 0.0  # the constant
         weighted = columns.T * weights
         solved = np.linalg.solve(weighted @ columns + np.diag(penalty), weighted @ values)
-        return cls(factors, np.ascontiguousarray(solved, dtype=np.float64))
+        return cls(monomials, np.ascontiguousarray(solved, dtype=np.float64))
 
     def __call__(self, z: Array) -> Array:
         """Return the values, shape (k,), at a place (d,)."""
-        return np.asarray(_monomials(z, self.factors) @ self.coefficients)
+        return np.asarray(_products(z, self.monomials) @ self.coefficients)
 
     def pull(self, z: Array, weights: Array) -> Array:
         """Return the gradient, shape (d,), of the sum of the values times weights (k,)."""
-        return np.asarray(_pull(z, self.factors, self.coefficients @ weights))
+        return np.asarray(_pull(z, _products(z, self.monomials), self.monomials, self.coefficients @ weights))
 
 
 @njit(cache=True)
-def _monomials(z: Array, factors: Numbers) -> Array:
-    degree, count = factors.shape
-    variables = np.append(z, 1.0)
-    columns = np.ones(count)
-    for i in range(degree):
-        for m in range(count):
-            columns[m] *= variables[factors[i, m]]
-    return columns
+def _products(z: Array, monomials: Monomials) -> Array:
+    products = np.ones(len(monomials.shorter))
+    for m in range(1, len(products)):
+        products[m] = products[monomials.shorter[m]] * z[monomials.variable[m]]
+    return products
 
 
 @njit(cache=True)
-def _pull(z: Array, factors: Numbers, by: Array) -> Array:
-    degree, count = factors.shape
-    variables = np.append(z, 1.0)
-    gradient = np.zeros(variables.size)
-    for m in range(count):
-        for i in range(degree):
-            others = by[m]
-            for j in range(degree):
-                if j != i:
-                    others *= variables[factors[j, m]]
-            gradient[factors[i, m]] += others
-    return gradient[:-1]
+def _pull(z: Array, products: Array, monomials: Monomials, by: Array) -> Array:
+    """Return the gradient of the sum of the products times ``by``, which is overwritten: the chain rule backwards."""
+    gradient = np.zeros(len(z))
+    for m in range(len(products) - 1, 0, -1):
+        shorter, variable = monomials.shorter[m], monomials.variable[m]
+        gradient[variable] += by[m] * products[shorter]
+        by[shorter] += by[m] * z[variable]
+    return gradient
 
 
 class Quadratic(NamedTuple):
@@ -159,7 +168,7 @@ class _Shape(NamedTuple):
     upper: Array
     centre: Array
     back: Array
-    factors: Numbers
+    monomials: Monomials
     coefficients: Array
     quadratic: Quadratic
     held_centre: Array
@@ -173,7 +182,8 @@ def _slope(y: Array, shape: _Shape) -> tuple[float, Array]:
     """Return the logarithm of the density of a surrogate and its gradient, at a place inside the box."""
     free, quadratic, gradient = len(shape.centre), shape.quadratic, np.zeros(len(y))
     z = shape.back @ (y[:free] - shape.centre)
-    values = _monomials(z, shape.factors) @ shape.coefficients
+    products = _products(z, shape.monomials)
+    values = products @ shape.coefficients
     c = values[:-1]
     # Chebyshev polynomials of the additional number; beyond the limits nothing changes any more.
     u = 0.0
@@ -190,7 +200,7 @@ def _slope(y: Array, shape: _Shape) -> tuple[float, Array]:
         pull += t * (quadratic.slope[j] - bent)
         t, before, by_u, by_before = 2.0 * u * t - before, t, 2.0 * t + 2.0 * u * by_u - by_before, by_u
     by = shape.coefficients @ np.append(pull, 1.0)
-    gradient[:free] = shape.back.T @ _pull(z, shape.factors, by)
+    gradient[:free] = shape.back.T @ _pull(z, products, shape.monomials, by)
     if len(y) > free and -1.0 < u < 1.0:
         gradient[free] = by_extra * 2.0 / (high - low)
     if shape.hold > 0.0:
@@ -254,9 +264,9 @@ class Surrogate:
         """Pack what compiled code needs."""
         held = self.anchor or Metric.of(np.zeros(len(self.lower)), np.eye(len(self.lower)))
         shape = _Shape(
-            self.lower, self.upper, self.metric.centre, np.ascontiguousarray(self.metric.back), self.polynomial.factors,
-            self.polynomial.coefficients, self.quadratic, held.centre, np.ascontiguousarray(held.back),
-            float(self.hold) if self.anchor else 0.0, float(self.heat),
+            self.lower, self.upper, self.metric.centre, np.ascontiguousarray(self.metric.back),
+            self.polynomial.monomials, self.polynomial.coefficients, self.quadratic, held.centre,
+            np.ascontiguousarray(held.back), float(self.hold) if self.anchor else 0.0, float(self.heat),
         )  # fmt: skip
         object.__setattr__(self, "_shape", shape)
 
@@ -269,7 +279,7 @@ class Surrogate:
         free = len(target.coordinates.names)
         own = Metric.of(metric.centre[:free], metric.covariance[:free, :free])
         z = (places[:, :free] - own.centre) @ own.back.T
-        scale = Scale.of(target)
+        scale = Scale.of(target, math.exp(float(np.median(places[:, free]))) if target.extra == MODEL_ERROR else 0.0)
         scaled = scale.inward(curves)
         mean = scaled.mean(axis=0)
         _, sizes, components = np.linalg.svd(scaled - mean, full_matrices=False)
@@ -282,6 +292,19 @@ class Surrogate:
             degree += 1
         quadratic = Quadratic.of(target, scale, mean, components, places[:, free:])
         return cls(target, own, Polynomial.fit(z, values, degree, weights), quadratic)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return what makes it, as arrays, to be kept in a file."""
+        polynomial = {**self.polynomial.monomials._asdict(), "coefficients": self.polynomial.coefficients}
+        return {**vars(self.metric), **polynomial, **self.quadratic._asdict()}
+
+    @classmethod
+    def of(cls, target: LogPosterior, arrays: Mapping[str, NDArray[Any]]) -> Surrogate:
+        """Return what `arrays` has taken apart."""
+        metric = Metric(*(arrays[part.name] for part in fields(Metric)))
+        monomials = Monomials(*(arrays[name] for name in Monomials._fields))
+        quadratic = Quadratic(*(arrays[name] for name in Quadratic._fields))
+        return cls(target, metric, Polynomial(monomials, arrays["coefficients"]), quadratic)
 
     @property
     def lower(self) -> Array:
@@ -315,30 +338,41 @@ class Surrogate:
 
 @dataclass(frozen=True)
 class Scale:
-    """Scale of a curve on which noise is about 1 everywhere: twice the root of counts, or intensity over sigma."""
+    """Scale of a curve on which noise, and a relative error of the model, are about 1 everywhere.
+
+    With the variance mu + (error mu)**2 of counts it is 2 asinh(error sqrt(mu)) / error, with sigma**2 + (error mu)**2
+    it is asinh(error mu / sigma) / error; without such an error, 2 sqrt(mu) and mu / sigma.
+    """
 
     width: Array
     root: bool
+    error: float
 
     @classmethod
-    def of(cls, target: LogPosterior) -> Scale:
-        """Return the scale for the data of a posterior."""
+    def of(cls, target: LogPosterior, error: float = 0.0) -> Scale:
+        """Return the scale for the data of a posterior, and a relative error of the model."""
         likelihood = target.likelihood
-        n = len(target.best_curve)
+        n, error = len(target.best_curve), max(error, _LEAST_ERROR)
         if isinstance(likelihood, PoissonLikelihood):
-            return cls(np.ones(n) if likelihood.exposure is None else 1.0 / likelihood.exposure, True)
+            return cls(np.ones(n) if likelihood.exposure is None else 1.0 / likelihood.exposure, True, error)
         information = likelihood.information(target.best_curve)
-        size = float(np.sqrt(np.mean((likelihood.residual(target.best_curve)) ** 2))) or 1.0
+        size = 1.0
+        if target.extra == NOISE:
+            size = float(np.sqrt(np.mean((likelihood.residual(target.best_curve)) ** 2))) or 1.0
         least = 1e-6 * information.max()
-        return cls(size / np.maximum(information, least), False)
+        return cls(size / np.maximum(information, least), False, error)
 
     def inward(self, mu: Array) -> Array:
         """Return the scaled curve."""
         scaled = mu / self.width
-        return 2.0 * np.sqrt(np.maximum(scaled, 0.0)) if self.root else scaled
+        if self.root:
+            return np.asarray(2.0 / self.error * np.arcsinh(self.error * np.sqrt(np.maximum(scaled, 0.0))))
+        return np.asarray(np.arcsinh(self.error * scaled) / self.error)
 
     def outward(self, scaled: Array) -> tuple[Array, Array]:
         """Return the curve, and its derivative with respect to the scaled one."""
-        if self.root:
-            return self.width * (0.5 * scaled) ** 2, 0.5 * self.width * scaled
-        return self.width * scaled, self.width
+        angle = self.error * scaled * (0.5 if self.root else 1.0)
+        size, slope = np.sinh(angle) / self.error, np.cosh(angle)
+        return (
+            (self.width * size**2, self.width * size * slope) if self.root else (self.width * size, self.width * slope)
+        )
