@@ -31,6 +31,10 @@ _WALKERS, _WARM, _STEPS = 8, 40, 50
 _ROUNDS, _LEAST = 12, 200
 """Surrogates at most, and curves for each at least."""
 
+_COEFFICIENTS, _ALL_COEFFICIENTS, _LAST = 1000, 5000, 4
+"""Coefficients of a polynomial at most: more make slow fits and slow trajectories.  Where it is not even fair with
+these, the last rounds may have more."""
+
 _HOLD, _LOOSE = 3.0, 0.03
 """How strongly the first surrogate is held about the maximum, and the last."""
 
@@ -210,22 +214,28 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
     count = max(2 * math.comb(size + 2, 2), _LEAST)
     design = _Design.of(target, around(target, peaks, count, rng), curves)
     hold, step, error = _HOLD, 0.2, math.inf
-    for _ in range(_ROUNDS):
-        surrogate = replace(design.surrogate(target, metric), anchor=anchor, hold=hold)
+    loose: list[float] = []  # errors of the surrogates that are hardly held any more
+    most = _COEFFICIENTS
+    for n in range(_ROUNDS):
+        if n >= _ROUNDS - _LAST and error > _FAIR:
+            most = _ALL_COEFFICIENTS
+        surrogate = replace(design.surrogate(target, metric, most), anchor=anchor, hold=hold)
         begin = design.likely(_WALKERS, rng)
         chain, metric, step = _walk(surrogate, metric, step, begin, rng)
         new = _Design.of(target, chain[rng.choice(len(chain), count, replace=len(chain) < count)], curves)
         free = replace(surrogate, hold=0.0)
         error = _scatter(new.values - np.array([free(place) for place in new.places]))
         design = design.with_(new)
-        if error < _GOOD and hold == _LOOSE:
-            break
+        if hold == _LOOSE:
+            loose.append(error)
+            if error < _GOOD or (error < _FAIR and len(loose) > 3 and error > 0.9 * min(loose[:-1])):
+                break
         hold = min(3.0 * max(hold, 0.3), 30.0) if error > _LOST else hold / 3.0 if hold > 0.4 else _LOOSE
     starts = new.places[new.values > design.values.max() - _depth(size)]
     if error > _FAIR or len(starts) < _WALKERS:
         return Explored(None, metric, min(step, 0.2), design.places[design.weights() > 0.0])
     for trial in range(_TRIALS):
-        guide = design.surrogate(target, metric)
+        guide = design.surrogate(target, metric, most)
         begin = starts[rng.choice(len(starts), _WALKERS, replace=False)]
         chain, tried, metric, step = _trial(target, guide, metric, step, begin, rng)
         new = _Design.of(target, tried, curves)
@@ -233,7 +243,7 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
         design, starts = design.with_(new), chain[len(chain) // 2 :]
         if trial and np.mean(off[new.values > new.values.max() - _depth(size)] > _OFF) < _RARE:
             break
-    return Explored(design.surrogate(target, metric), metric, step, starts)
+    return Explored(design.surrogate(target, metric, most), metric, step, starts)
 
 
 @dataclass(frozen=True)
@@ -260,11 +270,11 @@ class _Design:
         below = (self.values.max() - self.values) / _depth(self.places.shape[1])
         return np.where(below < 1.0, 1.0, np.where(below < 2.0, _BESIDE, 0.0))
 
-    def surrogate(self, target: LogPosterior, metric: Metric) -> Surrogate:
+    def surrogate(self, target: LogPosterior, metric: Metric, most: int) -> Surrogate:
         """Return the surrogate that is fitted to them."""
         weights = self.weights()
         kept = weights > 0.0
-        return Surrogate.fit(target, metric, self.places[kept], self.curves[kept], weights[kept])
+        return Surrogate.fit(target, metric, self.places[kept], self.curves[kept], weights[kept], most)
 
     def likely(self, count: int, rng: np.random.Generator) -> Array:
         """Return some of the places by chance, out of the better half."""

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_DURATION = (0.8, 4.0)
+_DURATION, _DURATION_GUIDED = (0.9, 2.1), (0.8, 4.0)
 """Of a trajectory.  After pi/2, a unit normal distribution has forgotten where it started; along a curved ridge it
-takes longer.  It differs from one trajectory to the next, or those that go once round would all come back."""
+takes longer, which is worth while with a cheap gradient.  It differs from one trajectory to the next, or those that go
+once round would all come back."""
 
 _WANTED, _WANTED_GUIDED = 0.8, 0.93
 """Share of trajectories that end with the energy they had.  0.65 would be cheapest where the shape is the same
@@ -299,6 +300,7 @@ class HamiltonianMove(Move):
         self.footings, self.flights, self.metric = footings, flights, metric
         self.step, self.adapts = step, adapts
         self.wanted, self.most = (_WANTED_GUIDED, _MOST_GUIDED) if guided else (_WANTED, _MOST)
+        self.duration = _DURATION_GUIDED if guided else _DURATION
         self._known: list[Footing] = []
 
     @classmethod
@@ -318,7 +320,7 @@ class HamiltonianMove(Move):
         random, (walkers, size) = model.random, state.coords.shape
         momenta = random.standard_normal((walkers, size))
         steps = np.clip(self.step * random.uniform(*_SPREAD, walkers), *_STEPS)
-        counts = np.clip(np.rint(random.uniform(*_DURATION, walkers) / steps), 1, self.most).astype(int)
+        counts = np.clip(np.rint(random.uniform(*self.duration, walkers) / steps), 1, self.most).astype(int)
         chance = np.log(random.uniform(size=walkers))
         tasks = zip(self._here(state), momenta, steps.tolist(), counts.tolist(), strict=True)
         flights = self.flights(self.metric, list(tasks))

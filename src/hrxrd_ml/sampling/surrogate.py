@@ -125,7 +125,11 @@ class Quadratic(NamedTuple):
     @classmethod
     def of(cls, target: LogPosterior, scale: Scale, mean: Array, components: Array, extras: Array) -> Quadratic:
         """Return the expansion about the best curve, for components about a mean curve and a range of extras."""
-        limits = np.array([extras.min() - 0.1, extras.max() + 0.1]) if extras.size else np.array([-1.0, 1.0])
+        limits = np.array([-1.0, 1.0])
+        if extras.size:
+            # Wide: beyond the limits nothing would hold a walker back.
+            beyond = max(0.5, float(np.ptp(extras)))
+            limits = np.clip([extras.min() - beyond, extras.max() + beyond], target.lower[-1], target.upper[-1])
         nodes = chebyshev.chebpts1(_SIZES if extras.size else 1)
         about = scale.inward(target.best_curve)
         off = mean - about
@@ -271,10 +275,12 @@ class Surrogate:
         object.__setattr__(self, "_shape", shape)
 
     @classmethod
-    def fit(cls, target: LogPosterior, metric: Metric, places: Array, curves: Array, weights: Array) -> Surrogate:
+    def fit(
+        cls, target: LogPosterior, metric: Metric, places: Array, curves: Array, weights: Array, most: int
+    ) -> Surrogate:
         """Return the surrogate through the curves (m, n) at places (m, d), of the degree that they suffice for.
 
-        Weights, shape (m,), say which curves it must follow best.
+        Weights, shape (m,), say which curves it must follow best; it has at most ``most`` coefficients.
         """
         free = len(target.coordinates.names)
         own = Metric.of(metric.centre[:free], metric.covariance[:free, :free])
@@ -288,7 +294,7 @@ class Surrogate:
         prior = np.array([target.log_prior(place) for place in places])
         values = np.column_stack([(scaled - mean) @ components.T, prior])
         degree = 1
-        while degree < _HIGHEST and len(z) >= _ENOUGH * math.comb(free + degree + 1, degree + 1):
+        while degree < _HIGHEST and min(len(z) / _ENOUGH, most) >= math.comb(free + degree + 1, degree + 1):
             degree += 1
         quadratic = Quadratic.of(target, scale, mean, components, places[:, free:])
         return cls(target, own, Polynomial.fit(z, values, degree, weights), quadratic)
