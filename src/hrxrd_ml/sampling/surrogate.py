@@ -39,8 +39,8 @@ _NEGLIGIBLE = 0.01
 _LEAST_ERROR = 1e-6
 """So that a scale without an error of the model needs no formula of its own."""
 
-_SIZES = 9
-"""Values of the additional number at which the likelihood is expanded."""
+_SIZES = 9, 2.0
+"""Values of the additional number at which the likelihood is expanded: at least, and for each unit of their range."""
 
 
 class Monomials(NamedTuple):
@@ -130,7 +130,7 @@ class Quadratic(NamedTuple):
             # Wide: beyond the limits nothing would hold a walker back.
             beyond = max(0.5, float(np.ptp(extras)))
             limits = np.clip([extras.min() - beyond, extras.max() + beyond], target.lower[-1], target.upper[-1])
-        nodes = chebyshev.chebpts1(_SIZES if extras.size else 1)
+        nodes = chebyshev.chebpts1(round(_SIZES[0] + _SIZES[1] * float(np.ptp(limits))) if extras.size else 1)
         about = scale.inward(target.best_curve)
         off = mean - about
         rows = []
