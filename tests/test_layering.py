@@ -22,7 +22,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "parameters",
         "profile specimen",
         "dynamical",
-        "diffuse _numba_diffuse",
+        "diffuse film _numba_diffuse",
         "instrument _gridding",
         "simulate",
         "guess model _evaluation _fitting _levenberg _minimizer _nesting _observation _result _saving _search "

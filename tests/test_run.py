@@ -79,7 +79,9 @@ def test_model_has_the_named_parts_and_the_axis_of_the_curve():
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"sample": {"layers": [{"crystal": "YIG", "thickness": 100.0}]}}, "films are not modelled yet"),
+        ({"sample": {"layers": [{"crystal": "YIG", "thickness": 100.0, "roughness": 5.0}]}}, "interfaces are sharp"),
+        ({"sample": {"layers": [{"crystal": "Si", "thickness": 100.0}]}}, "need the lattice of the substrate"),
+        ({"sample": {"layers": [{"crystal": "YIG", "thickness": 9.0, "x": 0.5}]}}, r"e\.toml: \[sample\] .*alloy"),
         ({"model": {"diffuse": "loops"}}, r"e\.toml: \[model\].*diffuse"),
         ({"parameters": {"fwmh": {"value": 3.0}}}, "did you mean fwhm"),
         ({"parameters": {"fwhm": {"value": 900.0}}}, "outside its bounds"),

@@ -109,13 +109,13 @@ def diffuse(  # type: ignore[no-untyped-def]
             _density(w, xs, ys, g0[j], q1[j], q2[j], e[j], gammah, ell, mix, follows)
             for p in range(2):
                 if weights[p] != 0.0:
-                    _absorb(total, above[p], w[3], strength[p], mu0, path, t[j], weights[p] / gamma0)
+                    _absorb(total, above[p], w[3], strength[j, p], mu0[j], path, t[j], weights[p] / gamma0)
         for i in range(min(BLOCK, m - begin)):
             sq = gammah * (substrate_q1 * xs[i] + substrate_q2 * ys[i]) * substrate_ell
             psi, _slope, _mix = _shape(sq * sq, substrate_mix)
             for p in range(2):
-                mu = strength[p] * (1.0 - substrate_e * substrate_e) * substrate_ell * psi
-                loss = 0.5 * (mu0 + mu) * path + substrate_im_s[p, begin + i] + 1e-30
+                mu = strength[n, p] * (1.0 - substrate_e * substrate_e) * substrate_ell * psi
+                loss = 0.5 * (mu0[n] + mu) * path + substrate_im_s[p, begin + i] + 1e-30
                 total[i] += weights[p] * above[p, i] * mu / gamma0 / loss
             out[begin + i] = total[i]
     return out
@@ -139,10 +139,12 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
         Deviation at the nodes without refraction [1/Å]; Q = gamma_h (g0 + q1 x + q2 y).
     e : ndarray, shape (n, 3)
         E at the nodes.
-    strength : ndarray, shape (2,)
-        2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2].
-    mu0, path : float
-        k chi0'' [1/Å], and 1/gamma_0 + 1/gamma_h.
+    strength : ndarray, shape (n + 1, 2)
+        2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2]; the substrate last.
+    mu0 : ndarray, shape (n + 1,)
+        k chi0'' [1/Å].
+    path : float
+        1/gamma_0 + 1/gamma_h.
     gamma0, gammah : float
     ell, mix : float
         Correlation length [Å] and Lorentzian fraction of the line shape in the layer.
@@ -194,22 +196,22 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
                 continue
             above[p, 0] = 1.0
             for j in range(n):
-                mu = strength[p] * density[j]
-                loss = (mu0 + mu) * path * t[j]
+                mu = strength[j, p] * density[j]
+                loss = (mu0[j] + mu) * path * t[j]
                 escape, escape_slope = _escape(loss)
                 depth_p[p, j], depth_d[p, j] = escape, escape_slope
                 out[i] += weight * above[p, j] * mu * t[j] / gamma0 * escape
                 above[p, j + 1] = above[p, j] * (1.0 - loss * escape)
-            mu_s = strength[p] * (1.0 - se2) * substrate_ell * s_psi
-            loss_s = 0.5 * (mu0 + mu_s) * path + substrate_im_s[p, i] + 1e-30
+            mu_s = strength[n, p] * (1.0 - se2) * substrate_ell * s_psi
+            loss_s = 0.5 * (mu0[n] + mu_s) * path + substrate_im_s[p, i] + 1e-30
             from_substrate = mu_s / gamma0 / loss_s
             out[i] += weight * above[p, n] * from_substrate
             # mu_s/loss_s: d ln = (1/mu_s - path/(2 loss_s)) d mu_s
             by_mu = weight * above[p, n] / gamma0 * (1.0 / loss_s - 0.5 * path * mu_s / (loss_s * loss_s))
             # L of the substrate: d(1 - E**2) = 2 E**2 dL
-            column[parameters + 2] += by_mu * strength[p] * substrate_ell * s_psi * 2.0 * se2
-            column[parameters + 3] += by_mu * strength[p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
-            column[parameters + 4] += by_mu * strength[p] * (1.0 - se2) * substrate_ell * s_psi_m
+            column[parameters + 2] += by_mu * strength[n, p] * substrate_ell * s_psi * 2.0 * se2
+            column[parameters + 3] += by_mu * strength[n, p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
+            column[parameters + 4] += by_mu * strength[n, p] * (1.0 - se2) * substrate_ell * s_psi_m
             below[p] = weight * from_substrate  # what arrives from below, per unit transmission
         for j in range(n - 1, -1, -1):
             by_density, by_t = 0.0, 0.0
@@ -217,14 +219,14 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
                 weight = weights[p]
                 if weight == 0.0:
                     continue
-                mu = strength[p] * density[j]
-                loss = (mu0 + mu) * path * t[j]
+                mu = strength[j, p] * density[j]
+                loss = (mu0[j] + mu) * path * t[j]
                 escape, escape_slope = depth_p[p, j], depth_d[p, j]
                 source = weight * mu * t[j] / gamma0
                 by_loss = above[p, j] * (source * escape_slope - below[p] * (escape + loss * escape_slope))
                 by_source = above[p, j] * escape * weight / gamma0
-                by_density += strength[p] * t[j] * (by_source + by_loss * path)
-                by_t += by_source * mu + by_loss * (mu0 + mu) * path
+                by_density += strength[j, p] * t[j] * (by_source + by_loss * path)
+                by_t += by_source * mu + by_loss * (mu0[j] + mu) * path
                 below[p] = source * escape + (1.0 - loss * escape) * below[p]
             by_ell, by_mix = 0.0, 0.0
             for k in range(3):

@@ -13,6 +13,7 @@ Punegov, Phys.-Usp. 58 (2015) 419.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -70,6 +71,8 @@ class CorrelationDiffuse:
         y: FloatArray,
         weights: FloatArray,
         substrate_extinction: FloatArray | None = None,
+        materials: Sequence[Material] = (),
+        parallel: FloatArray | float = 0.0,
     ) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Return the diffuse reflectivity and, where the layer has a chain, its derivatives by parameter name.
 
@@ -85,17 +88,26 @@ class CorrelationDiffuse:
             Weights of the polarisations.
         substrate_extinction : ndarray, shape (2, m), optional
             What ``extinction`` returns for these angles, where it is known already.
+        materials : sequence of Material
+            With films: what each lamella is made of, by the numbers ``layer.film``; the substrate last.
+        parallel : ndarray, shape (n, 1), optional
+            With films: their strain in the plane.
         """
         from . import _numba_diffuse  # compiled at first use
 
         # The last row is the substrate.
-        g0, q1, q2 = deviation.coefficients(np.concatenate([layer.strain, np.zeros((1, 3))]))
+        in_plane = np.append(np.zeros((len(layer.strain), 1)) + parallel, np.zeros((1, 1)), axis=0)
+        g0, q1, q2 = deviation.coefficients(np.concatenate([layer.strain, np.zeros((1, 3))]), in_plane)
+        of_each = np.array([_strength(reflection, material) for material in materials or [Material.of(reflection)]])
+        chi0 = np.array([m.chi0.imag for m in materials] or [reflection.susceptibility.chi0.imag])
+        which = np.zeros(len(layer.strain), dtype=np.int64) if layer.film is None else layer.film
+        which = np.append(which, len(chi0) - 1)
         if substrate_extinction is None:
             substrate_extinction = extinction(reflection, deviation, x, y)
         path = 1.0 / reflection.gamma0 + 1.0 / reflection.gammah
         arguments = (
-            x, y, layer.thickness, g0[:-1], q1[:-1], q2[:-1], layer.debye_waller, _strength(reflection),
-            reflection.wavenumber * reflection.susceptibility.chi0.imag, path, reflection.gamma0, reflection.gammah,
+            x, y, layer.thickness, g0[:-1], q1[:-1], q2[:-1], layer.debye_waller, of_each[which],
+            reflection.wavenumber * chi0[which], path, reflection.gamma0, reflection.gammah,
             values["correlation_length"], values["diffuse_mix"], float(q1[-1, 0]), float(q2[-1, 0]),
             substrate_extinction, math.exp(-values["substrate_damage"]),
             values["substrate_correlation_length"], values["substrate_diffuse_mix"], weights,
@@ -115,10 +127,10 @@ class CorrelationDiffuse:
 
 
 @lru_cache(maxsize=64)
-def _strength(reflection: Reflection) -> FloatArray:
+def _strength(reflection: Reflection, material: Material) -> FloatArray:
     """Return 2 (pi C abs(chi_h)/lambda)**2 for both polarisations [1/Å**2]."""
     factors = np.array(reflection.polarization_factors)
-    return np.asarray(2.0 * (np.pi * factors * np.abs(Material.of(reflection).chih) / reflection.wavelength) ** 2)
+    return np.asarray(2.0 * (np.pi * factors * np.abs(material.chih) / reflection.wavelength) ** 2)
 
 
 def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> FloatArray:

@@ -224,7 +224,9 @@ class ClassicalGuess:
         problem, marks = task.problem, task.marks
         start = start_values(problem, marks)
         profile = problem.simulation.profile
-        if isinstance(profile, ImplantedProfile):
+        if problem.simulation.films:
+            best = self._films(problem, start, marks)
+        elif isinstance(profile, ImplantedProfile):
             best = self._implanted(problem, start, marks)
         elif isinstance(profile, SplineProfile):
             best = self._spline(task, start)
@@ -258,6 +260,18 @@ class ClassicalGuess:
         followed = [problem.follow(values, smoothing[1:]) for _, values in fits[: self.followed]]
         best = self.polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
         return self.kick(problem, best)[1]
+
+    def _films(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
+        """Lay the curve of the films as they are described over the data, then let go of what is free.
+
+        Which peak is the substrate's is not known: the highest one may be a film's.
+        """
+        coarse = problem.search(4.0 * marks.width, 0.08, widths=start)
+        trials = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
+        found = sorted((coarse.run(trial, 15) for trial in trials), key=lambda pair: pair[0])
+        smoothed = problem.follow({**found[0][1], "fwhm": start["fwhm"]}, (1.5 * marks.width,))
+        plain = problem.follow(trials[0], ())
+        return min(smoothed, plain, key=lambda pair: pair[0])[1]
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
         """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""
@@ -308,6 +322,36 @@ class ClassicalGuess:
         trials = spline_trials(problem, values, found)
         best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
         return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
+
+
+def offsets(problem: Problem, values: Values, marks: Landmarks, most: int = 4) -> list[float]:
+    """Return at which offsets [arcsec] a simulated curve lies best over the data, the best one first.
+
+    By the correlation of the logarithms, so that weak peaks count as well as strong ones.
+    """
+    arcsec = problem.arcsec
+    if "offset" not in problem.free:
+        return [values["offset"]]
+    step = max(0.3 * marks.width, float(np.median(np.diff(arcsec))))
+    at = np.arange(arcsec[0], arcsec[-1], step)
+    span = at[-1] - at[0]
+    wide = np.arange(at[0] - 0.5 * span, at[-1] + 0.5 * span, step)
+    floor = max(marks.background, 1e-5 * marks.height)
+    data = np.log(np.interp(at, arcsec, np.maximum(problem.intensity, 0.0)) + floor)
+    curve = problem.simulation.bind(wide * ARCSEC).curve({**values, "offset": 0.0, "background": 0.0, "slope": 0.0})
+    model = np.log(curve * marks.height / float(curve.max()) + floor)
+    windows = np.lib.stride_tricks.sliding_window_view(model, len(at))
+    windows = windows - windows.mean(axis=1, keepdims=True)
+    match = windows @ (data - data.mean()) / np.maximum(np.linalg.norm(windows, axis=1), 1e-9)
+    low, high = problem.params["offset"].min, problem.params["offset"].max
+    found: list[float] = []
+    for i in np.argsort(match)[::-1]:
+        offset = float(at[0] - wide[i])
+        if low <= offset <= high and all(abs(offset - other) > 3.0 * marks.width for other in found):
+            found.append(offset)
+        if len(found) == most:
+            break
+    return found or [min(max(marks.peak, low), high)]
 
 
 def fresh_values(problem: Problem) -> Values:

@@ -19,6 +19,7 @@ from hrxrd_ml._overrides import hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
+from hrxrd_ml.film import Film
 from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
@@ -89,6 +90,28 @@ def build_reflection(settings: ReflectionSettings, source: str = "experiment") -
         raise CrystalError(f"{source}: [reflection] {error}") from error
 
 
+def build_films(experiment: Experiment, source: str) -> tuple[Film, ...]:
+    """Films of an experiment, from the substrate up.
+
+    Raises
+    ------
+    HrxrdError
+        If there is no such crystal, or numbers contradict each other.
+    """
+    films = []
+    for layer in experiment.sample.layers:
+        if layer.roughness:
+            raise ExperimentError(
+                f"{source}: [sample] {layer.name}: interfaces are sharp in this version; leave out roughness"
+            )
+        given = {name: value for name, value in vars(layer).items() if value is not None and name != "roughness"}
+        try:
+            films.append(Film(**given))
+        except (ParameterError, CrystalError) as error:
+            raise type(error)(f"{source}: [sample] {error}") from error
+    return tuple(films)
+
+
 def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> RockingCurveModel:
     """Model of an experiment, its overrides of parameters included.
 
@@ -105,10 +128,6 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
         If the experiment asks for something that does not exist or that the model cannot do.
     """
     source = str(experiment.path or "experiment")
-    if experiment.sample.layers:
-        raise ExperimentError(
-            f"{source}: [sample] films are not modelled yet, only single crystals; leave out [sample]"
-        )
     labels = {} if curve is None else curve[curve.dims[0]].attrs
     settings = experiment.model
     counts = {"strain_knots": settings.strain_knots, "damage_knots": settings.damage_knots}
@@ -116,6 +135,7 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
         key: value for key, value in (counts | {"tolerance": settings.tolerance}).items() if value
     }
     reflection = build_reflection(experiment.reflection, source)
+    films = build_films(experiment, source)
     try:
         model = RockingCurveModel(
             reflection,
@@ -126,6 +146,7 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
             relative_error=experiment.intensity.relative_error,
             axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
             unit=labels.get("units") or experiment.axis.unit or "deg",
+            films=films,
             **options,
         )
     except ParameterError as error:

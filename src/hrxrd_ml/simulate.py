@@ -20,11 +20,12 @@ from .diffuse import CorrelationDiffuse, extinction, make_diffuse
 from .dynamical import kernel
 from .dynamical._contract import Coefficients, Deviation, Lamellae, coefficients
 from .errors import CurveError, ParameterError
+from .film import Film, film_space, materials, pile
 from .instrument import AngleGrid, Convolution, Resolution, background
 from .parameters import ParameterSpace, background_space, base_space, spread_space
 from .profile import ImplantedProfile, Profile, make_profile
 from .reflection import Reflection
-from .specimen import Chain, Damage, Layer, discretise
+from .specimen import Chain, Damage, Layer, discretise, uniform_films
 from .units import ARCSEC
 
 FloatArray = NDArray[np.float64]
@@ -34,6 +35,7 @@ _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _MARGIN = 100.0  # arcsec; how far the grid reaches beyond the data
+_OPTICS_STEP = 1e-5
 _kernel = cache(kernel)
 
 
@@ -54,7 +56,10 @@ class RockingCurve:
     tolerance : float
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float
-        Deepest layer that the angular grid is made for [Å].
+        Deepest layer that the angular grid is made for [Å]; where films are thicker, a quarter more than they are.
+    films : sequence of Film
+        Films on the substrate, from the substrate up. The strain profile begins at the surface of the topmost one,
+        and is relative to the lattice of the film that it is in.
     """
 
     reflection: Reflection
@@ -65,6 +70,7 @@ class RockingCurve:
     background: str = "constant"
     tolerance: float = 1e-4
     max_depth: float = 8000.0
+    films: tuple[Film, ...] = ()
 
     @classmethod
     def of(
@@ -100,6 +106,7 @@ class RockingCurve:
 
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
+        object.__setattr__(self, "films", tuple(self.films))
         if self.profile is None and self.damage.kind != "none":
             raise ParameterError(
                 f"damage {self.damage.kind!r} needs a strain profile that ends somewhere; profile is none"
@@ -116,7 +123,7 @@ class RockingCurve:
     def space(self) -> ParameterSpace:
         """All parameters with units, bounds and nested constraints."""
         space = self.profile.space if self.profile else ParameterSpace()
-        space = space + self.damage.space
+        space = space + self.damage.space + film_space(self.films, self.reflection)
         if self.profile:
             space = space + spread_space()
         if self.diffuse:
@@ -135,6 +142,12 @@ class RockingCurve:
         return frozenset(self.space.names) - frozenset(instrument.names) - {"strain_spread"}
 
     @cached_property
+    def optics(self) -> frozenset[str]:
+        """Names of the parameters that susceptibilities or strains in the plane depend on."""
+        names = {f"{film.name}_{what}" for film in self.films for what in ("x", "relaxation", "density")}
+        return frozenset(names & set(self.space.names))
+
+    @cached_property
     def _at_rest(self) -> Coefficients:
         """Coefficients of one lamella without strain on a substrate without damage."""
         rest = np.zeros((1, 3))
@@ -151,7 +164,8 @@ class RockingCurve:
     @property
     def fringe(self) -> float:
         """Shortest period that the deepest layer gives the curve [rad]."""
-        return self.reflection.wavelength / (2.0 * self.max_depth * math.cos(self.reflection.bragg_angle))
+        depth = max(self.max_depth, 1.25 * sum(film.thickness for film in self.films))
+        return self.reflection.wavelength / (2.0 * depth * math.cos(self.reflection.bragg_angle))
 
     def bind(self, dtheta: ArrayLike) -> BoundCurve:
         """Return the curve bound to the angles of a measurement.
@@ -168,10 +182,13 @@ class RockingCurve:
 
     def layer(self, values: Values, strain_range: float | tuple[float, float], *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae; ``strain_range`` as in ``specimen.discretise``."""
-        if self.profile is None:
+        if self.profile is None and not self.films:
             empty = np.zeros((0, 3))
             chain = Chain((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 7)))
             return Layer(np.zeros(0), empty, empty, empty, chain if derivatives else None)
+        films = pile(self.films, values, self.reflection) if self.films else None
+        if films is not None and self.profile is None and self.diffuse is None:
+            return uniform_films(films, derivatives)
         return discretise(
             self.profile,
             self.damage,
@@ -180,11 +197,14 @@ class RockingCurve:
             strain_range=strain_range,
             tolerance=self.tolerance,
             derivatives=derivatives,
+            films=films,
         )
 
     def coefficients(self, layer: Layer, values: Values) -> Coefficients:
         """Return what the dynamical kernel needs."""
         substrate_e = math.exp(-values.get("substrate_damage", 0.0))
+        if layer.film is not None:
+            return coefficients(self.reflection, self._lamellae(layer, values, substrate_e))
         rest, shape = self._at_rest, layer.strain.shape
         u0, q1, _ = self.deviation.coefficients(layer.strain)
         return Coefficients(
@@ -203,6 +223,20 @@ class RockingCurve:
             substrate_sigma_hbar=rest.substrate_sigma_hbar * substrate_e,
             turn=rest.turn,
         )
+
+    def _lamellae(self, layer: Layer, values: Values, substrate_e: float) -> Lamellae:
+        """Return the lamellae of films."""
+        assert layer.film is not None
+        made_of, parallel = self.film_optics(layer, values)
+        in_plane = np.repeat(parallel, layer.strain.shape[1], axis=1)
+        return Lamellae(layer.thickness, layer.strain, layer.debye_waller, made_of, layer.film, in_plane, substrate_e)
+
+    def film_optics(self, layer: Layer, values: Values) -> tuple[Any, ...]:
+        """Return materials, and strain in the plane of each lamella; nothing without films."""
+        if layer.film is None:
+            return ()
+        parallel = pile(self.films, values, self.reflection).parallel[layer.film]
+        return materials(self.films, values, self.reflection), parallel[:, None]
 
 
 @dataclass(frozen=True)
@@ -380,28 +414,10 @@ class BoundCurve:
         x, y, flux, pick = grid.x, grid.y, grid.flux, grid.pick
         model = self.model
         c = model.coefficients(layer, values)
-        arguments = (
-            x, y, c.thickness, c.u0, c.q1, c.q2, c.absorption, c.debye_waller, c.sigma_h, c.sigma_hbar,
-            c.substrate_u0, c.substrate_q1, c.substrate_q2, c.substrate_sigma_h, c.substrate_sigma_hbar, c.turn,
-        )  # fmt: skip
-        chain = layer.chain
+        coherent, jacobian = self._coherent(c, layer, x, y, flux)
         slopes: dict[str, FloatArray] = {}
-        if chain is None:
-            coherent = _kernel("_numba_graded", "reflectivity")(*arguments, flux, self._weights)
-        else:
-            du0, dq1 = model.deviation.strain_derivatives(layer.strain)
-            parts = [
-                _kernel("_numba_jacobian", "reflectivity_and_jacobian")(
-                    *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
-                )
-                for row in self._weights
-            ]
-            coherent = np.array([part[0] for part in parts])
-            # The couplings are those at the Bragg angle; see Deviation.flux.
-            share = 1.0 + coherent / (self._weights.sum(axis=1, keepdims=True) + 1e-300) * (flux - 1.0)
-            jacobian = np.array([part[1] for part in parts]) * (flux / share**2)[:, None]
-            coherent = coherent * flux / share
-            slopes = {name: jacobian[:, i] for i, name in enumerate(chain.names)}
+        if layer.chain is not None and jacobian is not None:
+            slopes = {name: jacobian[:, i] for i, name in enumerate(layer.chain.names)}
             if model.diffuse:
                 slopes["substrate_damage"] = -jacobian[:, -1]
         if grid.angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
@@ -412,11 +428,12 @@ class BoundCurve:
         if model.diffuse is None:
             return Reflectivity(coherent, np.zeros_like(coherent), slopes)
 
-        rows = []
+        rows, of_films = [], model.film_optics(layer, values)
         for k, row in enumerate(self._weights):
             part, part_slopes = model.diffuse.reflectivity(
-                model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick]
-            )
+                model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick],
+                *of_films,
+            )  # fmt: skip
             names = list(part_slopes)
             stack = _gridding.refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
@@ -427,6 +444,49 @@ class BoundCurve:
                     slopes[name] = np.zeros_like(coherent)
                 slopes[name][k] += slope
         return Reflectivity(coherent, np.array(rows), slopes)
+
+    def _coherent(
+        self, c: Coefficients, layer: Layer, x: FloatArray, y: FloatArray, flux: FloatArray
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the coherent reflectivity, shape (rows, m), and with a chain its derivatives, (rows, names + 1, m)."""
+        arguments: tuple[Any, ...] = (
+            x, y, c.thickness, c.u0, c.q1, c.q2, c.absorption, c.debye_waller, c.sigma_h, c.sigma_hbar,
+            c.substrate_u0, c.substrate_q1, c.substrate_q2, c.substrate_sigma_h, c.substrate_sigma_hbar,
+        )  # fmt: skip
+        chain, graded = layer.chain, layer.strain.shape[1] == 3
+        if graded:
+            arguments = (*arguments, c.turn)
+            if chain is None:
+                return _kernel("_numba_graded", "reflectivity")(*arguments, flux, self._weights), None
+        jacobian = None
+        if chain is None:
+            coherent = self._weights @ np.abs(_kernel("_numba_uniform", "amplitude")(*arguments)) ** 2
+        else:
+            module = "_numba_jacobian" if graded else "_numba_uniform_jacobian"
+            du0, dq1 = self.model.deviation.strain_derivatives(layer.strain)
+            parts = [
+                _kernel(module, "reflectivity_and_jacobian")(
+                    *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
+                )
+                for row in self._weights
+            ]
+            coherent, jacobian = np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
+        # The couplings are those at the Bragg angle; see Deviation.flux.
+        share = 1.0 + coherent / (self._weights.sum(axis=1, keepdims=True) + 1e-300) * (flux - 1.0)
+        if jacobian is not None:
+            jacobian = jacobian * (flux / share**2)[:, None]
+        return coherent * flux / share, jacobian
+
+    def _by_optics(self, values: Values, layer: Layer, grid: _Grid, name: str) -> FloatArray:
+        """Return the derivative through susceptibilities and strain in the plane, which the kernels have none by.
+
+        Central differences at lamellae and out-of-plane strains as they are, so that they are smooth.
+        """
+        spec, value = self.model.space[name], values[name]
+        ends = [min(max(value + side * _OPTICS_STEP, spec.min), spec.max) for side in (-1.0, 1.0)]
+        fixed = replace(layer, chain=None)
+        low, high = (self._reflectivity({**values, name: end}, fixed, grid) for end in ends)
+        return (high.coherent + high.diffuse - low.coherent - low.diffuse) / (ends[1] - ends[0])
 
     def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
@@ -445,6 +505,9 @@ class BoundCurve:
         wanted = [name for name in names if name in self.model.physics]
         layer = self.model.layer(values, internal.strains, derivatives=bool(wanted))
         result = self._reflectivity(values, layer, internal)
+        for name in self.model.optics.intersection(wanted):
+            known = result.slopes.get(name, 0.0)
+            result.slopes[name] = known + self._by_optics(values, layer, internal, name)
         narrow = values["fwhm"] < self._narrowest
         shape = {**values, "fwhm": self._narrowest} if narrow else values
         transform, transform_slopes = self.model.response.transform(grid, shape, names, derivatives=bool(names))

@@ -52,7 +52,7 @@ def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
     plain = model.fit(curve, params, **settings)
     untouched = [name for name in REFINEMENTS if name in model.space and _is_default(model, params, name)]
     # Of a scaled intensity, or behind a changing attenuator, nothing is known of the counts that the detector saw.
-    scaled = curve.attrs.get("kind") != "counts" or np.ptp(curve.coords.get("attenuation", [1.0])) > 0.0
+    scaled = curve.attrs.get("kind") != "counts" or np.ptp(np.asarray(curve.coords.get("attenuation", 1.0))) > 0.0
     if scaled and "dead_time" in untouched:
         untouched.remove("dead_time")
     if plain.redchi <= GOOD_ENOUGH or not untouched:

@@ -92,6 +92,9 @@ class NetworkGuess:
         if not isinstance(profile, ImplantedProfile | SplineProfile):
             params = ClassicalGuess().guess(model, curve)
             return remember(params, "classical", note="the network knows the profiles implanted and bspline only")
+        if model.simulation.films:
+            params = ClassicalGuess().guess(model, curve)
+            return remember(params, "classical", note="the network knows single crystals only, no films")
         path = bundled_path() if self.path is None else os.fspath(self.path)
         if path is None:
             params = ClassicalGuess().guess(model, curve)
@@ -119,7 +122,7 @@ class NetworkGuess:
             If the profile is not the implanted one, or there is no network.
         """
         path = bundled_path() if self.path is None else os.fspath(self.path)
-        if path is None or not isinstance(model.simulation.profile, ImplantedProfile):
+        if path is None or model.simulation.films or not isinstance(model.simulation.profile, ImplantedProfile):
             raise ParameterError("the network proposes parameters of the implanted profile only; give starts yourself")
         found = self.look(predictor(path), Task.of(model, curve)).candidates(most)
         return [{name: values[name] for name in PROFILE} for values in found]

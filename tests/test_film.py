@@ -1,0 +1,279 @@
+"""Films: their lattice beside the substrate's, exact recursion through them, derivatives, guesses and files."""
+
+import numpy as np
+import pytest
+
+import hrxrd_ml as hx
+from hrxrd_ml.crystal import Crystal
+from hrxrd_ml.dynamical import Lamellae, reflectivity
+from hrxrd_ml.errors import CrystalError, InputFileError, ParameterError
+from hrxrd_ml.film import Film, materials, pile
+from hrxrd_ml.guess import guess_by
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.units import ARCSEC
+
+GGG = hx.Reflection("GGG", (4, 4, 4), "CuKa1")
+GAAS = hx.Reflection("GaAs", (0, 0, 4), "CuKa1")
+GAAS_224 = hx.Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="low")
+GAAS_115 = hx.Reflection("GaAs", (1, 1, 5), "CuKa1", surface=(0, 0, 1), exit="low")
+YIG = Film("yig", "YIG", 12_000.0)
+LASER = (Film("lower", "AlGaAs", 6000.0, x=0.6), Film("spacer", "GaAs", 900.0), Film("upper", "AlGaAs", 4000.0, x=0.3))
+
+
+def bound(reflection, films, span=(-500.0, 300.0), profile=None, damage=None, diffuse=None, points=401):
+    model = RockingCurve.of(reflection, profile, damage, diffuse, films=films)
+    return model, model.space.defaults(), model.bind(np.linspace(*span, points) * ARCSEC)
+
+
+def in_one_piece(model, values, dtheta):
+    """The exact recursion through each film as one lamella, by the slow twin."""
+    films = pile(model.films, values, model.reflection)
+    lamellae = Lamellae(
+        films.thickness,
+        films.strain[:-1, None],
+        np.exp(-films.damage[:-1, None]),
+        materials(model.films, values, model.reflection),
+        np.arange(len(films.names)),
+        films.parallel[:-1, None],
+    )
+    return reflectivity(model.reflection, lamellae, dtheta, backend="reference")
+
+
+# --- what a film is ---
+
+
+def test_a_coherent_film_is_stretched_out_of_the_plane_as_elasticity_says():
+    """AlAs on GaAs (001): mismatch of the unstrained lattices times 1 + D, D = 2 C12/C11."""
+    gaas, alas = Crystal.named("GaAs"), Crystal.named("AlAs")
+    own = alas.a / gaas.a - 1.0
+    constants = alas.elastic_constants
+    ratio = 2.0 * constants["C12"] / constants["C11"]
+    film = Film("film", "AlAs", 1000.0, relaxation=0.0)
+    values = film.space(GAAS).defaults()
+    strain, parallel = film.mismatch(values, GAAS)
+    assert parallel == 0.0
+    assert strain == pytest.approx((1.0 + own) * (1.0 + ratio * own / (1.0 + own)) - 1.0, rel=1e-12)
+    relaxed = film.mismatch({**values, "film_relaxation": 1.0}, GAAS)
+    assert relaxed == pytest.approx((own, own), rel=1e-9)
+    # A film whose strain is a parameter starts from the same place.
+    free = Film("film", "AlAs", 1000.0)
+    assert free.mismatch(free.space(GAAS).defaults(), GAAS)[0] == pytest.approx(strain, rel=1e-12)
+
+
+@pytest.mark.parametrize("x", [0.0, 0.37, 1.0])
+def test_an_alloy_between_its_compositions_is_what_its_structure_says(x):
+    """Facts of an alloy are interpolated; they must be those of the crystal with that composition."""
+    film, exact = Film("film", "AlGaAs", 500.0, x=0.5), Film("film", Crystal.named("AlGaAs", x), 500.0, relaxation=0.2)
+    values = film.space(GAAS).defaults() | {"film_x": x, "film_relaxation": 0.2}
+    own = exact.space(GAAS).defaults()
+    assert film.mismatch(values, GAAS) == pytest.approx(exact.mismatch(own, GAAS), rel=1e-9, abs=1e-12)
+    assert film.material(values, GAAS).chi0 == pytest.approx(exact.material(own, GAAS).chi0, rel=1e-9)
+    assert film.material(values, GAAS).chih == pytest.approx(exact.material(own, GAAS).chih, rel=1e-9)
+
+
+def test_a_film_of_the_substrate_changes_nothing():
+    _, values, curve = bound(GGG, (Film("same", "GGG", 5000.0, strain=0.0),))
+    _, bare, without = bound(GGG, ())
+    np.testing.assert_allclose(curve.curve(values), without.curve(bare), rtol=1e-10)
+
+
+@pytest.mark.parametrize("reflection", [GAAS, GAAS_115])
+def test_the_peak_of_a_thick_film_is_where_its_lattice_diffracts(reflection):
+    """By Bragg's law in the film's own lattice: planes and their tilt follow from both strains."""
+    film = Film("film", "InGaAs", 30_000.0, x=0.05, relaxation=0.4)
+    model, values, _ = bound(reflection, (film,))
+    strain, parallel = film.mismatch(values, reflection)
+    tilt, k = reflection.inclination, reflection.wavenumber
+    hx_, hz = np.sin(tilt) / (1.0 + parallel), np.cos(tilt) / (1.0 + strain)
+    h = reflection.diffraction_vector * np.hypot(hx_, hz)
+    expected = np.arcsin(0.5 * h / k) + np.arctan2(hx_, hz) - reflection.bragg_angle - tilt
+    axis = np.linspace(expected - 100.0 * ARCSEC, expected + 100.0 * ARCSEC, 801)
+    found = axis[np.argmax(in_one_piece(model, values, axis))]
+    shift = -film.material(values, reflection).chi0.real * (1.0 + 1.0 / reflection.asymmetry)
+    shift /= 2.0 * np.sin(2.0 * reflection.bragg_angle)  # refraction
+    # Somewhere on the plateau of the film's own Darwin curve.
+    assert found - shift == pytest.approx(expected, abs=0.6 * reflection.darwin_width())
+
+
+def test_fringes_tell_the_thickness():
+    model, values, _ = bound(GGG, (YIG,))
+    axis = np.linspace(-700.0, -300.0, 4001) * ARCSEC
+    reflected = in_one_piece(model, values, axis)
+    minima = axis[1:-1][(reflected[1:-1] < reflected[:-2]) & (reflected[1:-1] < reflected[2:])]
+    period = GGG.wavelength / (2.0 * 12_000.0 * np.cos(GGG.bragg_angle))
+    assert np.mean(np.diff(minima)) == pytest.approx(period, rel=5e-3)
+
+
+# --- what is calculated ---
+
+
+@pytest.mark.parametrize(
+    ("reflection", "films"),
+    [(GGG, (YIG,)), (GAAS, LASER), (GAAS_224, (Film("f", "InGaAs", 900.0, x=0.1, relaxation=0.3),))],
+)
+def test_films_are_calculated_exactly(reflection, films):
+    model, values, curve = bound(reflection, films, span=(-1500.0, 500.0))
+    grid, found = curve.reflectivity(values)
+    exact = in_one_piece(model, values, grid.nodes)
+    np.testing.assert_allclose(found.coherent.sum(axis=0), exact, rtol=1e-9, atol=1e-15)
+
+
+def test_graded_lamellae_through_films_are_as_accurate_as_elsewhere():
+    """With a diffuse part, or with a profile, films are cut into graded lamellae."""
+    model, values, curve = bound(GGG, (YIG,), profile=None, damage=None, diffuse="correlation")
+    values["substrate_damage"] = 0.0
+    grid, found = curve.reflectivity(values)
+    exact = in_one_piece(model, values, grid.nodes)
+    assert np.max(np.abs(found.coherent.sum(axis=0) - exact) / (exact + 1e-6)) < 3e-4
+
+
+def test_a_profile_through_a_film_is_that_of_uniform_sublayers():
+    """Implanted through a film into the substrate: the strain is (1 + profile) (1 + film) - 1, piece by piece."""
+    film = Film("yig", "YIG", 3100.0, strain=-0.002)
+    model, values, curve = bound(GGG, (film,), span=(-900.0, 300.0), profile="implanted", damage="tied")
+    grid, found = curve.reflectivity(values)
+    films, made_of = pile((film,), values, GGG), materials((film,), values, GGG)
+    end, size = values["L1"], 5.0
+    edges = np.unique(np.concatenate([np.arange(0.0, end, size), [3100.0, end]]))
+    middle = 0.5 * (edges[1:] + edges[:-1])
+    profile = model.profile.evaluate(middle, values)
+    which = (middle > 3100.0).astype(int)
+    largest = model.profile.maximum(values)[0]
+    lamellae = Lamellae(
+        np.diff(edges),
+        ((1.0 + profile) * (1.0 + films.strain[which]) - 1.0)[:, None],
+        np.exp(-values["damage"] * profile / largest)[:, None],
+        made_of,
+        which,
+    )
+    exact = reflectivity(GGG, lamellae, grid.nodes)
+    # Of the sublayers of 5 Å, an error of 6e-4 is left.
+    assert np.max(np.abs(found.coherent.sum(axis=0) - exact) / (exact + 1e-6)) < 2e-3
+
+
+STEPS = {"": 1e-5, "Å": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("reflection", "films", "parts"),
+    [
+        (GGG, (YIG,), {}),
+        (GAAS, LASER, {}),
+        (GAAS_224, (Film("f", "InGaAs", 900.0, x=0.1, relaxation=0.3),), {}),
+        (GGG, (Film("f", "YIG", 3100.0, relaxation=0.2, damage=0.1),), {"profile": "implanted", "damage": "tied"}),
+        (
+            GGG,
+            (Film("f", "YIG", 3100.0), Film("g", "YIG", 800.0, strain=0.001)),
+            {"profile": "implanted", "damage": "bspline", "diffuse": "correlation"},
+        ),
+    ],
+)
+def test_the_jacobian_is_that_of_the_curve(reflection, films, parts):
+    model, values, curve = bound(reflection, films, span=(-700.0, 300.0), points=201, **parts)
+    names = [name for name in model.space.names if name.split("_")[0] in [film.name for film in films]]
+    names += [name for name in ("Dmax1", "L1", "damage", "correlation_length", "w2") if name in model.space]
+    _, jacobian = curve.jacobian(values, names)
+    for column, name in zip(jacobian.T, names, strict=True):
+        spec = model.space[name]
+        # Steps small enough for the fringes of thick films; strains of 1e-6 move them visibly.
+        step = 1e-7 if name.endswith(("strain", "Dmax1")) else STEPS[spec.unit]
+        low, high = (min(max(values[name] + side * step, spec.min), spec.max) for side in (-1.0, 1.0))
+        slope = (curve.curve(values | {name: high}) - curve.curve(values | {name: low})) / (high - low)
+        # One-sided where the start value is a bound, and then as coarse as that.
+        accuracy = 2e-5 if low < values[name] < high else 1e-3
+        assert np.max(np.abs(column - slope)) < accuracy * np.max(np.abs(slope)), name
+
+
+def test_xrayutilities_has_the_same_curve():
+    """A coherent AlAs film: elasticity, refraction and all, by its own formulas and tables but for the lattice."""
+    xu = pytest.importorskip("xrayutilities")
+    materials_ = xu.materials
+    stack = xu.simpack.PseudomorphicStack001(
+        "film",
+        xu.simpack.Layer(materials_.GaAs, float("inf")),
+        xu.simpack.Layer(materials_.AlAs, 2000.0, relaxation=0.0),
+    )
+    crystal = Crystal.named("AlAs").with_lattice(a=materials_.AlAs.lattice.a)
+    model, values, _ = bound(GAAS, (Film("film", crystal, 2000.0, relaxation=0.0),))
+    axis = np.linspace(-700.0, 200.0, 901) * ARCSEC
+    ours = in_one_piece(model, values, axis)
+    theirs = xu.simpack.DynamicalModel(stack, energy="CuKa1").simulate(
+        np.degrees(axis + GAAS.bragg_angle), hkl=(0, 0, 4), geometry="hi_lo"
+    )
+    # Elastic constants differ by 1 %, form factors a little; the distance of the peaks is what a grower reads.
+    peaks = [axis[np.argmax(np.where(axis < -100.0 * ARCSEC, curve, 0.0))] for curve in (ours, theirs)]
+    substrates = [axis[np.argmax(np.where(axis > -100.0 * ARCSEC, curve, 0.0))] for curve in (ours, theirs)]
+    assert peaks[0] - substrates[0] == pytest.approx(peaks[1] - substrates[1], rel=0.01)
+
+
+# --- fitting ---
+
+
+def test_films_are_found_from_a_description_that_is_a_little_wrong():
+    films = (Film("lower", "AlGaAs", 5000.0, x=0.5), Film("cap", "GaAs", 700.0))
+    model = hx.RockingCurveModel(
+        GAAS, profile="none", damage="none", diffuse="none", films=films, axis_kind="offset", unit="arcsec"
+    )
+    axis = np.linspace(-700.0, 300.0, 501)
+    truth = {"lower_thickness": 5350.0, "lower_x": 0.57, "cap_thickness": 760.0, "offset": 60.0, "fwhm": 9.0}
+    expected = model.eval(model.make_params(**truth), x=axis)
+    counts = np.random.default_rng(0).poisson(expected).astype(float)
+    params = model.guess(counts, x=axis)
+    assert guess_by(params)["provider"] == "classical"
+    assert "no films" in guess_by(params)["note"] or "profiles" in guess_by(params)["note"]
+    params["cap_strain"].set(value=0.0, vary=False)
+    result = model.fit(counts, params, x=axis)
+    assert result.redchi < 1.2
+    for name, value in truth.items():
+        assert abs(result.params[name].value - value) < 5.0 * result.params[name].stderr, name
+
+
+def test_a_model_with_films_survives_its_file(tmp_path):
+    model = hx.RockingCurveModel(GAAS, profile="none", damage="none", diffuse="none", films=LASER)
+    model.save(tmp_path / "model.json")
+    again = hx.load_model(tmp_path / "model.json")
+    x = np.linspace(32.9, 33.1, 50)
+    np.testing.assert_array_equal(again.eval(again.make_params(), x=x), model.eval(model.make_params(), x=x))
+
+
+def test_an_experiment_file_describes_films(tmp_path):
+    file = tmp_path / "sample.toml"
+    file.write_text(
+        '[reflection]\ncrystal = "GaAs"\nhkl = [0, 0, 4]\n[sample]\nlayers = [\n'
+        '  { crystal = "AlGaAs", x = 0.8, thickness = 20000.0 },\n'
+        '  { name = "cap", crystal = "GaAs", thickness = 500 }]\n'
+        '[model]\nprofile = "none"\n',
+        encoding="utf-8",
+    )
+    model = hx.build_model(hx.read_experiment(file))
+    params = model.make_params()
+    assert params["layer1_x"].value == 0.8
+    assert params["layer1_x"].vary
+    assert params["layer1_thickness"].value == 20000.0
+    assert params["cap_strain"].value == pytest.approx(0.0, abs=1e-9)
+    file.write_text(file.read_text(encoding="utf-8").replace("= 500 }", "= 500, roughness = 5.0 }"), encoding="utf-8")
+    with pytest.raises((ParameterError, InputFileError, hx.HrxrdError), match="sharp"):
+        hx.build_model(hx.read_experiment(file))
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"name": "no name"}, ParameterError, "letters, digits"),
+        ({"thickness": 0.0}, ParameterError, "above 0"),
+        ({"strain": 0.001, "relaxation": 0.5}, ParameterError, "what the strain follows from"),
+        ({"crystal": Crystal.named("AlAs"), "x": 0.5}, ParameterError, "name of an alloy"),
+        ({"crystal": "Unobtainium"}, CrystalError, "not built in"),
+        ({"x": 1.5, "crystal": "AlGaAs"}, CrystalError, "x"),
+    ],
+)
+def test_what_is_no_film_is_said(settings, error, message):
+    with pytest.raises(error, match=message):
+        Film(**{"name": "film", "crystal": "AlAs", "thickness": 100.0, **settings})
+
+
+def test_films_need_the_lattice_of_the_substrate_and_names_of_their_own():
+    with pytest.raises(CrystalError, match="need the lattice of the substrate"):
+        RockingCurve.of(GAAS, None, None, None, films=(Film("film", "YIG", 100.0),)).space  # noqa: B018
+    with pytest.raises(ParameterError, match="names must differ"):
+        RockingCurve.of(GAAS, None, None, None, films=(YIG, YIG)).space  # noqa: B018
