@@ -81,6 +81,8 @@ def one(number: int, emcee: int, profiled: int) -> dict[str, Any]:
         for name in result.var_names:
             par = result.params[name]
             row["fit"][name] = [float(par.value), float(par.stderr)]
+        result.check_errors()
+        row["warned"] = [name for name in result.var_names if warns(result.bound_notes, name)]
         if number < profiled:
             row["profile"] = _profiled(result)
         if emcee:
@@ -88,6 +90,11 @@ def one(number: int, emcee: int, profiled: int) -> dict[str, Any]:
             row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples", "rhat")}
             row["rank"] = {name: float(np.mean(posterior[name].values < truth[name])) for name in result.var_names}
     return row
+
+
+def warns(notes: tuple[str, ...], name: str) -> bool:
+    """Tell whether a fit says that the standard error of a parameter is too small."""
+    return any(note.startswith(f"the standard error of {name} is too small") for note in notes)
 
 
 def _profiled(result: Any) -> dict[str, list[float]]:
@@ -122,6 +129,29 @@ def by_covariance(rows: list[dict[str, Any]]) -> Inside:
             off = abs(value - row["truth"][name])
             found[name].append((off <= z[0] * error, off <= z[1] * error, well_identified(row, name)))
     return found
+
+
+def by_warning(rows: list[dict[str, Any]]) -> str:
+    """Return how the covariance of well identified parameters does where `check_errors` warns, and where not."""
+    z = [stats.norm.ppf(0.5 + 0.5 * level) for level in LEVELS]
+    inside: dict[bool, list[tuple[bool, bool]]] = {False: [], True: []}
+    for row in rows:
+        for name, (value, error) in row["fit"].items():
+            if "warned" in row and well_identified(row, name):
+                off = abs(value - row["truth"][name])
+                inside[name in row["warned"]].append((off <= z[0] * error, off <= z[1] * error))
+    lines = [
+        "### Covariance, well identified, by the check of standard errors",
+        "",
+        "`result.check_errors()`, which `hx.report` calls, says which standard errors are too small.",
+        "",
+        "| | 68 % | 95 % | cases |",
+        "|---|---|---|---|",
+    ]
+    for warned, title in ((False, "no warning"), (True, "warning")):
+        share = 100.0 * np.mean(inside[warned], axis=0) if inside[warned] else [np.nan, np.nan]
+        lines.append(f"| {title} | {share[0]:.1f} | {share[1]:.1f} | {len(inside[warned])} |")
+    return "\n".join([*lines, ""])
 
 
 def by_profile(rows: list[dict[str, Any]]) -> Inside:
@@ -172,6 +202,8 @@ def report(rows: list[dict[str, Any]]) -> str:
             lines.append(f"| {name} | {_shares(entries, True)} | {_shares(entries, False)} |")
         together = [entry for entries in found.values() for entry in entries]
         lines += [f"| **all** | {_shares(together, True)} | {_shares(together, False)} |", ""]
+        if title.startswith("Covariance") and any("warned" in row for row in rows):
+            lines.append(by_warning(rows))
     ranked = [row for row in rows if "rank" in row]
     if ranked:
         converged = np.mean([row["chain"]["converged"] for row in ranked])

@@ -326,3 +326,28 @@ def test_parameters_that_the_data_hardly_determine_are_named():
     assert fit_of_ggg(("scale", "Rp2", "L2", "D02")).bound_notes == ()
     (note,) = fit_of_ggg(("scale", "Rp2", "L2", "D02"), scale=2e3).bound_notes
     assert note.startswith("the data hardly determine Rp2: its stderr is 3")
+
+
+def test_errors_of_a_normal_distribution_pass_their_check_and_smaller_ones_do_not():
+    result = fit_of_ggg(("scale", "offset", "fwhm"))
+    before = (result.chisqr, dict(result.best_values), result.covar.copy(), result.bound_notes)
+    rises = result.check_errors()
+    assert list(rises) == list(result.var_names)
+    np.testing.assert_allclose(list(rises.values()), 2.0, atol=0.1)
+    assert (result.chisqr, result.best_values, result.bound_notes) == (before[0], before[1], before[3])
+    np.testing.assert_array_equal(result.covar, before[2])
+
+    result.covar = 0.25 * result.covar  # half the errors
+    np.testing.assert_allclose(list(result.check_errors().values()), 1.0, atol=0.1)
+    for name in result.var_names:
+        assert any(note.startswith(f"the standard error of {name} is too small") for note in result.bound_notes)
+    said = len(result.bound_notes)
+    result.check_errors()
+    assert len(result.bound_notes) == said  # not twice
+    result.covar = None
+    with pytest.raises(ParameterError, match="no covariance"):
+        result.check_errors()
+
+
+def test_the_error_of_a_single_parameter_can_be_checked():
+    np.testing.assert_allclose(fit_of_ggg(("scale",)).check_errors()["scale"], 2.0, atol=0.05)

@@ -1,7 +1,9 @@
 """Result of a fit: an lmfit ModelResult that keeps the labelled curve and knows the statistics of its data."""
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from hrxrd_ml._evaluation import Evaluator
 from hrxrd_ml._minimizer import CurveMinimizer
 from hrxrd_ml._nesting import check_start
 from hrxrd_ml._observation import Observation
+from hrxrd_ml._threads import one_thread
 from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.parameters import tighten
@@ -25,6 +28,18 @@ if TYPE_CHECKING:
     from hrxrd_ml._fitting import CurveFitting
 
 Array = NDArray[np.float64]
+
+_FAR = 2.0
+"""Where errors are checked, in standard errors."""
+
+_FOLLOWING = 8
+"""Evaluations, at most, in which the other parameters follow one that is held."""
+
+_TOO_FLAT = 1.6
+"""A root of the rise of chi-square so far below 2 means a standard error that is too small: chosen in
+benchmarks/intervals.py."""
+
+_CHECKED = "; take conf_interval, or sample"
 
 
 class RockingCurveResult(CurveMinimizer, ModelResult):
@@ -40,7 +55,8 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
     observation : Observation
         The data as the fit used them; ``observation.likelihood`` is their statistics.
     bound_notes : tuple of str
-        What to know about parameters at a bound, or that the data do not determine.
+        What to know about parameters at a bound, or that the data do not determine; after `check_errors`, or
+        `hrxrd_ml.report`, about standard errors that are wrong.
     """
 
     model: "CurveFitting"
@@ -254,16 +270,71 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
             kwargs.setdefault("prob_func", _known_errors)
         start = copy(self)
         start.params = self._implied_bounds()
-        kept = {name: getattr(self, name) for name in ("params", "result", "_coordinates", "max_nfev")}
-        self._profiling = True
-        try:
+        with self._profiled():
             from lmfit import conf_interval
 
             self.ci_out = conf_interval(self, start, **kwargs)
+        return self.ci_out
+
+    @contextmanager
+    def _profiled(self) -> Iterator[None]:
+        """Let fits with a parameter held at a value run, and leave the result as it was."""
+        kept = {name: getattr(self, name) for name in ("params", "result", "_coordinates", "max_nfev")}
+        self._profiling = True
+        try:
+            yield
         finally:
             self._profiling = False
             self.__dict__.update(kept)
-        return self.ci_out
+
+    def check_errors(self) -> dict[str, tuple[float, float]]:
+        """Look whether standard errors are what they say: how far chi-square rises two of them to either side.
+
+        Each parameter is held there, while the others follow for a few steps. Where the errors are those of a normal
+        distribution, the square root of the rise is 2. Where it is clearly less, the standard error is too small, and
+        ``bound_notes`` says so. More than 2 proves nothing: the others may not have arrived yet. Takes a few fits'
+        time, less than `conf_interval`, which finds the limits themselves.
+
+        Returns
+        -------
+        dict
+            By name, the root of the rise below and above the best value, in units of the errors of the data; NaN
+            where a bound is nearer than two standard errors.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to be checked; fit with calc_covar=True")
+        names, bounds = list(self.var_names), self._implied_bounds()
+        scale = float(self.redchi) if self.scale_covar else 1.0
+        best, found = float(self.chisqr), {}
+        with self._profiled(), one_thread():
+            for i, name in enumerate(names):
+                rises = []
+                for side in (-_FAR, _FAR):
+                    params = deepcopy(bounds)
+                    for j, other in enumerate(names):
+                        par = params[other]
+                        par.value = float(par.value) + side * self.covar[i, j] / max(
+                            math.sqrt(self.covar[i, i]), 1e-300
+                        )
+                    reached = float(bounds[name].value) + side * math.sqrt(self.covar[i, i])
+                    params[name].vary = False
+                    if not bounds[name].min < reached < bounds[name].max:
+                        rises.append(math.nan)
+                        continue
+                    if len(names) > 1:
+                        reached_by = float(self.least_squares(params, _FOLLOWING).chisqr)
+                    else:
+                        reached_by = float(np.sum(self._curve_residual(params) ** 2))
+                    rises.append(math.sqrt(max(reached_by - best, 0.0) / scale))
+                found[name] = (rises[0], rises[1])
+        notes = tuple(note for note in self.bound_notes if not note.endswith(_CHECKED))
+        self.bound_notes = (*notes, *_misjudged(found))
+        return found
 
     def _implied_bounds(self) -> Parameters:
         params = deepcopy(self.params)
@@ -300,6 +371,19 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
     def loads(self, *_: Any, **__: Any) -> Any:
         """Not here: a result is read by `hrxrd_ml.load_result`."""
         raise ParameterError("use hrxrd_ml.load_result(path) to read a saved result")
+
+
+def _misjudged(rises: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Say which standard errors are too small by how little chi-square rises."""
+    notes = []
+    for name, sides in rises.items():
+        known = [side for side in sides if math.isfinite(side)]
+        if known and min(known) < _TOO_FLAT:
+            notes.append(
+                f"the standard error of {name} is too small: two of them away, chi-square has risen by "
+                f"{min(known) ** 2:.2g} instead of 4{_CHECKED}"
+            )
+    return notes
 
 
 def _known_errors(best: FitStatistics, other: FitStatistics) -> float:
