@@ -1,11 +1,13 @@
 """The documentation names what is there: parameters, pages, files."""
 
+import contextlib
 import re
 import runpy
 from pathlib import Path
 
 import pytest
 
+import trouble_cases
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.simulate import RockingCurve
 
@@ -49,3 +51,35 @@ def test_numbers_of_spline_coefficients_are_the_defaults(part):
 def test_links_lead_somewhere(path):
     targets = re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8"))
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+# --- docs/troubleshooting.md: every message in a block of text is one that the package prints; … stands for what varies
+
+QUOTES = [
+    " ".join(quote.split())
+    for quote in re.findall(r"^```text\n(.*?)^```$", text("docs/troubleshooting.md"), flags=re.MULTILINE | re.DOTALL)
+]
+
+
+def says(message, quote):
+    """Whether a message, line ends aside, holds what is quoted."""
+    return re.search(".*?".join(map(re.escape, quote.split("…"))), " ".join(message.split())) is not None
+
+
+@pytest.fixture(scope="module")
+def messages(tmp_path_factory):
+    found = {}
+    for name, case in trouble_cases.CASES.items():
+        with contextlib.chdir(tmp_path_factory.mktemp("trouble")):
+            found[name] = case()
+    return found
+
+
+@pytest.mark.parametrize("quote", QUOTES, ids=lambda quote: quote[:60])
+def test_messages_in_troubleshooting_occur(quote, messages):
+    assert [name for name, message in messages.items() if says(message, quote)]
+
+
+@pytest.mark.parametrize("name", trouble_cases.CASES)
+def test_troubles_are_in_the_page(name, messages):
+    assert [quote for quote in QUOTES if says(messages[name], quote)], messages[name]

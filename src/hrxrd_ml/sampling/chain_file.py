@@ -87,6 +87,8 @@ class ChainStore:
             for part in (store.burn, store.chain):
                 if part.iteration:
                     part.get_chain(discard=part.iteration - 1)
+        except InputFileError:
+            raise
         except (OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
             raise InputFileError(
                 f"{file}: cannot be read as a chain ({' '.join(str(error).split())}); delete it and sample again"
