@@ -11,6 +11,8 @@ import hrxrd_ml as hx
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.model import CurveComposite, RockingCurveModel
+from hrxrd_ml.sampling.exploration import peaks_of
+from hrxrd_ml.sampling.probability import LogPosterior
 
 REFLECTION = hx.Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Si 111",))
 AXIS = np.linspace(-900.0, 300.0, 200)
@@ -70,6 +72,10 @@ def test_result_comes_back_whole_and_can_be_fitted_again(tmp_path):
     assert other.pearson_chi2() == pytest.approx(result.pearson_chi2())
     np.testing.assert_array_equal(other.draw(3, seed=0), result.draw(3, seed=0))
     assert other.uvars["a_D02"].std_dev == pytest.approx(result.params["a_D02"].stderr)
+    assert list(other.check_errors()) == list(result.var_names)
+    # What a sampler begins with.
+    (peak,), (own,) = (peaks_of(LogPosterior(r, r._coordinates, {}), ()) for r in (other, result))
+    np.testing.assert_allclose((peak.place - own.place) / np.sqrt(np.diag(own.covariance)), 0.0, atol=0.05)
     other.fit()
     assert other.chisqr == pytest.approx(result.chisqr, rel=1e-6)
 

@@ -181,6 +181,7 @@ CASES = {
     "wavelength": lambda: command(
         curve_files.xrdml(curve_files.BOTH + curve_files.RAW_COUNTS), EXPERIMENT.replace("CuKa1", "MoKa1"), "scan.xrdml"
     ),
+    "other reflection": lambda: command(columns(), EXPERIMENT.replace("[4, 4, 4]", "[8, 8, 8]")),
     "no peak": lambda: command(columns(y=20 + np.arange(301) % 7)),
     "forbidden": lambda: command(columns(), EXPERIMENT.replace("[4, 4, 4]", "[1, 1, 1]")),
     "out of reach": lambda: command(columns(), EXPERIMENT.replace("[4, 4, 4]", "[12, 12, 12]")),

@@ -155,7 +155,7 @@ def as_curve(data: Any, frame: AxisFrame, x: Any = None) -> xr.DataArray:
         if data.ndim != 1 or data.dims[0] not in data.coords:
             raise CurveError(f"expected a curve with one dimension and its angles, got dimensions {data.dims}")
         coordinate = data[data.dims[0]]
-        _check_wavelength(data.attrs.get("wavelength"), frame.wavelength)
+        _check_wavelength(data, frame.wavelength)
         if x is not None:
             given = frame.of_coordinate(x) if isinstance(x, xr.DataArray) else _array(x, "x")
             _check_same(given, frame.of_coordinate(coordinate), f"{frame.kind} in {frame.unit}")
@@ -282,9 +282,11 @@ def _check_same(given: Array, own: Array, what: str) -> None:
         raise CurveError(f"x ({what}) contradicts the angles that the curve carries; leave out x")
 
 
-def _check_wavelength(curve: float | None, model: float | None) -> None:
-    if curve is not None and model is not None and abs(float(curve) / model - 1.0) > _SAME_WAVELENGTH:
+def _check_wavelength(curve: xr.DataArray, model: float | None) -> None:
+    own = curve.attrs.get("wavelength")
+    if own is not None and model is not None and abs(float(own) / model - 1.0) > _SAME_WAVELENGTH:
+        source = f"{curve.attrs['source']}: " if "source" in curve.attrs else ""
         raise CurveError(
-            f"the curve was measured at {float(curve):.6g} Å and the model is for {model:.6g} Å; "
+            f"{source}the curve was measured at {float(own):.6g} Å and the model is for {model:.6g} Å; "
             "build the reflection with the wavelength of the curve"
         )

@@ -21,6 +21,7 @@ from lmfit import Parameter, Parameters
 from lmfit.model import CompositeModel, Model
 
 from hrxrd_ml._fitting import CurveFitting
+from hrxrd_ml._nesting import nested_coordinates
 from hrxrd_ml._observation import Observation
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
@@ -354,4 +355,5 @@ def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
     outcome = FitStatistics(params=params, **_decode(data["outcome"]))
     outcome.residual = result._curve_residual(params)
     result._adopt(outcome)
+    result._coordinates = nested_coordinates(params, list(result.var_names), result._nested)  # a fit would have made it
     return result

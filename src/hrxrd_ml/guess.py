@@ -25,7 +25,7 @@ from .units import ARCSEC
 
 if TYPE_CHECKING:
     import xarray as xr
-    from lmfit import Parameters
+    from lmfit import Parameter, Parameters
 
 FloatArray = NDArray[np.float64]
 
@@ -135,6 +135,8 @@ class Task:
         dtheta = model.frame.offsets(observation.x)
         good = observation.used if observation.used.any() else np.ones(len(dtheta), dtype=bool)
         arcsec, intensity = dtheta[good] / ARCSEC, np.asarray(observation.values)[good]
+        params = model.make_params()
+        _check_reach(model, arcsec, params[model.prefix + "offset"])
         marks = landmarks(arcsec, intensity)
         if observation.likelihood.name == "poisson":
             exposure = getattr(observation.likelihood, "exposure", None)
@@ -144,7 +146,6 @@ class Task:
             noise = 0.05 * intensity + 0.5 * marks.background + 1e-6 * marks.height
             # The Poisson noise that comes near: of this size at the background, in counts that a detector bears.
             unit = np.full(len(arcsec), max(0.05**2 * marks.background, 1e-7 * marks.height))
-        params = model.make_params()
         likelihood = observation.likelihood.part(good)
         return cls(params, Problem.of(model, params, arcsec, intensity, noise, likelihood), marks, unit)
 
@@ -167,6 +168,23 @@ class Task:
         own = self.problem
         problem = Problem.of(simple, params, own.arcsec, own.intensity, own.noise, own.likelihood)
         return replace(self, params=params, problem=problem)
+
+
+def _check_reach(model: Any, arcsec: FloatArray, offset: Parameter) -> None:
+    """Raise where no offset inside its bounds brings the Bragg angle of the substrate into the scan."""
+    low, high = float(arcsec[0]), float(arcsec[-1])
+    if low <= float(offset.max) and high >= float(offset.min):
+        return
+    reflection, away = model.reflection, min(abs(low), abs(high)) / 3600.0
+    about = ""
+    if reflection is not None:
+        indices = " ".join(map(str, reflection.hkl))
+        about = f", {math.degrees(reflection.bragg_angle):.4f}° for {reflection.crystal.name} ({indices})"
+    raise CurveError(
+        f"the scan ends {away:.3g}° away from the Bragg angle of the substrate{about}, and the bounds of offset, "
+        f"{float(offset.min):g} to {float(offset.max):g} arcsec, do not reach so far; check the reflection, the "
+        "wavelength, and kind and unit of the axis"
+    )
 
 
 def remember(params: Parameters, provider: str, score: float | None = None, note: str = "") -> Parameters:

@@ -26,7 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml._fitting import guess_provider
-from hrxrd_ml._threads import one_thread
+from hrxrd_ml._threads import cores, one_thread
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
@@ -245,7 +245,7 @@ def _crew(target: LogPosterior, guide: Surrogate | None, workers: int) -> Iterat
     forks = "fork" in multiprocessing.get_all_start_methods()
     if not workers:
         # A process that is spawned runs the user's script again, which few scripts are written for.
-        workers = len(os.sched_getaffinity(0)) if forks and hasattr(os, "sched_getaffinity") else 1
+        workers = cores() if forks else 1
     if workers == 1:
         yield _Crew(work, None, 1)
         return

@@ -21,7 +21,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from hrxrd_ml._threads import one_thread
+from hrxrd_ml._threads import cores, one_thread
 from hrxrd_ml.errors import ExperimentError, InputFileError
 from hrxrd_ml.files import atomic_path, write_text
 from hrxrd_ml.instrument import count
@@ -284,7 +284,7 @@ class DatasetFolder:
             unit="curve",
             disable=not progress,
         )
-        workers = min(workers or len(os.sched_getaffinity(0)), max(len(todo), 1))
+        workers = min(workers or cores(), max(len(todo), 1))
         with bar, ProcessPoolExecutor(workers) as pool:
             waiting = {pool.submit(_make_shard, self, k): k for k in todo[: 2 * workers]}
             left = iter(todo[2 * workers :])
