@@ -181,7 +181,7 @@ def test_very_large_file(tmp_path, monkeypatch):
 def test_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
     data = brml()
     monkeypatch.setattr("hrxrd_ml.io._bytes.MAX_FILE_SIZE", len(data))
-    with pytest.raises(InputFileError, match="unpacks to over"):
+    with pytest.raises(InputFileError, match="unpacks to"):
         read_curve(save(tmp_path, "a.brml", data))
 
 

@@ -209,8 +209,8 @@ def test_what_was_explored_is_kept_to_the_last_digit(tmp_path):
         lambda places: np.array([target.used_curve(place) for place in places]),
         np.random.default_rng(3),
     )
-    ChainStore.open(tmp_path / "chain.h5", "a fit").begin(explored.arrays(), 8, 4)
-    again = Explored.of(target, ChainStore.open(tmp_path / "chain.h5", "a fit").explored)
+    ChainStore.open(tmp_path / "chain.h5", "a fit", (8, 4)).begin(explored.arrays(), 8, 4)
+    again = Explored.of(target, ChainStore.open(tmp_path / "chain.h5", "a fit", (8, 4)).explored)
     place = explored.places[0]
     assert again.guide is not None
     assert again.step == explored.step

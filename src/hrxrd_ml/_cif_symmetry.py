@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,7 +82,7 @@ def _named_group(block: gemmi.cif.Block, where: Path) -> gemmi.SpaceGroup | None
         if group is not None:
             return group
     number = cif_value(block, "_space_group_IT_number", "_symmetry_Int_Tables_number")
-    if number is not None and number.isdigit() and 1 <= int(number) <= 230:
+    if number is not None and re.fullmatch(r"[0-9]{1,3}", number) and 1 <= int(number) <= 230:
         return gemmi.find_spacegroup_by_number(int(number))
     if (
         text is not None

@@ -146,7 +146,7 @@ def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, 
         text = value.strip().strip("()[]")
         if re.fullmatch(r"(?:[-+]?\d){3,4}", text):
             indices = [int(i) for i in re.findall(r"[-+]?\d", text)]
-        elif re.fullmatch(r"[-+]?\d+(?:[\s,]+[-+]?\d+)+", text):
+        elif re.fullmatch(r"[-+]?\d{1,9}(?:[\s,]+[-+]?\d{1,9})+", text):
             indices = [int(i) for i in re.split(r"[\s,]+", text)]
         else:
             raise CrystalError(f"{expected}, got {value!r}")
@@ -158,8 +158,8 @@ def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, 
     numbers = []
     for index in indices:
         whole = isinstance(index, Integral) or (isinstance(index, Real) and float(index).is_integer())
-        if not whole or isinstance(index, bool):
-            raise CrystalError(f"{expected}, all of them whole numbers, got {value!r}")
+        if not whole or isinstance(index, bool) or abs(index) > 10_000:
+            raise CrystalError(f"{expected}, all of them whole numbers to 10000, got {value!r}")
         numbers.append(int(index))
     if len(numbers) == 4:
         h, k, i, l = numbers  # noqa: E741

@@ -26,7 +26,7 @@ from hrxrd_ml._observation import Observation
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
 from hrxrd_ml._uncertainty import FitStatistics
-from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError
+from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError, in_short
 from hrxrd_ml.files import write_text
 from hrxrd_ml.model import CurveComposite, RockingCurveModel
 from hrxrd_ml.reflection import Reflection
@@ -93,7 +93,13 @@ def load_model(path: str | os.PathLike[str]) -> CurveFitting:
     InputFileError
         If the file cannot be read, is no such file, or has a version that this package does not know.
     """
-    return _read(path, "model", lambda data: _model_from_data(data["model"]))
+
+    def build(data: Mapping[str, Any]) -> CurveFitting:
+        model: CurveFitting = _model_from_data(data["model"])
+        repr(model), model.make_params()  # what is wrong with names and hints shows here, not in the next fit
+        return model
+
+    return _read(path, "model", build)
 
 
 def save_result(result: RockingCurveResult, path: str | os.PathLike[str]) -> None:
@@ -150,22 +156,25 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
         data = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputFileError(f"{path}: cannot read the {kind}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputFileError(f"{path}: not a saved {kind}, which is JSON text: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputFileError(f"{path}: not a saved {kind}, which is JSON text: {in_short(error)}") from error
     found = data.get("format") if isinstance(data, dict) else None
     if found != f"hrxrd_ml {kind}":
-        raise InputFileError(f'{path}: expected a file of format "hrxrd_ml {kind}", got {found!r}')
+        got = in_short(repr(found))
+        raise InputFileError(f'{path}: expected a file of format "hrxrd_ml {kind}", got {got}')
     if data.get("version") != VERSION:
         raise InputFileError(
-            f"{path}: has version {data.get('version')!r} of the format and this package reads {VERSION}; "
-            "use the version of hrxrd_ml that wrote it, or save it again"
+            f"{path}: has version {in_short(repr(data.get('version')))} of the format and this package reads "
+            f"{VERSION}; use the version of hrxrd_ml that wrote it, or save it again"
         )
     try:
-        return build(data)
+        with np.errstate(all="ignore"):
+            return build(data)
     except HrxrdError as error:
-        raise InputFileError(f"{path}: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-        raise InputFileError(f"{path}: the saved {kind} is damaged: {type(error).__name__} {error}") from error
+        raise InputFileError(f"{path}: {in_short(error)}") from error
+    except Exception as error:  # values of the wrong kind make lmfit and others raise errors of many kinds
+        reason = f"{type(error).__name__} {in_short(error)}".rstrip()
+        raise InputFileError(f"{path}: the saved {kind} is damaged: {reason}; save it again") from error
 
 
 # --- values ---------------------------------------------------------------------------------------------------------
@@ -356,4 +365,7 @@ def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
     outcome.residual = result._curve_residual(params)
     result._adopt(outcome)
     result._coordinates = nested_coordinates(params, list(result.var_names), result._nested)  # a fit would have made it
+    result.fit_report(), model.make_params()  # as for a model
+    if not np.isfinite(result.residual).all():
+        raise InputFileError("the residual of its parameters is not finite")
     return result

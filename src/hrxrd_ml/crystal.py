@@ -72,6 +72,9 @@ class Crystal:
                 raise CrystalError(f"crystal {self.name}: expected {name} of 1 to 1000 Å, got {value:g}{hint}")
         if not self.sites:
             raise CrystalError(f"crystal {self.name}: expected at least one atomic site, got none")
+        for site in self.sites:
+            if not all(math.isfinite(v) for v in (*site.position, site.occupancy, site.b_iso)):
+                raise CrystalError(f"crystal {self.name}: expected finite numbers for each site, got {site}")
         reciprocal_metric(*self.cell)
 
     # -- construction

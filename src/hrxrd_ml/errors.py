@@ -12,7 +12,14 @@ __all__ = [
     "HrxrdError",
     "InputFileError",
     "ParameterError",
+    "in_short",
 ]
+
+
+def in_short(value: object, most: int = 200) -> str:
+    """Text of a value or of another library's error, on one line and not longer than ``most`` letters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 class HrxrdError(ValueError):

@@ -116,8 +116,8 @@ def sample(
         extra = MODEL_ERROR if model_error else NOISE if result.scale_covar else None
         names = tuple(result._coordinates.names)
         target = LogPosterior(result, result._coordinates, checked_priors(priors, names), extra)
-        store = ChainStore.open(backend, _digest(target, walkers, burn))
         dimension, rng = len(target.names), np.random.default_rng(seed)
+        store = ChainStore.open(backend, _digest(target, walkers, burn), (walkers, dimension))
         if not store.explored:
             peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
             with _crew(target, None, workers) as crew:

@@ -26,9 +26,11 @@ def read_parameters(top: Table) -> dict[str, dict[str, ParameterValue]]:
 
 
 def _parameter(top: Table, name: str, data: object) -> dict[str, ParameterValue]:
-    where = f"{top.source}: [parameters] {name}"
     if not name.isidentifier():
-        raise ExperimentError(f"{where}: a parameter's name is made of letters, digits and _, got {name!r}")
+        raise ExperimentError(
+            f"{top.source}: [parameters] a parameter's name is made of letters, digits and _, got {shown(name)}"
+        )
+    where = f"{top.source}: [parameters] {name}"
     if not isinstance(data, dict):
         raise ExperimentError(
             f"{where}: expected a table such as {name} = {{ value = 1.0, vary = false }}, got {shown(data)}"

@@ -43,7 +43,7 @@ def read_experiment(path: str | os.PathLike[str]) -> Experiment:
         raise ExperimentError(f"{path}: cannot read the experiment file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ExperimentError(f"{path}: not a TOML text: byte {error.start} is not UTF-8") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # tomllib raises others than its own, for very long integers
         raise ExperimentError(f"{path}: not valid TOML: {str(error) or 'nested too deeply'}") from error
     return experiment_from_mapping(data, source=str(path), folder=path.parent, path=path)
 

@@ -32,8 +32,12 @@ def _crystal(table: Table, folder: Path) -> str:
     name = str(table.text("crystal", None))
     if not name.lower().endswith(".cif"):
         return name
-    path = (folder / Path(name).expanduser()).resolve()
-    if not path.is_file():
+    try:
+        path = (folder / Path(name).expanduser()).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, with a zero in it
+        table.fail("crystal", f"the path of a CIF file ({' '.join(str(error).split())})")
+    if not found:
         raise ExperimentError(
             f"{table.place('crystal')}: there is no CIF file {path} (paths are relative to the TOML file)"
         )

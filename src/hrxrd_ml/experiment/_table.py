@@ -122,7 +122,8 @@ class Table:
             return None
         value = self.data[key]
         good = isinstance(value, list) and len(value) == 3
-        if not good or any(not isinstance(i, int) or isinstance(i, bool) for i in value) or not any(value):
+        good = good and all(isinstance(i, int) and not isinstance(i, bool) and abs(i) < 10_000 for i in value)
+        if not good or not any(value):
             self.fail(key, "three integers, not all zero, such as [4, 4, 4]")
         return value[0], value[1], value[2]
 

@@ -10,9 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.io._curve import MAX_POINTS
 
-MAX_FILE_SIZE = 200_000_000
-"""Largest file, and largest unpacked member of an archive, that is read [bytes]."""
+MAX_FILE_SIZE = 50_000_000
+"""Largest file, and largest unpacked text of an archive, that is read [bytes]."""
+
+MAX_LINES = 500_000
+"""Most lines of a text; more take longer to read than anybody waits, and are no rocking curve."""
+
+MAX_TAGS = 1_000_000
+"""Most tags of an XML document, for each of which memory is taken many times over."""
 
 
 def load(path: Path) -> bytes:
@@ -27,11 +34,14 @@ def load(path: Path) -> bytes:
         if path.is_dir():
             raise InputFileError("this is a folder; give the path of a data file")
         size = path.stat().st_size
-        if size > MAX_FILE_SIZE:
+        with path.open("rb") as opened:
+            # A device or a pipe tells no size, and need not end.
+            data = b"" if size > MAX_FILE_SIZE else opened.read(MAX_FILE_SIZE + 1)
+        if max(size, len(data)) > MAX_FILE_SIZE:
+            many = f"{size / 1e6:.0f} MB" if size > MAX_FILE_SIZE else "no end"
             raise InputFileError(
-                f"the file has {size / 1e6:.0f} MB; a curve has less than {MAX_FILE_SIZE / 1e6:.0f} MB"
+                f"the file has {many}; a curve has less than {MAX_FILE_SIZE / 1e6:.0f} MB: export one scan as text"
             )
-        data = path.read_bytes()
     except FileNotFoundError:
         raise InputFileError("no such file; check the path") from None
     except OSError as error:
@@ -51,8 +61,13 @@ def decode(data: bytes) -> str:
     Raises
     ------
     InputFileError
-        If the bytes are not text.
+        If the bytes are not text, or of more than `MAX_LINES` lines.
     """
+    lines = data.count(b"\n")
+    if lines > MAX_LINES:
+        raise InputFileError(
+            f"the text has {lines} lines; a curve has at most {MAX_LINES}: give a file with one scan alone"
+        )
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         try:
             return data.decode("utf-16")
@@ -93,13 +108,16 @@ def parse_xml(data: bytes) -> ET.Element:
     Raises
     ------
     InputFileError
-        If it is not well-formed XML, or declares a document type.
+        If it is not well-formed XML, declares a document type, or has more than `MAX_TAGS` tags.
     """
+    tags = data.count(b"<")
+    if tags > MAX_TAGS:
+        raise InputFileError(f"the XML has {tags} tags; a measurement has at most {MAX_TAGS}: export one scan as text")
     parser = ET.XMLParser(target=_NoDoctype())
     try:
         parser.feed(data)
         root: ET.Element = parser.close()
-    except (ET.ParseError, LookupError, UnicodeError) as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two from encodings that expat lacks
         raise InputFileError(
             f"damaged XML ({error}); expected a whole measurement file: copy or export it anew"
         ) from error
@@ -110,23 +128,28 @@ def parse_xml(data: bytes) -> ET.Element:
 
 
 def open_archive(data: bytes) -> zipfile.ZipFile:
-    """A zip archive in memory, or an `InputFileError` if it is damaged."""
+    """A zip archive in memory, or an `InputFileError` if it is damaged or unpacks to too much."""
     try:
-        return zipfile.ZipFile(io.BytesIO(data))
+        archive = zipfile.ZipFile(io.BytesIO(data))
     except Exception as error:  # a damaged archive makes zipfile raise errors of many kinds
         raise InputFileError(f"a damaged archive ({error}); expected .rasx or .brml: copy the file anew") from error
+    # zipfile unpacks no member beyond the size that is noted here.
+    size = sum(member.file_size for member in archive.infolist() if member.filename.endswith((".xml", ".txt")))
+    if size > MAX_FILE_SIZE:
+        raise InputFileError(
+            f"the archive unpacks to {size / 1e6:.0f} MB of text; a curve has less than {MAX_FILE_SIZE / 1e6:.0f} MB: "
+            "export one scan as text"
+        )
+    return archive
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Unpacked member of an archive, not longer than `MAX_FILE_SIZE`."""
+    """Unpacked member of an archive that `open_archive` has opened."""
     try:
         with archive.open(name) as member:
-            data = member.read(MAX_FILE_SIZE + 1)
+            return member.read()
     except Exception as error:  # as above, and those of each way of packing
         raise InputFileError(f"cannot unpack {name} of the archive ({error}); copy the file anew") from error
-    if len(data) > MAX_FILE_SIZE:
-        raise InputFileError(f"{name} of the archive unpacks to over {MAX_FILE_SIZE / 1e6:.0f} MB")
-    return data
 
 
 def to_number(text: str, what: str) -> float:
@@ -139,7 +162,9 @@ def to_number(text: str, what: str) -> float:
 
 def to_numbers(text: str | None, what: str) -> NDArray[np.float64]:
     """Numbers of a blank-separated list [n]."""
-    words = (text or "").split()
+    words = (text or "").split(maxsplit=MAX_POINTS)
+    if len(words) > MAX_POINTS:
+        raise InputFileError(f"{what}: more than {MAX_POINTS} numbers; is this one rocking curve?")
     try:
         return np.array(words, dtype=np.float64) if words else np.empty(0)
     except ValueError:

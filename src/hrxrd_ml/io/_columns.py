@@ -39,7 +39,7 @@ def find_column(wanted: Column, role: str, header: list[str] | None, width: int)
     InputFileError
         If there is no such column, or two of that name.
     """
-    if isinstance(wanted, str) and wanted.strip().isdigit() and wanted not in (header or ()):
+    if isinstance(wanted, str) and re.fullmatch(r"[0-9]{1,9}", wanted.strip()) and wanted not in (header or ()):
         wanted = int(wanted)
     if isinstance(wanted, int) and not isinstance(wanted, bool):
         if not 0 <= wanted < width:

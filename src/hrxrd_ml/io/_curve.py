@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MIN_POINTS = 20
 """Fewest points a rocking curve may have; fewer do not carry a profile."""
 
-MAX_POINTS = 2_000_000
+MAX_POINTS = 200_000
 """Most points a rocking curve may have; whatever has more is not one."""
 
 DATA_KINDS = ("counts", "intensity")

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hrxrd_ml.errors import CurveError, InputFileError
 from hrxrd_ml.experiment import (
     DATA_KINDS,
@@ -113,8 +115,10 @@ def read_curve(
         ):
             if value is not None and value not in choices:
                 raise InputFileError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
-        found, name = _read_scan(path, data, columns, _first(scan, axis.scan))
-        x, kind, unit = _choose_axis(found, kind, unit)
+        # Infinite and huge numbers are refused by `make_curve`, which says where; on the way there nothing has to warn.
+        with np.errstate(all="ignore"):
+            found, name = _read_scan(path, data, columns, _first(scan, axis.scan))
+            x, kind, unit = _choose_axis(found, kind, unit)
         attrs: dict[str, Any] = {"source": str(path), "format": name}
         if found.scan_axis:
             attrs["scan_axis"] = found.scan_axis

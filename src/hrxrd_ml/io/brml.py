@@ -12,9 +12,12 @@ import numpy as np
 
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io._bytes import open_archive, parse_xml, read_member, to_number
+from hrxrd_ml.io._curve import MAX_POINTS
 from hrxrd_ml.io._scan import Array, Scan
 
-_RAW_DATA = re.compile(r"(?:^|/)Experiment(\d+)/RawData(\d+)\.xml$")
+_RAW_DATA = re.compile(r"(?:^|/)Experiment([0-9]{1,9})/RawData([0-9]{1,9})\.xml$")
+_INDEX = re.compile(r"[0-9]{1,9}")
+_MAX_COLUMNS = 100
 _KINDS = {"twotheta": "two_theta", "2theta": "two_theta", "theta": "omega", "omega": "omega"}
 
 
@@ -42,7 +45,11 @@ def read(data: bytes) -> list[Scan]:
 
 
 def _scan(route: ET.Element, root: ET.Element) -> Scan:
-    rows = [(d.text or "").split(",") for d in route.iter("Datum")]
+    rows = [(d.text or "").split(",", maxsplit=_MAX_COLUMNS) for d in route.iter("Datum")]
+    if len(rows) > MAX_POINTS or len(rows[0]) > _MAX_COLUMNS:
+        raise InputFileError(
+            f"{len(rows)} points of {len(rows[0])} or more columns; expected a scan with a point detector"
+        )
     if len({len(row) for row in rows}) != 1:
         raise InputFileError("its points have different numbers of columns; the file is damaged")
     table = np.array([[to_number(word, f"point {i}") for word in row] for i, row in enumerate(rows)])
@@ -92,7 +99,7 @@ def _columns_described(route: ET.Element) -> dict[str, int]:
     columns: dict[str, int] = {}
     for view in route.iter("RawDataView"):
         start, length = view.get("Start", ""), view.get("Length", "")
-        if not start.isdigit() or not length.isdigit():
+        if not _INDEX.fullmatch(start) or not _INDEX.fullmatch(length):
             return {}
         described = [
             child.get("AxisId") or child.get("LogicName") or child.get("VisibleName") or ""

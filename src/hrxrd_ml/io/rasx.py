@@ -13,7 +13,7 @@ from hrxrd_ml.io._bytes import decode, open_archive, parse_xml, read_member, to_
 from hrxrd_ml.io._scan import Scan
 from hrxrd_ml.io.ras import make_scan
 
-_PROFILE = re.compile(r"(?:^|/)Data(\d+)/Profile(\d+)\.txt$")
+_PROFILE = re.compile(r"(?:^|/)Data([0-9]{1,9})/Profile([0-9]{1,9})\.txt$")
 # Element of the XML, and the key that a .ras file gives to the same thing.
 _KEYS = {
     "AxisName": "MEAS_SCAN_AXIS_X",

@@ -23,6 +23,9 @@ COMMENTS = ("#", ";", "%", "'")
 _DELIMITERS = ("\t", ";", ",", None)  # None: any blanks
 _NUMBER = re.compile(r"[+-]?(\d+[.,]?\d*|[.,]\d+)([eE][+-]?\d+)?$")
 _SAMPLE_LINES = 200
+_MAX_LINE = 10_000
+_MAX_TEXT = 10_000_000
+"""Most letters of a line and of a file: every cell takes many times the memory of its letters."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,17 @@ def read(
 
 def _split(text: str, x_column: Column | None) -> _Table:
     """Find the table: its delimiter, its heading and its rows, which begin where the angle is a number."""
+    if len(text) > _MAX_TEXT:
+        raise InputFileError(
+            f"the text has {len(text) / 1e6:.0f} MB; expected less than {_MAX_TEXT / 1e6:.0f} MB: leave only the "
+            "columns of the curve"
+        )
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
     lines = [(number, line) for number, line in lines if line and line != "\x1a"]
     content = [(number, line) for number, line in lines if not line.startswith(COMMENTS)]
+    long = next(((number, len(line)) for number, line in content if len(line) > _MAX_LINE), None)
+    if long:
+        raise InputFileError(f"line {long[0]} has {long[1]} letters; expected rows of an angle and counts")
     if not content:
         raise InputFileError("no data, only comments; expected rows of angle and counts")
     # The table is what the file ends with, so that its last lines show the delimiter.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from hrxrd_ml.errors import HrxrdError, InputFileError
+from hrxrd_ml.errors import HrxrdError, InputFileError, in_short
 from hrxrd_ml.files import write_bytes
 from hrxrd_ml.ml.plan import Plan
 
@@ -74,20 +74,21 @@ class Checkpoint:
             with safe_open(source, framework="np") as opened:
                 header = json.loads((opened.metadata() or {}).get("hrxrd_ml", "null"))
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
-        except (SafetensorError, OSError, ValueError, TypeError, RecursionError) as error:
-            raise InputFileError(f"{source}: not a safetensors file, or damaged ({error})") from error
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise InputFileError(f"{source}: not a safetensors file, or damaged ({in_short(error)})") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT:
             version = header.get("format") if isinstance(header, dict) else None
             raise InputFileError(
-                f"{source}: not a checkpoint of hrxrd_ml that this version reads (format {version}, expected {FORMAT})"
+                f"{source}: not a checkpoint of hrxrd_ml that this version reads (format {in_short(version)}, expected "
+                f"{FORMAT})"
             )
         try:
             plan = Plan.from_dict(dict(header["plan"]), source)
             shapes = plan.shapes()
         except HrxrdError:
             raise
-        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError) as error:
-            raise InputFileError(f"{source}: its header does not describe a network ({error})") from error
+        except (KeyError, TypeError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+            raise InputFileError(f"{source}: its header does not describe a network ({in_short(error)})") from error
         for name, shape in shapes.items():
             found = arrays.get(f"network.{name}")
             if found is None or found.shape != shape:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,21 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from hrxrd_ml._threads import cores, one_thread
-from hrxrd_ml.errors import ExperimentError, InputFileError
+from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, in_short
 from hrxrd_ml.files import atomic_path, write_text
 from hrxrd_ml.instrument import count
 from hrxrd_ml.ml.prior import FixedPrior, Prior, UniversalPrior
 from hrxrd_ml.ml.settings import fill, read_toml
+from hrxrd_ml.parameters import implanted_space
 from hrxrd_ml.reflection import Reflection, Susceptibility
 from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]
 
 FORMAT = 1
+_MOST_SHARDS = 100_000
+"""Their names have five digits."""
+
 PRIORS: dict[str, type[Prior]] = {"fixed": FixedPrior, "universal": UniversalPrior}
 
 
@@ -57,11 +62,15 @@ class DatasetSettings:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if not 1 <= self.curves <= 10**9 or not 1 <= self.shard <= 10**6 or self.seed < 0:
+        if not 1 <= self.curves <= 10**9 or not 1 <= self.shard <= 10**6 or not 0 <= self.seed < 2**63:
             raise ExperimentError(
-                f"expected 1 or more curves, 1 to 1e6 in a shard and a seed from 0, got {self.curves}, {self.shard}, "
-                f"{self.seed}"
+                f"expected 1 or more curves, 1 to 1e6 in a shard and a seed from 0, got {in_short(self.curves)}, "
+                f"{in_short(self.shard)}, {in_short(self.seed)}"
             )
+        if self.shards > _MOST_SHARDS:
+            raise ExperimentError(f"{self.shards} shards of {self.shard} curves; expected at most {_MOST_SHARDS}")
+        if not 0.0 < self.tolerance <= 0.1:
+            raise ExperimentError(f"expected a tolerance above 0, to 0.1, got {self.tolerance:g}")
 
     @property
     def shards(self) -> int:
@@ -81,14 +90,18 @@ class DatasetSettings:
     @classmethod
     def from_dict(cls, data: dict[str, Any], source: str) -> DatasetSettings:
         """Return settings from what `as_dict` or a TOML table ``dataset`` holds."""
+        if not isinstance(data, dict) or not isinstance(data.get("prior", {}), dict):
+            raise ExperimentError(f"{source}: expected a table, and in it a table prior, got {in_short(repr(data))}")
         own = dict(data)
         version = own.pop("format", FORMAT)
         if version != FORMAT:
-            raise ExperimentError(f"{source}: made by another version (format {version}, this one reads {FORMAT})")
+            raise ExperimentError(
+                f"{source}: made by another version (format {in_short(version)}, this one reads {FORMAT})"
+            )
         prior = dict(own.pop("prior", {}))
         kind = prior.pop("kind", "universal")
-        if kind not in PRIORS:
-            raise ExperimentError(f"{source}: unknown prior kind {kind!r}; known: {', '.join(PRIORS)}")
+        if not isinstance(kind, str) or kind not in PRIORS:
+            raise ExperimentError(f"{source}: unknown prior kind {in_short(repr(kind))}; known: {', '.join(PRIORS)}")
         return replace(fill(cls, own, source), prior=fill(PRIORS[kind], prior, f"{source}: prior"))
 
     @classmethod
@@ -97,7 +110,10 @@ class DatasetSettings:
         data, source = read_toml(path)
         if "dataset" not in data:
             raise ExperimentError(f"{source}: expected a table [dataset]")
-        return cls.from_dict(data["dataset"] | {k: v for k, v in changes.items() if v is not None}, source)
+        table = data["dataset"]
+        if not isinstance(table, dict):
+            raise ExperimentError(f"{source}: expected a table [dataset], got {in_short(repr(table))}")
+        return cls.from_dict(table | {k: v for k, v in changes.items() if v is not None}, source)
 
 
 def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:
@@ -201,9 +217,11 @@ class DatasetFolder:
         about = self.path / "dataset.json"
         try:
             self.settings = DatasetSettings.from_dict(json.loads(about.read_text(encoding="utf-8")), str(about))
-        except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except HrxrdError:
+            raise
+        except (OSError, ValueError, RecursionError) as error:  # the latter two: no UTF-8, no JSON, nested too deeply
             raise InputFileError(
-                f"{self.path}: not a data set: its dataset.json cannot be read ({error}); "
+                f"{self.path}: not a data set: its dataset.json cannot be read ({in_short(error)}); "
                 "make one with hrxrd-ml dataset make"
             ) from error
 
@@ -247,14 +265,22 @@ class DatasetFolder:
         InputFileError
             If it is not there or damaged.
         """
+        import h5py
+
         path = self.file(number)
         try:
+            with h5py.File(path, "r") as plain:  # h5netcdf prints a traceback where it cannot read these
+                for held in (plain, *plain.values()):
+                    dict(held.attrs)
             with xr.open_dataset(path, engine="h5netcdf") as opened:
-                return opened.load()
-        except (OSError, ValueError, KeyError) as error:
+                _check_layout(opened, self.settings.size(number), self.settings.prior.longest)
+                found = opened.load()
+            _check_content(found)
+        except Exception as error:  # a damaged file makes the libraries that read it raise errors of many kinds
             raise InputFileError(
-                f"{path}: cannot be read ({' '.join(str(error).split())}); delete it and run dataset make again"
+                f"{path}: cannot be read ({in_short(error)}); delete it and run dataset make again"
             ) from error
+        return found
 
     def complete(self) -> DatasetFolder:
         """Return itself, or raise `InputFileError` if shards are missing."""
@@ -317,6 +343,38 @@ def _make_shard(folder: DatasetFolder, number: int) -> None:
         shard.to_netcdf(temporary, engine="h5netcdf", encoding={"counts": packed})
 
 
+def _check_layout(shard: xr.Dataset, curves: int, longest: int) -> None:
+    """Raise unless a shard has the variables, and of the sizes, that were written; nothing is read for that."""
+    dimensions: dict[str, tuple[str, ...]] = {"counts": ("curve", "point"), "values": ("curve", "parameter")}
+    dimensions |= {name: ("curve",) for name in ("first", "step", "which")}
+    dimensions |= {name: (name,) for name in ("parameter", "reflection")}
+    for name, expected in dimensions.items():
+        found = shard[name].dims if name in shard.variables else None
+        if found != expected:
+            raise InputFileError(f"expected {name} over {', '.join(expected)}, got {found}")
+    sizes = shard.sizes
+    if sizes["curve"] != curves or not 1 <= sizes["point"] <= longest or not 1 <= sizes["reflection"] <= curves:
+        raise InputFileError(f"expected {curves} curves of up to {longest} points, got sizes {dict(sizes)}")
+
+
+def _check_content(shard: xr.Dataset) -> None:
+    """Raise unless a shard holds curves."""
+    names = [str(name) for name in shard["parameter"].values]
+    if len(set(names)) != len(names) or not set(implanted_space().names) <= set(names):
+        raise InputFileError("expected the parameters of the profile, each once")
+    for name in ("first", "step", "values"):
+        if shard[name].dtype.kind != "f" or not np.isfinite(shard[name].values).all():
+            raise InputFileError(f"{name} holds something else than finite numbers")
+    counts, which = shard["counts"].values, shard["which"].values
+    if counts.dtype.kind != "f" or np.any(counts < 0.0) or not np.isfinite(counts).any(axis=1).all():
+        raise InputFileError("counts holds negative values, or curves without points")
+    if np.isinf(counts).any() or np.any(shard["step"].values <= 0.0):
+        raise InputFileError("counts holds infinite values, or the step of the angle is not positive")
+    known = [_reflection(str(text)) for text in shard["reflection"].values]
+    if which.dtype.kind != "i" or np.any(which < 0) or np.any(which >= len(known)):
+        raise InputFileError(f"which names other than the {len(known)} reflections")
+
+
 def _reflection_text(reflection: Reflection) -> str:
     chi = reflection.susceptibility
     pairs = (*chi.pair(0), *chi.pair(1))
@@ -333,6 +391,7 @@ def _reflection_text(reflection: Reflection) -> str:
     )
 
 
+@lru_cache(maxsize=4096)
 def _reflection(text: str) -> Reflection:
     about = json.loads(text)
     chi = Susceptibility(*(complex(*pair) for pair in about.pop("chi")))

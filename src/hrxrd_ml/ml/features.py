@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -172,7 +173,7 @@ def _cached(
     try:
         with np.load(path, allow_pickle=False) as kept:
             return Features(*(kept[name] for name in Features.__dataclass_fields__))
-    except (OSError, ValueError, KeyError, EOFError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass  # not there, or cut off: make it again
     rng = np.random.default_rng(np.random.SeedSequence(folder.settings.seed, spawn_key=(number, 1)))
     size = folder.settings.size(number)

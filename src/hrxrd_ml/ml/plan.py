@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hrxrd_ml.errors import ExperimentError, InputFileError
+from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
 from hrxrd_ml.ml.settings import fill
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
@@ -86,25 +86,32 @@ class Plan:
     @classmethod
     def from_dict(cls, data: dict[str, Any], source: str) -> Plan:
         """Return the plan that `as_dict` wrote; raise `InputFileError` if it is for another parameter space."""
-        own = cls(
+        parts = (
             fill(Preprocessing, data.get("preprocessing", {}), f"{source}: preprocessing"),
             fill(Targets, data.get("targets", {}), f"{source}: targets"),
             fill(NetworkSettings, data.get("network", {}), f"{source}: network"),
         )
+        try:
+            own = cls(*parts)
+        except ExperimentError as error:
+            raise InputFileError(f"{source}: {error}") from error
         here = own.as_dict()["space"]
         if data.get("space") != here:
             raise InputFileError(
-                f"{source}: trained for the parameters {data.get('space')}, this version has {here}; "
-                "train it again, or use the version that made it"
+                f"{source}: trained for the parameters {in_short(data.get('space'))}, this version has "
+                f"{in_short(here)}; train it again, or use the version that made it"
             )
         return own
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor of the network by name."""
         if self.network.architecture != "mlp":
+            import torch
+
             from hrxrd_ml.ml.network import GuessNetwork
 
-            return {name: tuple(tensor.shape) for name, tensor in GuessNetwork(self).state_dict().items()}
+            with torch.device("meta"):  # shapes alone: whatever the settings ask for takes no memory
+                return {name: tuple(tensor.shape) for name, tensor in GuessNetwork(self).state_dict().items()}
         p, width = self.preprocessing, self.network.width
         sizes = {"image": p.channels * p.points, "constant": p.constants, "answer": len(self.targets.names)}
         shapes: dict[str, tuple[int, ...]] = {}

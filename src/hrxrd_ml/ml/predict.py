@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.ml.checkpoint import Checkpoint
 from hrxrd_ml.ml.domain import Domain
 from hrxrd_ml.ml.forward import Forward
@@ -81,8 +82,20 @@ class Predictor:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictor:
-        """Read a checkpoint; raise `InputFileError` if it does not fit."""
+        """Read a checkpoint; raise `InputFileError` if it does not fit, or its network does not answer."""
         found = Checkpoint.load(path)
+        try:
+            own = cls._of(found)
+            p = own.plan.preprocessing
+            answer = own.predict(np.zeros((2, p.channels * p.points)), np.zeros((2, p.constants)))
+        except (ValueError, TypeError, RuntimeError) as error:  # parts that do not go together
+            raise InputFileError(f"{path}: its network cannot be used ({in_short(error)}); train it again") from error
+        if not all(np.isfinite(part).all() for part in vars(answer).values()):
+            raise InputFileError(f"{path}: its network answers with numbers that are not finite; train it again")
+        return own
+
+    @classmethod
+    def _of(cls, found: Checkpoint) -> Predictor:
         if found.plan.network.architecture == "mlp":
             forward: Any = Forward(found.plan, found.part("network"))
         else:
@@ -93,8 +106,10 @@ class Predictor:
 
     def predict(self, image: NDArray[np.floating], constants: NDArray[np.floating]) -> Prediction:
         """Return candidates for inputs as `Features` holds them: images (n, channels * points), constants (n, c)."""
-        shown = np.ascontiguousarray(image, dtype=np.float32)
-        known = np.ascontiguousarray(constants, dtype=np.float32)
+        with np.errstate(all="ignore"):  # what is not finite is refused where the checkpoint is read
+            return self._predict(np.ascontiguousarray(image, np.float32), np.ascontiguousarray(constants, np.float32))
+
+    def _predict(self, shown: NDArray[np.float32], known: NDArray[np.float32]) -> Prediction:
         hidden = self.forward.hidden(shown, known)
         logit, location, log_scale = (part.astype(float) for part in self.forward.answer(hidden))
         score = np.zeros(len(hidden))

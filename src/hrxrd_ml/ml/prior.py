@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.errors import CrystalError, ParameterError
+from hrxrd_ml.errors import CrystalError, ExperimentError, ParameterError
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.parameters import implanted_space
 from hrxrd_ml.profile import ImplantedProfile
@@ -105,6 +105,16 @@ class FixedPrior:
 
     noisy = False
 
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if len(self.hkl) != 3 or not 32 <= self.points <= 100_000 or self.step <= 0.0 or self.fwhm <= 0.0:
+            raise ExperimentError("expected three indices hkl, 32 to 100000 points, and a positive step and fwhm")
+
+    @property
+    def longest(self) -> int:
+        """Most points of a curve."""
+        return self.points
+
     @property
     def columns(self) -> int:
         """How many numbers from 0 to 1 make a curve."""
@@ -149,6 +159,20 @@ class UniversalPrior:
     refinements: bool = True
 
     noisy = True
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if not self.crystals or not self.wavelengths or self.group < 1 or not 200 <= self.most_points <= 100_000:
+            raise ExperimentError(
+                "expected at least one crystal and one wavelength, groups of 1 or more curves, and 200 to 100000 points"
+            )
+        if len(self.counts) != 2 or not 1.0 <= self.counts[0] < self.counts[1] <= 1e12:
+            raise ExperimentError(f"counts: expected two numbers from 1 to 1e12, the first smaller, got {self.counts}")
+
+    @property
+    def longest(self) -> int:
+        """Most points of a curve."""
+        return self.most_points
 
     @property
     def columns(self) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hrxrd_ml.errors import ExperimentError, in_short
 from hrxrd_ml.parameters import MAXIMUM_STRAIN, implanted_space
 
 FloatArray = NDArray[np.float64]
@@ -67,6 +68,11 @@ class Targets:
     """
 
     kind: str = "scaled"
+
+    def __post_init__(self) -> None:
+        """Check the kind."""
+        if self.kind not in ("scaled", "linear"):
+            raise ExperimentError(f"unknown kind of answers {in_short(repr(self.kind))}; known: scaled, linear")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.errors import ExperimentError, in_short
 from hrxrd_ml.guess import Landmarks, landmarks
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.units import ARCSEC
@@ -68,6 +69,13 @@ class Preprocessing:
     high: float = 1.0
     margin: float = 1.3
     floor: float = 1e-7
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.kind not in ("window", "fixed"):
+            raise ExperimentError(f"unknown kind of input {in_short(repr(self.kind))}; known: window, fixed")
+        if not 32 <= self.points <= 100_000 or not self.low < self.high or self.margin <= 0.0 or self.floor <= 0.0:
+            raise ExperimentError("points must be from 32 to 100000, low below high, margin and floor positive")
 
     @property
     def channels(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.files import atomic_path
 
-_FIT, _LEAPFROG, _EXPLORED = "hrxrd_ml_fit", "hrxrd_ml_leapfrog", "explored"
+_FIT, _LEAPFROG, _EXPLORED, _SUM = "hrxrd_ml_fit", "hrxrd_ml_leapfrog", "explored", "hrxrd_ml_sum"
+
+_PARTS = "burn", "chain"
 
 
 @dataclass
@@ -54,8 +57,10 @@ class ChainStore:
                 opened.attrs[_LEAPFROG] = value
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str] | None, digest: str) -> ChainStore:
+    def open(cls, path: str | os.PathLike[str] | None, digest: str, shape: tuple[int, int]) -> ChainStore:
         """Return what keeps the chain that belongs to a digest, with what it has already; no file is changed.
+
+        ``shape`` is that of one step: walkers and parameters.
 
         Raises
         ------
@@ -81,19 +86,23 @@ class ChainStore:
                         f"{file} holds the chain of another fit (other data, model, bounds, priors or numbers); choose "
                         "another file, or delete it"
                     )
-                explored = {name: np.array(values) for name, values in opened[_EXPLORED].items()}
+                explored = _read_explored(opened, file.stat().st_size)
                 leapfrog = float(opened.attrs[_LEAPFROG]) if _LEAPFROG in opened.attrs else None
+                if leapfrog is not None and not 0.0 < leapfrog < np.inf:
+                    raise ValueError(f"expected a positive length of a step, got {leapfrog:g}")
+                for name in _PARTS:
+                    _check_part(opened[name], shape)
             store = cls(digest, file, *_backends(file), explored, leapfrog)
             for part in (store.burn, store.chain):
                 if part.iteration:
-                    part.get_chain(discard=part.iteration - 1)
+                    np.random.RandomState().set_state(part.random_state)
+            return store
         except InputFileError:
             raise
-        except (OSError, KeyError, ValueError, RuntimeError, AttributeError) as error:
+        except Exception as error:  # a damaged file makes the libraries that read it raise errors of many kinds
             raise InputFileError(
-                f"{file}: cannot be read as a chain ({' '.join(str(error).split())}); delete it and sample again"
+                f"{file}: cannot be read as a chain ({in_short(error)}); delete it and sample again"
             ) from error
-        return store
 
     def begin(self, explored: Mapping[str, NDArray[Any]], walkers: int, dimension: int) -> None:
         """Keep what was explored, and make room for chains; the file appears with all of that, or not at all."""
@@ -107,6 +116,7 @@ class ChainStore:
                 opened.attrs[_FIT] = self.digest
                 for name, values in explored.items():
                     opened.create_dataset(f"{_EXPLORED}/{name}", data=values)
+                opened.attrs[_SUM] = _sum(explored)
             for part in _backends(temporary):
                 part.reset(walkers, dimension)
         self.burn, self.chain = _backends(self.path)
@@ -116,4 +126,42 @@ def _backends(file: Path) -> tuple[Any, Any]:
     """Return what writes and reads burn-in and chain."""
     from emcee.backends import HDFBackend
 
-    return HDFBackend(str(file), name="burn"), HDFBackend(str(file), name="chain")
+    burn, chain = (HDFBackend(str(file), name=name) for name in _PARTS)
+    return burn, chain
+
+
+def _sum(explored: Mapping[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of arrays with their names, types and shapes."""
+    total = hashlib.sha256()
+    for name in sorted(explored):
+        array = np.ascontiguousarray(explored[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}\n".encode() + array.tobytes())
+    return total.hexdigest()
+
+
+def _read_explored(opened: Any, size: int) -> dict[str, NDArray[Any]]:
+    """Return what was explored, to the last bit: compiled loops trust the indices among it."""
+    parts = dict(opened[_EXPLORED].items())
+    if sum(part.nbytes for part in parts.values()) > size:
+        raise ValueError("it says to hold more than it has bytes")
+    explored = {name: np.array(part) for name, part in parts.items()}
+    if opened.attrs[_SUM] != _sum(explored):
+        raise ValueError("what was explored is not what was written")
+    return explored
+
+
+def _check_part(part: Any, shape: tuple[int, int]) -> None:
+    """Raise unless a group holds a chain whose steps have this shape."""
+    iteration = part.attrs["iteration"]
+    layout = tuple(int(part.attrs[name]) for name in ("nwalkers", "ndim"))
+    if layout != shape or bool(part.attrs["has_blobs"]) or int(iteration) != iteration or iteration < 0:
+        raise ValueError(f"expected steps of {shape[0]} walkers and {shape[1]} parameters, got {layout}")
+    for name, own in (("chain", shape), ("log_prob", shape[:1])):
+        found = part[name]
+        if found.shape[1:] != own or found.shape[0] < iteration or found.dtype.kind != "f":
+            raise ValueError(f"{name} has shape {found.shape} for {iteration} steps")
+        if not np.isfinite(found[: int(iteration)]).all():
+            raise ValueError(f"{name} holds values that are not finite")
+    accepted = part["accepted"]
+    if accepted.shape != shape[:1] or accepted.dtype.kind not in "fiu" or not np.isfinite(accepted[...]).all():
+        raise ValueError("the counts of accepted steps are damaged")

@@ -22,7 +22,8 @@ def autocorrelation_times(chain: Array) -> Array:
 
     Goodman & Weare, Commun. Appl. Math. Comput. Sci. 5 (2010) 65, as emcee estimates it; too small for short chains.
     """
-    return np.asarray(integrated_time(chain, quiet=True, tol=0))
+    with np.errstate(all="ignore"):  # a chain that has not moved has no such time
+        return np.asarray(integrated_time(chain, quiet=True, tol=0))
 
 
 def split_rhat(chain: Array) -> Array:

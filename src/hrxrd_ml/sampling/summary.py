@@ -128,7 +128,7 @@ def _notes(dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior
     steps, known = dataset.attrs["steps"], np.isfinite(tau)
     if not dataset.attrs["converged"]:
         worst = int(np.argmax(np.where(known, tau, math.inf)))
-        length = f"{steps / tau[worst]:.0f} autocorrelation times of" if known[worst] else "too few to judge"
+        length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
         notes.append(
             f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), R-hat "
             f"{dataset.attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more steps"
