@@ -27,8 +27,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "simulate",
         "guess model _evaluation _fitting _levenberg _minimizer _nesting _observation _result _saving _search "
         "_statistics _threads _uncertainty",
-        "results plot html_report run strategy outputs posterior _derived _overrides _plot_posterior _plot_style "
-        "sampling",
+        "results plot html_report run strategy outputs posterior _derived _netcdf _overrides _plot_posterior "
+        "_plot_style sampling",
         "ml nexpy",
         "cli _cli_training",
     )

@@ -1,8 +1,10 @@
-"""How many processes and threads to use: one BLAS thread for the small linear algebra of a fit."""
+"""Threads and processes: how many, one BLAS thread for small linear algebra, workers that leave quietly."""
 
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from functools import lru_cache
 from typing import Any
 
@@ -22,5 +24,10 @@ def cores() -> int:
 
 
 def one_thread() -> Any:
-    """Return a context in which BLAS uses one thread."""
+    """Return a context in which BLAS uses one thread; in the small problems of a fit more only wait for each other."""
     return _controller().limit(limits=1, user_api="blas")
+
+
+def begin_worker() -> None:
+    """Make a process of a pool leave without a word at Ctrl-C, which a terminal sends to it as well."""
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(130))

@@ -51,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (HrxrdError, OSError) as error:
         _complain(str(error))
         return 2
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemError) as error:
+        # Compiled functions hand on an interruption that reaches them as the cause of a SystemError.
+        if isinstance(error, SystemError) and not isinstance(error.__cause__, KeyboardInterrupt):
+            raise
         _complain("interrupted")
         return 130
 

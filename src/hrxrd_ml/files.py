@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.errors import InputFileError, in_short
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputFileError
-        If the folder does not exist, or ``path`` is a folder.
+        If the folder does not exist, ``path`` is a folder, or it cannot be written.
     """
     target = Path(path)
     if not target.parent.is_dir():
@@ -39,8 +39,17 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         yield temporary
         os.replace(temporary, target)
+    except OSError as error:
+        raise _not_written(target, error) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _not_written(target: Path, error: OSError) -> InputFileError:
+    """Error that names what was to be written, as that of a full disk does not."""
+    return InputFileError(
+        f"cannot write {target}: {in_short(error.strerror or error)}; make room, or choose another place"
+    )
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -65,7 +74,7 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises
     ------
     InputFileError
-        If ``folder`` cannot be made; say, it or something on the way to it is a file.
+        If ``folder`` cannot be made or written; say, it or something on the way to it is a file.
     """
     target = Path(folder)
     created = not target.exists()
@@ -83,6 +92,8 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         for file in sorted(staging.iterdir()):
             os.replace(file, target / file.name)
         done = True
+    except OSError as error:
+        raise _not_written(target, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         if created and not done and not any(target.iterdir()):

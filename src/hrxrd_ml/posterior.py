@@ -26,7 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml._fitting import guess_provider
-from hrxrd_ml._threads import cores, one_thread
+from hrxrd_ml._threads import begin_worker, cores, one_thread
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
@@ -119,6 +119,7 @@ def sample(
         dimension, rng = len(target.names), np.random.default_rng(seed)
         store = ChainStore.open(backend, _digest(target, walkers, burn), (walkers, dimension))
         if not store.explored:
+            store.check_room()
             peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
             with _crew(target, None, workers) as crew:
                 explored = explore(target, peaks, crew.curves, rng)
@@ -139,11 +140,13 @@ def sample(
 
             burning = sampler(store.burn)
             for _ in _steps(burning, first, burn, "burn-in", progress):
+                store.check_room()
                 store.leapfrog = move.step
             move.adapts = False
             sampling = sampler(store.chain)
             place = burning.get_last_sample().coords
             for done in _steps(sampling, place, 0 if stop and _long_enough(sampling) else steps, "sampling", progress):
+                store.check_room()
                 if stop and done % _CHECK_EVERY == 0 and _long_enough(sampling):
                     break
         return posterior_dataset(result, target, sampling)
@@ -200,6 +203,7 @@ _own_work: _Work | None = None
 def _adopt(work: _Work) -> None:
     global _own_work
     _own_work = work
+    begin_worker()
 
 
 def _in_process(what: str, tasks: Sequence[Any]) -> list[Any]:

@@ -19,8 +19,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml import _derived
+from hrxrd_ml._netcdf import netcdf
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.files import atomic_path
+from hrxrd_ml.files import write_bytes
 from hrxrd_ml.simulate import RockingCurve
 
 if TYPE_CHECKING:
@@ -82,8 +83,7 @@ def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
     InputFileError
         If the folder does not exist.
     """
-    with atomic_path(path) as temporary:
-        dataset.to_netcdf(temporary, engine="h5netcdf")
+    write_bytes(path, netcdf(dataset))
 
 
 def log10_rms(result: RockingCurveResult) -> float:

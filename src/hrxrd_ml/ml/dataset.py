@@ -22,9 +22,10 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from hrxrd_ml._threads import cores, one_thread
+from hrxrd_ml._netcdf import netcdf
+from hrxrd_ml._threads import begin_worker, cores, one_thread
 from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, in_short
-from hrxrd_ml.files import atomic_path, write_text
+from hrxrd_ml.files import write_bytes, write_text
 from hrxrd_ml.instrument import count
 from hrxrd_ml.ml.prior import FixedPrior, Prior, UniversalPrior
 from hrxrd_ml.ml.settings import fill, read_toml
@@ -311,7 +312,7 @@ class DatasetFolder:
             disable=not progress,
         )
         workers = min(workers or cores(), max(len(todo), 1))
-        with bar, ProcessPoolExecutor(workers) as pool:
+        with bar, ProcessPoolExecutor(workers, initializer=begin_worker) as pool:
             waiting = {pool.submit(_make_shard, self, k): k for k in todo[: 2 * workers]}
             left = iter(todo[2 * workers :])
             try:
@@ -339,8 +340,7 @@ class DatasetFolder:
 def _make_shard(folder: DatasetFolder, number: int) -> None:
     shard = simulate_shard(folder.settings, number)
     packed = {"zlib": True, "complevel": 1, "shuffle": True} if folder.settings.prior.noisy else {}
-    with atomic_path(folder.file(number)) as temporary:
-        shard.to_netcdf(temporary, engine="h5netcdf", encoding={"counts": packed})
+    write_bytes(folder.file(number), netcdf(shard, {"counts": packed}))
 
 
 def _check_layout(shard: xr.Dataset, curves: int, longest: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from hrxrd_ml.files import atomic_path
 _FIT, _LEAPFROG, _EXPLORED, _SUM = "hrxrd_ml_fit", "hrxrd_ml_leapfrog", "explored", "hrxrd_ml_sum"
 
 _PARTS = "burn", "chain"
+_ROOM = 5_000_000
+"""Bytes that must be left on a disk: more than what is explored, and than a step, takes."""
 
 
 @dataclass
@@ -104,6 +107,20 @@ class ChainStore:
                 f"{file}: cannot be read as a chain ({in_short(error)}); delete it and sample again"
             ) from error
 
+    def check_room(self) -> None:
+        """Raise while there still is room: where a disk is full, the HDF5 library ends the process.
+
+        Raises
+        ------
+        InputFileError
+            If there is little left.
+        """
+        if self.path is not None and (free := shutil.disk_usage(self.path.parent).free) < _ROOM:
+            raise InputFileError(
+                f"{self.path}: the disk has {free / 1e6:.1f} MB left, expected at least {_ROOM / 1e6:.0f}; make room, "
+                "and sample again: the chain goes on"
+            )
+
     def begin(self, explored: Mapping[str, NDArray[Any]], walkers: int, dimension: int) -> None:
         """Keep what was explored, and make room for chains; the file appears with all of that, or not at all."""
         self.explored = explored
@@ -111,6 +128,7 @@ class ChainStore:
             return
         import h5py
 
+        self.check_room()
         with atomic_path(self.path) as temporary:
             with h5py.File(temporary, "w") as opened:
                 opened.attrs[_FIT] = self.digest
