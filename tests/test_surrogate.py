@@ -10,8 +10,10 @@ from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.sampling.exploration import around, exact, explore, peaks_of
 from hrxrd_ml.sampling.hamiltonian import Footing, Metric, leapfrog
+from hrxrd_ml.sampling.polynomial import Polynomial
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior
-from hrxrd_ml.sampling.surrogate import Polynomial, Scale, Surrogate
+from hrxrd_ml.sampling.quadratic import Scale
+from hrxrd_ml.sampling.surrogate import Surrogate
 
 AXIS = np.linspace(-1400.0, 400.0, 181)
 

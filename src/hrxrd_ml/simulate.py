@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _gridding
-from .diffuse import CorrelationDiffuse, extinction, make_diffuse
+from ._grid import MARGIN, Grid
+from .diffuse import CorrelationDiffuse, make_diffuse
 from .dynamical import kernel
 from .dynamical._contract import Coefficients, Deviation, Lamellae, coefficients
 from .errors import CurveError, ParameterError
 from .film import Film, film_space, materials, pile
-from .instrument import AngleGrid, Convolution, Resolution, background
+from .instrument import AngleGrid, Resolution, background
 from .parameters import ParameterSpace, background_space, base_space, spread_space
 from .profile import ImplantedProfile, Profile, make_profile
 from .reflection import Reflection
@@ -34,7 +35,6 @@ Values = Mapping[str, float]
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
-_MARGIN = 100.0  # arcsec; how far the grid reaches beyond the data
 _OPTICS_STEP = 1e-5
 _kernel = cache(kernel)
 
@@ -255,101 +255,6 @@ class Reflectivity:
     slopes: dict[str, FloatArray]
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """What the angles of a measurement determine: nodes, coordinates, convolution.
-
-    Attributes
-    ----------
-    angles : AngleGrid
-    convolution : Convolution
-    correction : ndarray
-        What divides the splines out of spectra.
-    nodes, x, y : ndarray, shape (k,)
-        Calculated nodes and their angle coordinates.
-    flux : ndarray, shape (k,)
-        See ``Deviation.flux``.
-    extinction : ndarray, shape (2, k)
-        See ``diffuse.extinction``.
-    pick : ndarray of int
-        Calculated nodes at which the diffuse part is calculated too.
-    strains : tuple of float
-        Which strains would diffract at the last and at the first node.
-    """
-
-    angles: AngleGrid
-    convolution: Convolution
-    correction: FloatArray
-    nodes: FloatArray
-    x: FloatArray
-    y: FloatArray
-    flux: FloatArray
-    extinction: FloatArray
-    pick: NDArray[np.int64]
-    strains: tuple[float, float]
-
-    @classmethod
-    def around(cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0) -> _Grid:
-        """Return the grid around offsets ``dtheta`` [rad], its steps halved ``octave`` times.
-
-        With two nodes where one would do, the reflectivity is known well enough to be interpolated; what is finer is
-        there for a narrow resolution function.
-        """
-        reflection, deviation = model.reflection, model.deviation
-        angles = AngleGrid.covering(
-            dtheta,
-            reflection.darwin_width(),
-            _MARGIN * ARCSEC,
-            centre=reflection.refraction_shift(),
-            fringe=model.fringe,
-            fine=2.0 ** min(octave, 1.0),
-            every=2 ** math.ceil(max(octave - 1.0, 0.0)),
-        )
-        nodes = angles.calculated
-        x, y = deviation.axes(nodes)
-        convolution = Convolution(angles)
-        return cls(
-            angles,
-            convolution,
-            convolution.correction(),
-            nodes,
-            x,
-            y,
-            deviation.flux(nodes),
-            extinction(reflection, deviation, x, y),
-            _spaced(nodes, reflection.refraction_shift(), reflection.darwin_width()),
-            _strains(model, x, y),
-        )
-
-    def between(self, model: RockingCurve, low: float, high: float) -> _Grid:
-        """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""
-        begin, end = np.searchsorted(self.nodes, (low, high))
-        part, every = slice(begin, end), self.angles.every
-        whole = slice(begin * every, (end - 1) * every + 1)
-        own = self.angles
-        angles = replace(own, nodes=own.nodes[whole], quadrature=own.quadrature[whole], even=own.even[whole])
-        inside = self.pick[slice(*np.searchsorted(self.pick, (begin + 1, end - 1)))] - begin
-        x, y = self.x[part], self.y[part]
-        return _Grid(
-            angles,
-            Convolution(angles),
-            self.correction,
-            self.nodes[part],
-            x,
-            y,
-            self.flux[part],
-            self.extinction[:, part],
-            np.concatenate([[0], inside, [end - begin - 1]]),
-            _strains(model, x, y),
-        )
-
-
-def _strains(model: RockingCurve, x: FloatArray, y: FloatArray) -> tuple[float, float]:
-    """Return which strains would diffract at the last and at the first angle, refraction allowed for."""
-    by_x, by_y = model.strain_scale
-    return float(-by_x * x[-1] - by_y * abs(y[-1])), float(-by_x * x[0] + by_y * abs(y[0]))
-
-
 class BoundCurve:
     """A rocking curve at the angles of one measurement: expected intensities and their exact derivatives.
 
@@ -363,7 +268,7 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[tuple[int, float], _Grid] = {}
+        self._grids: dict[tuple[int, float], Grid] = {}
         # Coarsest step of the nodes [arcsec]
         self._coarse = AngleGrid.coarse_step(float(np.median(np.diff(dtheta))), model.fringe) / ARCSEC
         # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
@@ -371,7 +276,7 @@ class BoundCurve:
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
-    def _grid(self, values: Values) -> _Grid:
+    def _grid(self, values: Values) -> Grid:
         """Return the grid around the angles; it follows the offset in steps, and a narrow resolution in octaves.
 
         In half octaves where the tolerance is loose.
@@ -384,16 +289,16 @@ class BoundCurve:
             if len(self._grids) > 8:
                 self._grids.clear()
             shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
-            self._grids[number, octave] = _Grid.around(self.model, shifted, octave)
+            self._grids[number, octave] = Grid.around(self.model, shifted, octave)
         return self._grids[number, octave]
 
-    def _part(self, values: Values, part: slice) -> _Grid:
+    def _part(self, values: Values, part: slice) -> Grid:
         """Return what of the grid is needed for a part of the angles."""
         grid = self._grid(values)
         if part == slice(None):
             return grid
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
-        margin = _MARGIN * ARCSEC
+        margin = MARGIN * ARCSEC
         return grid.between(self.model, min(first - margin, -margin), max(last + margin, margin))
 
     @property
@@ -410,7 +315,7 @@ class BoundCurve:
         grid = self._grid(values)
         return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
 
-    def _reflectivity(self, values: Values, layer: Layer, grid: _Grid) -> Reflectivity:
+    def _reflectivity(self, values: Values, layer: Layer, grid: Grid) -> Reflectivity:
         x, y, flux, pick = grid.x, grid.y, grid.flux, grid.pick
         model = self.model
         c = model.coefficients(layer, values)
@@ -477,7 +382,7 @@ class BoundCurve:
             jacobian = jacobian * (flux / share**2)[:, None]
         return coherent * flux / share, jacobian
 
-    def _by_optics(self, values: Values, layer: Layer, grid: _Grid, name: str) -> FloatArray:
+    def _by_optics(self, values: Values, layer: Layer, grid: Grid, name: str) -> FloatArray:
         """Return the derivative through susceptibilities and strain in the plane, which the kernels have none by.
 
         Central differences at lamellae and out-of-plane strains as they are, so that they are smooth.
@@ -560,12 +465,3 @@ class BoundCurve:
             slopes["dead_time"] = -through * expected**2
         slopes |= {name: through * row for name, row in base_slopes.items() if name in names}
         return expected * alive, slopes
-
-
-def _spaced(nodes: FloatArray, centre: float, darwin_width: float) -> NDArray[np.int64]:
-    """Pick nodes for the diffuse part: an eighth of the Darwin width apart at the substrate peak, 26 arcsec far off."""
-    closest = min(3.0 * ARCSEC, darwin_width / 8.0)
-    target = np.clip(np.abs(nodes - centre) / 6.0, closest, 26.0 * ARCSEC)
-    number = np.concatenate([[0.0], np.cumsum(np.diff(nodes) / target[1:])])
-    pick = np.searchsorted(number, np.arange(0.0, number[-1]))
-    return np.unique(np.append(pick, len(nodes) - 1))
