@@ -56,6 +56,7 @@ profile = "bspline"
 damage = "bspline"
 diffuse = "loops"
 resolution = "double_crystal"
+background = "linear"
 strain_knots = 15
 damage_knots = 8
 tolerance = 1e-4
@@ -103,7 +104,7 @@ def test_every_key_is_read(write):
     barrier, well = experiment.sample.layers
     assert (barrier.name, barrier.x, barrier.relaxation, barrier.strain) == ("barrier", 0.8, 0.0, None)
     assert (well.name, well.thickness, well.roughness, well.density) == ("layer2", 2000.0, 5.0, 0.98)
-    assert experiment.model == ModelSettings("bspline", "bspline", "loops", "double_crystal", 15, 8, 1e-4)
+    assert experiment.model == ModelSettings("bspline", "bspline", "loops", "double_crystal", "linear", 15, 8, 1e-4)
     assert experiment.parameters == {
         "fwhm": {"value": 38.0, "min": 10.0, "max": math.inf},
         "eta": {"vary": False},

@@ -242,11 +242,14 @@ def test_an_experiment_file_describes_films(tmp_path):
         '[reflection]\ncrystal = "GaAs"\nhkl = [0, 0, 4]\n[sample]\nlayers = [\n'
         '  { crystal = "AlGaAs", x = 0.8, thickness = 20000.0 },\n'
         '  { name = "cap", crystal = "GaAs", thickness = 500 }]\n'
-        '[model]\nprofile = "none"\n',
+        '[model]\nbackground = "linear"\n',
         encoding="utf-8",
     )
     model = hx.build_model(hx.read_experiment(file))
     params = model.make_params()
+    assert model.simulation.profile is None  # as nobody asked for one
+    assert model.simulation.diffuse is None
+    assert params["slope"].vary
     assert params["layer1_x"].value == 0.8
     assert params["layer1_x"].vary
     assert params["layer1_thickness"].value == 20000.0

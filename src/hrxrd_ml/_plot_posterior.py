@@ -60,7 +60,8 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
         draw(columns[:, moving], fig=figure, **settings)
         for ax in figure.axes:
             ax.tick_params(labelsize=6)
-        figure.subplots_adjust(left=0.13, bottom=0.13, right=0.98, top=0.98)
+        margin = 1.05 / size  # what labels and numbers need, in inches
+        figure.subplots_adjust(left=margin, bottom=margin, right=0.98, top=0.98)
     return figure
 
 

@@ -30,7 +30,7 @@ from hrxrd_ml._threads import begin_worker, cores, one_thread
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml.sampling.exploration import Explored, explore, peaks_of
+from hrxrd_ml.sampling.exploration import Curves, Explored, explore, peaks_of
 from hrxrd_ml.sampling.hamiltonian import Flight, Footing, HamiltonianMove, Metric, Task, fly
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.sampling.summary import posterior_dataset
@@ -121,8 +121,8 @@ def sample(
         if not store.explored:
             store.check_room()
             peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
-            with _crew(target, None, workers) as crew:
-                explored = explore(target, peaks, crew.curves, rng)
+            with _crew(target, None, workers) as crew, _counting(crew.curves, "exploring", progress) as curves:
+                explored = explore(target, peaks, curves, rng)
             store.begin(explored.arrays(), walkers, dimension)
         explored = Explored.of(target, store.explored)
         first = explored.places[rng.choice(len(explored.places), walkers)]
@@ -257,6 +257,21 @@ def _crew(target: LogPosterior, guide: Surrogate | None, workers: int) -> Iterat
     context = multiprocessing.get_context("fork" if forks else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_adopt, initargs=(work,)) as pool:
         yield _Crew(work, pool, workers)
+
+
+@contextmanager
+def _counting(curves: Curves, what: str, progress: bool) -> Iterator[Curves]:
+    """Give a function that counts the curves that it simulates on a bar; nobody knows how many there will be."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="curve", disable=not progress) as bar:
+
+        def counted(places: Array) -> Array:
+            found = curves(places)
+            bar.update(len(places))
+            return found
+
+        yield counted
 
 
 def _steps(sampler: Any, first: Array, steps: int, what: str, progress: bool) -> Iterator[int]:

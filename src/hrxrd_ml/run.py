@@ -19,7 +19,7 @@ from hrxrd_ml._overrides import hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
-from hrxrd_ml.film import Film
+from hrxrd_ml.film import Film, pile
 from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
@@ -143,6 +143,7 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
             damage=settings.damage,
             diffuse=settings.diffuse,
             resolution=settings.resolution,
+            background=settings.background,
             relative_error=experiment.intensity.relative_error,
             axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
             unit=labels.get("units") or experiment.axis.unit or "deg",
@@ -277,13 +278,19 @@ def simulate_curve(
 
 
 def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tuple[float, float]:
-    """Range of angles, in the unit of the model, that shows the strained layer and the substrate peak."""
+    """Range of angles, in the unit of the model, that shows strained layer, films and the substrate peak."""
     low = high = 0.0
-    profile = model.simulation.profile
+    simulation, profile = model.simulation, model.simulation.profile
     if profile is not None:
         depth = np.linspace(0.0, float(profile.segments(values).edges[-1]), 200)
         shift = -profile.evaluate(depth, values) * np.tan(model.simulation.reflection.bragg_angle)
         low, high = min(0.0, float(shift.min())), max(0.0, float(shift.max()))
+    if simulation.films:
+        films = pile(simulation.films, values, simulation.reflection)
+        shift = -films.strain * np.tan(simulation.reflection.bragg_angle)
+        # Some fringes of the thinnest one beside its peak.
+        fringes = 4.0 * simulation.reflection.wavelength / (2.0 * films.thickness.min())
+        low, high = min(low, float(shift.min())) - fringes, max(high, float(shift.max())) + fringes
     margin = 0.3 * (high - low) + 20.0 * model.simulation.reflection.darwin_width()
     first, last = model.frame.angles(np.array([low - margin, high + margin]))
     return float(first), float(last)

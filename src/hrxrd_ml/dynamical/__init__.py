@@ -245,7 +245,7 @@ def kernel(module: str, name: str) -> Any:
 
 @cache
 def _announce() -> None:
-    print("hrxrd_ml: compiling the numba kernels (once, some seconds; cached afterwards)", file=sys.stderr)
+    print("hrxrd_ml: compiling kernels that were not needed before (some seconds; cached afterwards)", file=sys.stderr)
 
 
 def _in_cache(function: Any) -> bool:

@@ -76,7 +76,8 @@ def experiment_from_mapping(
     top = Table(data, source, "", ("reflection", "axis", "intensity", "sample", "model", "parameters", "fit"))
     folder = folder or Path()
     reflection = _sections.read_reflection(top, folder)
-    model = _sections.read_model(top)
+    sample = _sections.read_sample(top, folder)
+    model = _sections.read_model(top, films=bool(sample.layers))
     if model.resolution == "double_crystal" and not reflection.monochromator:
         raise ExperimentError(
             f'{source}: [model] resolution = "double_crystal" needs the crystals of the monochromator; '
@@ -86,7 +87,7 @@ def experiment_from_mapping(
         reflection=reflection,
         axis=_sections.read_axis(top),
         intensity=_sections.read_intensity(top),
-        sample=_sections.read_sample(top, folder),
+        sample=sample,
         model=model,
         parameters=read_parameters(top),
         fit=_sections.read_fit(top),

@@ -5,6 +5,7 @@ from typing import Any
 
 from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.experiment._settings import (
+    BACKGROUNDS,
     DAMAGES,
     DATA_KINDS,
     DEFAULT_RELATIVE_ERROR,
@@ -176,12 +177,12 @@ def _layer(top: Table, data: Any, number: int, folder: Path) -> LayerSettings:
     )
 
 
-def read_model(top: Table) -> ModelSettings:
-    keys = ("profile", "damage", "diffuse", "resolution", "strain_knots", "damage_knots", "tolerance")
+def read_model(top: Table, films: bool) -> ModelSettings:
+    keys = ("profile", "damage", "diffuse", "resolution", "background", "strain_knots", "damage_knots", "tolerance")
     t = top.table("model", keys)
-    # What is not written follows from what is: without a profile there is nothing to tie damage to, and
-    # without damage nothing to scatter diffusely.
-    profile = t.choice("profile", PROFILES, "implanted")
+    # What is not written follows from what is: films are seldom implanted, without a profile there is nothing to tie
+    # damage to, and without damage nothing to scatter diffusely.
+    profile = t.choice("profile", PROFILES, "none" if films else "implanted")
     damage = t.choice("damage", DAMAGES, "none" if profile == "none" else "tied")
     diffuse = t.choice("diffuse", DIFFUSES, "none" if damage == "none" else "correlation")
     if damage == "tied" and profile == "none":
@@ -195,6 +196,7 @@ def read_model(top: Table) -> ModelSettings:
         damage=damage,
         diffuse=diffuse,
         resolution=t.choice("resolution", RESOLUTIONS, "gaussian"),
+        background=t.choice("background", BACKGROUNDS, "constant"),
         strain_knots=t.integer("strain_knots", 4, 100),
         damage_knots=t.integer("damage_knots", 4, 100),
         tolerance=t.number("tolerance", 0.0, 0.1, "", None, open_low=True),

@@ -13,6 +13,7 @@ PROFILES = ("implanted", "bspline", "pseudo_voigt", "none")
 DAMAGES = ("none", "tied", "bspline")
 DIFFUSES = ("none", "correlation", "loops", "clusters")
 RESOLUTIONS = ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")
+BACKGROUNDS = ("constant", "linear", "exponential")
 DATA_KINDS = ("counts", "intensity")
 EXITS = ("high", "low")
 METHODS = (
@@ -119,7 +120,7 @@ class SampleSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """``[model]``: which strain profile, damage profile, diffuse component and resolution function to use.
+    """``[model]``: which strain profile, damage profile, diffuse component, resolution function and background to use.
 
     ``strain_knots`` and ``damage_knots`` are numbers of B-spline coefficients, ``tolerance`` is the relative
     error that the discretisation of the profile may leave in the reflectivity; None leaves them to the model.
@@ -129,6 +130,7 @@ class ModelSettings:
     damage: str = "tied"
     diffuse: str = "correlation"
     resolution: str = "gaussian"
+    background: str = "constant"
     strain_knots: int | None = None
     damage_knots: int | None = None
     tolerance: float | None = None

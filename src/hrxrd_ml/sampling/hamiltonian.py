@@ -56,7 +56,9 @@ class Metric:
         scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
         values, vectors = np.linalg.eigh(covariance / np.outer(scale, scale))
         root = np.sqrt(np.maximum(values, 1e-9))
-        return cls(centre, vectors * root * scale[:, None], (vectors / root).T / scale)
+        # In one layout, so that compiled code exists once, and a metric from a file gives the same last digit.
+        outward, inward = vectors * root * scale[:, None], (vectors / root).T / scale
+        return cls(centre, np.ascontiguousarray(outward), np.ascontiguousarray(inward))
 
     @property
     def covariance(self) -> Array:

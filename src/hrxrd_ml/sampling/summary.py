@@ -62,7 +62,7 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
         reflection="; ".join(str(model.reflection) for model in result.model.rocking_curves),
         **{key: str(result.curve.attrs[key]) for key in ("source", "experiment") if key in result.curve.attrs},
     )
-    notes = _notes(dataset, result, target, tau)
+    notes = _notes(dataset, result, target, tau, spread)
     for note in notes:
         if note.startswith("the chain is too short"):
             warnings.warn(note, stacklevel=3)
@@ -123,16 +123,26 @@ def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.
     return dataset
 
 
-def _notes(dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior, tau: Array) -> list[str]:
+def _notes(
+    dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior, tau: Array, spread: Array
+) -> list[str]:
     notes = []
     steps, known = dataset.attrs["steps"], np.isfinite(tau)
     if not dataset.attrs["converged"]:
         worst = int(np.argmax(np.where(known, tau, math.inf)))
-        length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
-        notes.append(
-            f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), R-hat "
-            f"{dataset.attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more steps"
-        )
+        apart = target.names[int(np.argmax(spread))]
+        if known.all() and steps > TAUS * float(tau.max()):
+            notes.append(
+                f"the chain is too short for its walkers to agree: R-hat of {apart} is {dataset.attrs['rhat']:.3f} (at "
+                f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that trade"
+            )
+        else:
+            length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
+            notes.append(
+                f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), "
+                f"R-hat {dataset.attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more "
+                "steps"
+            )
     quality = result.pearson_chi2()
     if target.extra is None and quality > 1.5:
         notes.append(
