@@ -47,6 +47,7 @@ depth = 1
 components = 2
 [train]
 epochs = 4000
+patience = 1000000
 batch = 64
 validation = 0.1
 precision = "fp32"
