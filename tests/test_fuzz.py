@@ -45,7 +45,7 @@ def test_damaged_files(family, tmp_path):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_many_damaged_files(family, tmp_path):
     if family.name == "shard":
-        pytest.skip("libhdf5 may end the process that reads a damaged file; run benchmarks/fuzz.py")
+        pytest.skip("the HDF5 library may end the process that reads a damaged file; run benchmarks/fuzz.py")
     assert not broken(family, range(QUICK, MANY), tmp_path, command_every=5)
 
 

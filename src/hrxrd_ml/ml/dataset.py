@@ -365,6 +365,8 @@ def _check_content(shard: xr.Dataset) -> None:
     for name in ("first", "step", "values"):
         if shard[name].dtype.kind != "f" or not np.isfinite(shard[name].values).all():
             raise InputFileError(f"{name} holds something else than finite numbers")
+    if "step" in names and np.any(shard["values"].values[:, names.index("step")] <= 0.0):
+        raise InputFileError("the scale of the angle axis, step, is not positive")
     counts, which = shard["counts"].values, shard["which"].values
     if counts.dtype.kind != "f" or np.any(counts < 0.0) or not np.isfinite(counts).any(axis=1).all():
         raise InputFileError("counts holds negative values, or curves without points")
