@@ -199,8 +199,11 @@ TWO_WORKERS = "import os; os.sched_getaffinity = lambda *_: {0, 1}; "
 COMMAND = TWO_WORKERS + "from hrxrd_ml.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
 
 
-def interrupt(argv: list[object], delay: float, folder: Path) -> None:
-    """Press Ctrl-C after a while, which reaches all processes; the program must end in order."""
+def interrupt(argv: list[object], delay: float, folder: Path) -> bool:
+    """Press Ctrl-C after a while, which reaches all processes; the program must end in order.
+
+    False if it was through before that, as it may be on a fast machine.
+    """
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, *map(str, argv)],
         cwd=folder,
@@ -210,13 +213,19 @@ def interrupt(argv: list[object], delay: float, folder: Path) -> None:
         start_new_session=True,
     )
     time.sleep(delay)
-    assert process.poll() is None, f"ended before: {process.communicate()}"
+    if process.poll() is not None:
+        assert process.returncode == 0, f"ended before: {process.communicate()}"
+        process.communicate()
+        return False
     os.killpg(process.pid, signal.SIGINT)
     err = process.communicate(timeout=120)[1]
-    assert process.returncode == 130, err
     assert "Traceback" not in err
+    if process.returncode == -signal.SIGINT:  # the interpreter was leaving already, or not in our code yet
+        return False
+    assert process.returncode == 130, err
     assert "Exception ignored" not in err
     assert err.splitlines()[-1].endswith("hrxrd-ml: interrupted")
+    return True
 
 
 @pytest.mark.slow
@@ -229,12 +238,12 @@ def test_ctrl_c(command, data, tmp_path):
         argv, delays = {
             "dataset make": (["dataset", "make", "set.toml", "--out", "set"], (2.0, 5.0, 8.0)),
             "train": (["train", "train.toml", data.path, "--out", "run", "--device", "cpu"], (3.0, 8.0, 15.0)),
-            "evaluate": (["evaluate", "bundled", data.path, "--out", "out"], (1.5, 2.5)),
-            "demo": (["demo"], (2.0, 4.0)),
+            "evaluate": (["evaluate", "bundled", data.path, "--out", "out"], (1.0, 1.5, 2.0)),
+            "demo": (["demo"], (0.8, 2.0, 4.0)),
             "fit --emcee": (["fit", demo, "--out", "out", "--emcee", "100000"], (3.0, 12.0, 20.0, 30.0, 40.0)),
         }[command]
-        for delay in delays:
-            interrupt(argv, delay, tmp_path)
+        interrupted = [interrupt(argv, delay, tmp_path) for delay in delays]
+        assert any(interrupted)
     assert not list(tmp_path.rglob(".*")), "a temporary file is left"
     if command == "dataset make":
         folder = DatasetFolder(tmp_path / "set")
