@@ -27,6 +27,13 @@ unit = "arcsec"
 [intensity]
 kind = "counts"
 """
+FIXED = """
+[model]
+resolution = "pseudo_voigt"
+[parameters]
+diffuse_mix = { value = 0.5, vary = false }
+substrate_diffuse_mix = { value = 1.0, vary = false }
+"""
 CIF = """\
 data_x
 _cell_length_a 5.43

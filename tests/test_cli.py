@@ -12,17 +12,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from bad_input_cases import EXPERIMENT, BadInput, cases
+from bad_input_cases import EXPERIMENT, FIXED, BadInput, cases
 from hrxrd_ml import cli, io, outputs, run
 from hrxrd_ml.experiment import read_experiment
-
-FIXED = """
-[model]
-resolution = "pseudo_voigt"
-[parameters]
-diffuse_mix = { value = 0.5, vary = false }
-substrate_diffuse_mix = { value = 1.0, vary = false }
-"""
 
 
 class OwnStart:

@@ -11,19 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bad_input_cases import EXPERIMENT
+from bad_input_cases import EXPERIMENT, FIXED
 from hrxrd_ml import cli, outputs, run
 from hrxrd_ml.io import read_curve
 from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 from hrxrd_ml.ml.prior import FixedPrior
 
-FIXED = """
-[model]
-resolution = "pseudo_voigt"
-[parameters]
-diffuse_mix = { value = 0.5, vary = false }
-substrate_diffuse_mix = { value = 1.0, vary = false }
-"""
 SET = """
 [dataset]
 curves = {curves}

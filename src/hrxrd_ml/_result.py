@@ -312,29 +312,26 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         scale = float(self.redchi) if self.scale_covar else 1.0
         best, found = float(self.chisqr), {}
         with self._profiled(), one_thread():
-            for i, name in enumerate(names):
-                rises = []
-                for side in (-_FAR, _FAR):
-                    params = deepcopy(bounds)
-                    for j, other in enumerate(names):
-                        par = params[other]
-                        par.value = float(par.value) + side * self.covar[i, j] / max(
-                            math.sqrt(self.covar[i, i]), 1e-300
-                        )
-                    reached = float(bounds[name].value) + side * math.sqrt(self.covar[i, i])
-                    params[name].vary = False
-                    if not bounds[name].min < reached < bounds[name].max:
-                        rises.append(math.nan)
-                        continue
-                    if len(names) > 1:
-                        reached_by = float(self.least_squares(params, _FOLLOWING).chisqr)
-                    else:
-                        reached_by = float(np.sum(self._curve_residual(params) ** 2))
-                    rises.append(math.sqrt(max(reached_by - best, 0.0) / scale))
-                found[name] = (rises[0], rises[1])
+            for name, row in zip(names, self.covar, strict=True):
+                error = max(math.sqrt(row[names.index(name)]), 1e-300)
+                rises = [self._chisqr_at(name, side / error * row, bounds) - best for side in (-_FAR, _FAR)]
+                below, above = (math.nan if math.isnan(rise) else math.sqrt(max(rise, 0.0) / scale) for rise in rises)
+                found[name] = (below, above)
         notes = tuple(note for note in self.bound_notes if not note.endswith(_CHECKED))
         self.bound_notes = (*notes, *_misjudged(found))
         return found
+
+    def _chisqr_at(self, held: str, shift: Array, bounds: Parameters) -> float:
+        """Return chi-square where all free parameters are shifted and one is held there; NaN beyond its bounds."""
+        if not bounds[held].min < float(bounds[held].value) + shift[self.var_names.index(held)] < bounds[held].max:
+            return math.nan
+        params = deepcopy(bounds)
+        for name, off in zip(self.var_names, shift, strict=True):
+            params[name].value = float(params[name].value) + off
+        params[held].vary = False
+        if len(shift) == 1:
+            return float(np.sum(self._curve_residual(params) ** 2))
+        return float(self.least_squares(params, _FOLLOWING).chisqr)
 
     def _implied_bounds(self) -> Parameters:
         params = deepcopy(self.params)
