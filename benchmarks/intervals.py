@@ -1,13 +1,15 @@
 """Whether stated intervals hold: coverage and ranks over simulated curves whose truth is drawn from the prior.
 
-    python benchmarks/intervals.py --curves 500 --out OUT          # covariance
-    python benchmarks/intervals.py --curves 500 --emcee 600 --profiled 50 --out OUT
-    python benchmarks/intervals.py --curves 500 --out OUT --page   # writes docs/coverage.md with its picture
+    python benchmarks/intervals.py --curves 500 --out OUT                 # covariance
+    python benchmarks/intervals.py --curves 500 --profiled 500 --out OUT  # conf_interval
+    python benchmarks/intervals.py --curves 500 --emcee 2000 --out OUT    # chains
+    python benchmarks/intervals.py --curves 500 --out OUT --page          # writes docs/coverage.md with its picture
 
 GGG 444, 320 points, some 1e5 counts at the peak. Truth: uniform between the bounds that the fit has too, and inside its
 nested constraints, so that the prior of the posterior is exactly what the curves are drawn from. Fits start from the
 truth: what is measured is whether intervals are right, not whether the minimum is found (that: benchmarks/guess.py).
-A curve that is done is kept in OUT/curves.jsonl; the same command goes on where it was stopped.
+What is done for a curve is a line of OUT/curves.jsonl; the same command goes on where it was stopped, and adds what
+another one has not asked for. Lines of the same curve, from several machines perhaps, are joined.
 
 A parameter counts as well identified in a curve where its standard error is below a tenth of the width of its prior and
 no bound is near (two standard errors).
@@ -18,8 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import warnings
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,25 +70,26 @@ def truth_of(number: int, model: RockingCurveModel) -> dict[str, float]:
             return drawn
 
 
-def one(number: int, emcee: int, profiled: int) -> dict[str, Any]:
-    """Return what one curve says about the intervals."""
+def one(number: int, parts: tuple[str, ...], steps: int) -> dict[str, Any]:
+    """Return what one curve says about the intervals: its "fit", and of "profile" and "rank" what is asked for."""
     model = model_with_prior()
     truth = truth_of(number, model)
     params = model.make_params(**truth)
     rng = np.random.default_rng([SEED, number, 1])
-    with one_thread():
+    with one_thread(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bounds that are reached and chains that are short: the rows say so
         counts = rng.poisson(model.eval(params, x=ANGLES)).astype(float)
         result = model.fit(counts, params, x=ANGLES)
         row: dict[str, Any] = {"curve": number, "redchi": float(result.redchi), "truth": truth, "fit": {}}
         for name in result.var_names:
             par = result.params[name]
             row["fit"][name] = [float(par.value), float(par.stderr)]
-        result.check_errors()
+        row["rises"] = {name: list(sides) for name, sides in result.check_errors().items()}
         row["warned"] = [name for name in result.var_names if warns(result.bound_notes, name)]
-        if number < profiled:
+        if "profile" in parts:
             row["profile"] = _profiled(result)
-        if emcee:
-            posterior = sample(result, emcee, seed=number, workers=1, progress=False)
+        if "rank" in parts:
+            posterior = sample(result, steps, seed=number, workers=1, progress=False)
             row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples", "rhat")}
             row["rank"] = {name: float(np.mean(posterior[name].values < truth[name])) for name in result.var_names}
     return row
@@ -249,15 +252,16 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """Return the curves that are done; a line that was cut off by a kill is left out."""
-    rows = []
+    """Return what is known of each curve, in order; a line that was cut off by a kill is left out."""
+    rows: dict[int, dict[str, Any]] = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                rows.append(json.loads(line))
+                row = json.loads(line)
             except json.JSONDecodeError:
                 continue
-    return rows
+            rows[row["curve"]] = rows.get(row["curve"], {}) | row
+    return [rows[number] for number in sorted(rows)]
 
 
 def main() -> None:
@@ -272,16 +276,18 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "curves.jsonl"
-    rows = read(file)
-    todo = sorted(set(range(arguments.curves)) - {row["curve"] for row in rows})
-    work = partial(one, emcee=arguments.emcee, profiled=arguments.profiled)
+    known = {row["curve"]: row for row in read(file)}
+    todo = {}
+    for number in range(arguments.curves):
+        wanted = {"rises": True, "profile": number < arguments.profiled, "rank": arguments.emcee > 0}
+        if missing := tuple(part for part, asked in wanted.items() if asked and part not in known.get(number, {})):
+            todo[number] = missing
     with ProcessPoolExecutor(arguments.workers or os.cpu_count()) as pool, file.open("a", encoding="utf-8") as out:
-        futures = [pool.submit(work, number) for number in todo]
+        futures = [pool.submit(one, number, parts, arguments.emcee) for number, parts in todo.items()]
         for future in tqdm(as_completed(futures), total=len(todo), unit="curve"):
-            rows.append(future.result())
-            out.write(json.dumps(rows[-1]) + "\n")
+            out.write(json.dumps(future.result()) + "\n")
             out.flush()
-    rows.sort(key=lambda row: row["curve"])
+    rows = read(file)
     write_text(arguments.out / "coverage.md", report(rows))
     picture(rows, arguments.out / PICTURE)
     print(report(rows))

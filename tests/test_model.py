@@ -336,6 +336,22 @@ def test_confidence_intervals_follow_the_errors_and_leave_the_result_alone():
     assert "offset" in result.ci_report(p_names=["D01", "offset"], sigmas=[1])
 
 
+def test_a_limit_is_where_no_fit_with_the_parameter_held_there_is_better():
+    model, counts, start = problem()
+    result = model.fit(counts, start, x=AXIS)
+    for name in ("D02", "L2"):
+        for _, limit in result.conf_interval(p_names=[name], sigmas=[2])[name][::2]:
+            rises = []
+            for values in (result.best_values, TRUTH):
+                params = result.params.copy()
+                for other in result.var_names:
+                    params[other].value = values[other]
+                params[name].set(value=limit, vary=False)
+                rises.append(model.fit(counts, params, x=AXIS).chisqr - result.chisqr)
+            assert min(rises) > 3.97
+            assert min(rises) < 4.05
+
+
 def test_emcee_starts_from_the_covariance_even_where_parameters_are_zero():
     model, counts, start = problem()
     for name in start:

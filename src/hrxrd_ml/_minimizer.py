@@ -23,6 +23,7 @@ from hrxrd_ml._nesting import (
     dependency_order,
     nested_coordinates,
 )
+from hrxrd_ml._profiling import ProfilePath
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml._uncertainty import CurveErrors, FitStatistics, draw_inside
 from hrxrd_ml.errors import CurveError, ParameterError
@@ -165,9 +166,9 @@ class CurveMinimizer(CurveErrors):
     def leastsq(self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any) -> FitStatistics:
         """Levenberg-Marquardt with the exact Jacobian, unless ``Dfun`` is given."""
         own = self.exact and (kws | self.kws).get("Dfun") is None
-        if own and self._profiling:
+        if own and self._profile is not None:
             # lmfit profiles with leastsq, whose sine transform creeps along bounds; the minimum is the same.
-            return self.least_squares(params, max_nfev)
+            return self._along(self._profile, self.params if params is None else params, max_nfev)
         if own:
             kws |= {"Dfun": self._exact_jacobian, "col_deriv": 1}
         self._postponed = own
@@ -175,9 +176,26 @@ class CurveMinimizer(CurveErrors):
             result = super().leastsq(params, max_nfev, **kws)
         finally:
             self._postponed = False
-        if own and not self._profiling and not result.aborted:
+        if own and not result.aborted:
             result.message = result.message.replace(_NO_ERRORBARS, "")
             self._estimate(result)
+        return result
+
+    def _along(self, profile: ProfilePath, params: Parameters, max_nfev: int | None) -> FitStatistics:
+        """Fit with one parameter held, from the best of the places to which its profile leads."""
+        held = profile.held(params)
+        if held is None:
+            return self.least_squares(params, max_nfev)
+        params, lowest, start = deepcopy(params), np.inf, None
+        for place in profile.starts(held, float(params[held].value)):
+            profile.move(params, held, place)
+            square = float(np.sum(self._curve_residual(params) ** 2))
+            if square < lowest:
+                lowest, start = square, place
+        if start is not None:
+            profile.move(params, held, start)
+        result = self.least_squares(params, max_nfev)
+        profile.add(result.params, held)
         return result
 
     def scalar_minimize(
@@ -248,7 +266,7 @@ class CurveMinimizer(CurveErrors):
         self._set(result.x)
         result.residual = found.fun
         result._calculate_statistics()
-        if not self._profiling:
+        if self._profile is None:
             self._estimate(result, found.x, np.asarray(found.jac), robust)
         return result
 

@@ -18,6 +18,7 @@ from hrxrd_ml._evaluation import Evaluator
 from hrxrd_ml._minimizer import CurveMinimizer
 from hrxrd_ml._nesting import check_start
 from hrxrd_ml._observation import Observation
+from hrxrd_ml._profiling import ProfilePath
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import CurveError, ParameterError
@@ -280,11 +281,11 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
     def _profiled(self) -> Iterator[None]:
         """Let fits with a parameter held at a value run, and leave the result as it was."""
         kept = {name: getattr(self, name) for name in ("params", "result", "_coordinates", "max_nfev")}
-        self._profiling = True
+        self._profile = ProfilePath(self.params, self.var_names)
         try:
             yield
         finally:
-            self._profiling = False
+            self._profile = None
             self.__dict__.update(kept)
 
     def check_errors(self) -> dict[str, tuple[float, float]]:

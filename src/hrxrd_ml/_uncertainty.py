@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from hrxrd_ml._evaluation import Evaluator, tie_matrix
 from hrxrd_ml._nesting import NestedCoordinates, nested_coordinates
 from hrxrd_ml._observation import Observation
+from hrxrd_ml._profiling import ProfilePath
 from hrxrd_ml.parameters import Nested
 
 Array = NDArray[np.float64]
@@ -168,7 +169,7 @@ class CurveErrors(Minimizer):
     _evaluator: Evaluator
     _coordinates: NestedCoordinates
     _model_names: tuple[str, ...]
-    _profiling: bool = False
+    _profile: ProfilePath | None = None
     _postponed: bool = False
 
     def _model_jacobian(self, params: Parameters) -> tuple[Array, Array]:
@@ -289,7 +290,7 @@ class CurveErrors(Minimizer):
 
     def _calculate_uncertainties_correlations(self) -> None:
         """Fill stderr, correl and uvars from the covariance, as lmfit does, all at once."""
-        if self._postponed or self._profiling:
+        if self._postponed or self._profile is not None:
             return
         result = self.result
         if self.scale_covar:
