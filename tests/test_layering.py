@@ -20,7 +20,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "crystal cif wavelength _cif_symmetry _crystal_data _lattice _scattering _susceptibility",
         "reflection",
         "parameters",
-        "profile specimen",
+        "profile specimen _numba_profile",
         "dynamical",
         "diffuse film _numba_diffuse",
         "instrument _gridding",

@@ -73,6 +73,7 @@ class CorrelationDiffuse:
         substrate_extinction: FloatArray | None = None,
         materials: Sequence[Material] = (),
         parallel: FloatArray | float = 0.0,
+        mismatch: tuple[FloatArray, FloatArray, FloatArray] | None = None,
     ) -> tuple[FloatArray, dict[str, FloatArray]]:
         """Return the diffuse reflectivity and, where the layer has a chain, its derivatives by parameter name.
 
@@ -92,23 +93,25 @@ class CorrelationDiffuse:
             With films: what each lamella is made of, by the numbers ``layer.film``; the substrate last.
         parallel : ndarray, shape (n, 1), optional
             With films: their strain in the plane.
+        mismatch : tuple of ndarray, optional
+            What ``deviation.coefficients`` returns for the layer, where it is known already.
         """
         from . import _numba_diffuse  # compiled at first use
 
-        # The last row is the substrate.
-        in_plane = np.append(np.zeros((len(layer.strain), 1)) + parallel, np.zeros((1, 1)), axis=0)
-        g0, q1, q2 = deviation.coefficients(np.concatenate([layer.strain, np.zeros((1, 3))]), in_plane)
-        of_each = np.array([_strength(reflection, material) for material in materials or [Material.of(reflection)]])
-        chi0 = np.array([m.chi0.imag for m in materials] or [reflection.susceptibility.chi0.imag])
-        which = np.zeros(len(layer.strain), dtype=np.int64) if layer.film is None else layer.film
-        which = np.append(which, len(chi0) - 1)
+        g0, q1, q2 = mismatch or deviation.coefficients(layer.strain, parallel)
+        substrate_q1, substrate_q2 = deviation.at_rest
+        strength, absorption = _optics(reflection, tuple(materials))
+        # One entry for each lamella, the last one for the substrate.
+        which = np.full(len(g0) + 1, len(strength) - 1)
+        if layer.film is not None:
+            which[:-1] = layer.film
         if substrate_extinction is None:
             substrate_extinction = extinction(reflection, deviation, x, y)
         path = 1.0 / reflection.gamma0 + 1.0 / reflection.gammah
         arguments = (
-            x, y, layer.thickness, g0[:-1], q1[:-1], q2[:-1], layer.debye_waller, of_each[which],
-            reflection.wavenumber * chi0[which], path, reflection.gamma0, reflection.gammah,
-            values["correlation_length"], values["diffuse_mix"], float(q1[-1, 0]), float(q2[-1, 0]),
+            x, y, layer.thickness, g0, q1, q2, layer.debye_waller, strength[which], absorption[which], path,
+            reflection.gamma0, reflection.gammah, values["correlation_length"], values["diffuse_mix"],
+            substrate_q1, substrate_q2,
             substrate_extinction, math.exp(-values["substrate_damage"]),
             values["substrate_correlation_length"], values["substrate_diffuse_mix"], weights,
         )  # fmt: skip
@@ -127,10 +130,15 @@ class CorrelationDiffuse:
 
 
 @lru_cache(maxsize=64)
-def _strength(reflection: Reflection, material: Material) -> FloatArray:
-    """Return 2 (pi C abs(chi_h)/lambda)**2 for both polarisations [1/Å**2]."""
-    factors = np.array(reflection.polarization_factors)
-    return np.asarray(2.0 * (np.pi * factors * np.abs(material.chih) / reflection.wavelength) ** 2)
+def _optics(reflection: Reflection, materials: tuple[Material, ...]) -> tuple[FloatArray, FloatArray]:
+    """Return 2 (pi C abs(chi_h)/lambda)**2 of materials (k, 2) [1/Å**2], and k chi0'' (k,) [1/Å].
+
+    Of the reflection's own crystal where none are named.
+    """
+    materials = materials or (Material.of(reflection),)
+    chih = np.array([np.abs(material.chih) for material in materials])
+    strength = 2.0 * (np.pi * np.array(reflection.polarization_factors) * chih / reflection.wavelength) ** 2
+    return strength, reflection.wavenumber * np.array([material.chi0.imag for material in materials])
 
 
 def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -141,7 +149,7 @@ def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: F
     material = Material.of(reflection)
     refraction = np.pi / reflection.wavelength * (1.0 / reflection.gamma0 + 1.0 / reflection.gammah)
     coupling = np.pi / (reflection.wavelength * np.sqrt(reflection.gamma0 * reflection.gammah))
-    q1, q2 = (float(q[0]) for q in deviation.coefficients(np.zeros(1))[1:])
+    q1, q2 = deviation.at_rest
     u = refraction * material.chi0 + q1 * x + q2 * y
     sigma = coupling * np.array(reflection.polarization_factors)
     product = 4.0 * sigma**2 * np.array(material.chih) * np.array(material.chihbar)

@@ -71,6 +71,10 @@ class Profile(Protocol):
         ...
 
 
+_EACH_EDGE = np.eye(4)[1:]
+"""Derivatives of the four edges of the implanted profile by its second, third and last edge."""
+
+
 @dataclass(frozen=True)
 class ImplantedProfile:
     """The seven-parameter strain profile of an implanted layer.
@@ -99,7 +103,7 @@ class ImplantedProfile:
         order = sorted([("Rp1", peak), ("L2", end2)], key=lambda edge: edge[1])
         names = (*(name for name, _ in order), "L1")
         edges = np.array([0.0, order[0][1], order[1][1], end])
-        slopes = dict(zip(names, np.eye(4)[1:], strict=True))
+        slopes = dict(zip(names, _EACH_EDGE, strict=True))
         scale = []
         for lower in edges[1:]:
             first = front if lower <= peak else back
@@ -108,60 +112,26 @@ class ImplantedProfile:
         return Segments(edges, slopes, np.array(scale))
 
     def maximum(self, values: Values) -> tuple[float, float]:
-        """Return the largest strain and its depth [Å]: at the surface, or just in front of Rp1.
+        """Return the largest strain and its depth [Å]: at the surface, or just in front of Rp1."""
+        from . import _numba_profile  # compiled at first use
 
-        In front of Rp1 the slopes of both Gaussians have opposite signs; where they cancel is found by the Illinois
-        variant of regula falsi.
-        """
-        peak, d_max, d2 = values["Rp1"], values["Dmax1"], values["D02"]
-        depth2, twice2 = values["L2"], 2.0 * values["Rp2"]
-        ratio = math.log(values["D01"] / d_max)
-        ratio2 = math.log(MINIMUM_STRAIN / d2) / (depth2 * (depth2 - twice2))
-        exp = math.exp
-
-        def strain(z: float) -> float:
-            tau = 1.0 - z / peak
-            return d_max * exp(tau * tau * ratio) + d2 * exp(z * (z - twice2) * ratio2)
-
-        def slope(z: float) -> float:
-            tau = 1.0 - z / peak
-            second = d2 * exp(z * (z - twice2) * ratio2)
-            return (2.0 * z - twice2) * ratio2 * second - 2.0 * tau * ratio / peak * d_max * exp(tau * tau * ratio)
-
-        at_surface = (values["D01"] + d2, 0.0)
-        if peak <= 0.0:
-            return at_surface
-        samples = [strain(peak * k / 16.0) for k in range(17)]
-        best = samples.index(max(samples))
-        if best == 0:
-            return at_surface
-        where = peak * best / 16.0
-        steepness = slope(where)
-        low, high = (where, where + peak / 16.0) if steepness > 0.0 else (where - peak / 16.0, where)
-        high = min(high, peak)
-        up, down = slope(low), slope(high)
-        for _ in range(40):
-            if down >= 0.0 or abs(steepness) < 1e-11 * d_max / peak:
-                break
-            before, where = steepness, (low * down - high * up) / (down - up)
-            steepness = slope(where)
-            halve = 0.5 if steepness * before > 0.0 else 1.0  # the end that stays for the second time
-            if steepness > 0.0:
-                low, up, down = where, steepness, halve * down
-            else:
-                high, down, up = where, steepness, halve * up
-        largest = strain(where)
-        return (largest, where) if largest > at_surface[0] else at_surface
+        d_max, d2, depth2, twice2 = values["Dmax1"], values["D02"], values["L2"], 2.0 * values["Rp2"]
+        ratio, ratio2 = math.log(values["D01"] / d_max), math.log(MINIMUM_STRAIN / d2) / (depth2 * (depth2 - twice2))
+        largest, where = _numba_profile.implanted_maximum(d_max, ratio, values["Rp1"], d2, ratio2, twice2)
+        return float(largest), float(where)
 
     def evaluate(self, z: FloatArray, values: Values) -> FloatArray:
         """Return the strain."""
-        z = np.asarray(z, dtype=float)
-        d_max, d_surface, end, peak = values["Dmax1"], values["D01"], values["L1"], values["Rp1"]
-        tau, ratio, _front = _distance_from_peak(z, peak, end, d_max, d_surface)
-        decline = _decline(z, values["L2"], values["Rp2"])
-        return d_max * np.exp(tau**2 * ratio) + values["D02"] * np.exp(
-            decline * math.log(MINIMUM_STRAIN / values["D02"])
-        )
+        from . import _numba_profile  # compiled at first use
+
+        z = np.ascontiguousarray(z, dtype=float)
+        d_max, d2 = values["Dmax1"], values["D02"]
+        ratios = (math.log(values["D01"] / d_max), math.log(MINIMUM_STRAIN / d_max))
+        strain = _numba_profile.implanted(
+            z.ravel(), d_max, *ratios, values["Rp1"], values["L1"], d2, math.log(MINIMUM_STRAIN / d2), values["L2"],
+            values["Rp2"],
+        )  # fmt: skip
+        return np.asarray(strain.reshape(z.shape))
 
     def derivatives(self, z: FloatArray, values: Values) -> tuple[FloatArray, FloatArray, Slopes]:
         """Return strain, strain gradient and derivatives."""

@@ -19,7 +19,7 @@ from . import _gridding
 from ._grid import MARGIN, Grid
 from .diffuse import CorrelationDiffuse, make_diffuse
 from .dynamical import kernel
-from .dynamical._contract import Coefficients, Deviation, Lamellae, coefficients
+from .dynamical._contract import Coefficients, Deviation, Lamellae, Material, coefficients
 from .errors import CurveError, ParameterError
 from .film import Film, film_space, materials, pile
 from .instrument import AngleGrid, Resolution, background
@@ -37,6 +37,25 @@ _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resol
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _OPTICS_STEP = 1e-5
 _kernel = cache(kernel)
+
+
+@dataclass(frozen=True)
+class LayerOptics:
+    """What lamellae are made of, and their deviation from the Bragg condition.
+
+    Attributes
+    ----------
+    materials : tuple of Material
+        With films: theirs, by the numbers ``layer.film``; the substrate last.  Empty without.
+    parallel : ndarray, shape (n, 1), or 0.0
+        With films: strain in the plane.
+    mismatch : tuple of ndarray
+        See ``Deviation.coefficients``.
+    """
+
+    materials: tuple[Material, ...]
+    parallel: FloatArray | float
+    mismatch: tuple[FloatArray, FloatArray, FloatArray]
 
 
 @dataclass(frozen=True)
@@ -157,7 +176,7 @@ class RockingCurve:
     def strain_scale(self) -> tuple[float, float]:
         """Strain that moves the Bragg condition by one in the angle coordinate x, and refraction's share in y."""
         reflection = self.reflection
-        slope = float(self.deviation.coefficients(np.zeros(1))[1][0])
+        slope, _ = self.deviation.at_rest
         refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
         return slope / reflection.diffraction_vector, float(refraction / reflection.diffraction_vector)
 
@@ -200,13 +219,29 @@ class RockingCurve:
             films=films,
         )
 
-    def coefficients(self, layer: Layer, values: Values) -> Coefficients:
-        """Return what the dynamical kernel needs."""
+    def layer_optics(self, layer: Layer, values: Values) -> LayerOptics:
+        """Return what a layer is made of, and how far each lamella is from the Bragg condition."""
+        if layer.film is None:
+            return LayerOptics((), 0.0, self.deviation.coefficients(layer.strain))
+        parallel = pile(self.films, values, self.reflection).parallel[layer.film, None]
+        made_of = materials(self.films, values, self.reflection)
+        return LayerOptics(made_of, parallel, self.deviation.coefficients(layer.strain, parallel))
+
+    def coefficients(self, layer: Layer, values: Values, optics: LayerOptics | None = None) -> Coefficients:
+        """Return what the dynamical kernel needs; ``optics`` where they are known already."""
+        optics = optics or self.layer_optics(layer, values)
         substrate_e = math.exp(-values.get("substrate_damage", 0.0))
         if layer.film is not None:
-            return coefficients(self.reflection, self._lamellae(layer, values, substrate_e))
+            in_plane = np.repeat(optics.parallel, layer.strain.shape[1], axis=1)
+            return coefficients(
+                self.reflection,
+                Lamellae(
+                    layer.thickness, layer.strain, layer.debye_waller, optics.materials, layer.film, in_plane,
+                    substrate_e,
+                ),
+            )  # fmt: skip
         rest, shape = self._at_rest, layer.strain.shape
-        u0, q1, _ = self.deviation.coefficients(layer.strain)
+        u0, q1, _ = optics.mismatch
         return Coefficients(
             thickness=layer.thickness,
             u0=u0 + rest.u0[0, 0],
@@ -214,8 +249,8 @@ class RockingCurve:
             q2=np.full(shape, rest.q2[0, 0]),
             absorption=np.full(shape[0], rest.absorption[0]),
             debye_waller=layer.debye_waller,
-            sigma_h=np.repeat(rest.sigma_h, shape[0], axis=0),
-            sigma_hbar=np.repeat(rest.sigma_hbar, shape[0], axis=0),
+            sigma_h=rest.sigma_h.repeat(shape[0], axis=0),
+            sigma_hbar=rest.sigma_hbar.repeat(shape[0], axis=0),
             substrate_u0=rest.substrate_u0,
             substrate_q1=rest.substrate_q1,
             substrate_q2=rest.substrate_q2,
@@ -223,20 +258,6 @@ class RockingCurve:
             substrate_sigma_hbar=rest.substrate_sigma_hbar * substrate_e,
             turn=rest.turn,
         )
-
-    def _lamellae(self, layer: Layer, values: Values, substrate_e: float) -> Lamellae:
-        """Return the lamellae of films."""
-        assert layer.film is not None
-        made_of, parallel = self.film_optics(layer, values)
-        in_plane = np.repeat(parallel, layer.strain.shape[1], axis=1)
-        return Lamellae(layer.thickness, layer.strain, layer.debye_waller, made_of, layer.film, in_plane, substrate_e)
-
-    def film_optics(self, layer: Layer, values: Values) -> tuple[Any, ...]:
-        """Return materials, and strain in the plane of each lamella; nothing without films."""
-        if layer.film is None:
-            return ()
-        parallel = pile(self.films, values, self.reflection).parallel[layer.film]
-        return materials(self.films, values, self.reflection), parallel[:, None]
 
 
 @dataclass(frozen=True)
@@ -318,7 +339,8 @@ class BoundCurve:
     def _reflectivity(self, values: Values, layer: Layer, grid: Grid) -> Reflectivity:
         x, y, flux, pick = grid.x, grid.y, grid.flux, grid.pick
         model = self.model
-        c = model.coefficients(layer, values)
+        optics = model.layer_optics(layer, values)
+        c = model.coefficients(layer, values, optics)
         coherent, jacobian = self._coherent(c, layer, x, y, flux)
         slopes: dict[str, FloatArray] = {}
         if layer.chain is not None and jacobian is not None:
@@ -333,11 +355,11 @@ class BoundCurve:
         if model.diffuse is None:
             return Reflectivity(coherent, np.zeros_like(coherent), slopes)
 
-        rows, of_films = [], model.film_optics(layer, values)
+        rows = []
         for k, row in enumerate(self._weights):
             part, part_slopes = model.diffuse.reflectivity(
                 model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick],
-                *of_films,
+                optics.materials, optics.parallel, optics.mismatch,
             )  # fmt: skip
             names = list(part_slopes)
             stack = _gridding.refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)

@@ -164,18 +164,18 @@ def discretise(
         With films, the profile is relative to the lattice of each: the strain relative to the substrate is
         ``(1 + profile) (1 + strain of the film) - 1``.
     """
+    from . import _numba_profile  # compiled at first use
+
     segments = _NOTHING if strain is None else strain.segments(values)
     lengths = segments.edges[1:] - segments.edges[:-1]
     if not (lengths.min() >= -1e-9 and lengths.max() < math.inf):
         raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
     largest, where = (0.0, 0.0) if strain is None else extreme(strain, values)
     size = max(abs(largest), 1e-3)
-    end, end_slopes = float(segments.edges[-1]), {name: float(slope[-1]) for name, slope in segments.slopes.items()}
-    own = np.zeros(len(lengths), dtype=np.int64)
+    pieces, end = segments, float(segments.edges[-1])
     if films is not None:
         size += float(np.abs(films.strain).max())
         segments, own = _with_interfaces(segments, films)
-        lengths = segments.edges[1:] - segments.edges[:-1]
     # The phase error of a parabola through three nodes is H strain'' t**4/scale**3; the factor is calibrated in
     # benchmarks/convergence.py.
     thickest = 1.9 * (tolerance / 1e-4 * segments.scale**3 / (diffraction_vector * size)) ** 0.25
@@ -187,16 +187,18 @@ def discretise(
     tensile = isinstance(strain, ImplantedProfile) and films is None
     farthest = max(size - lowest, highest + (0.0 if tensile else size))
     thickest = np.minimum(thickest, 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest))
-    number, fraction, depth, thickness = _cut(segments.edges, lengths, thickest)
+    number, fraction, depth, thickness = _numba_profile.cut(segments.edges, thickest)
+    if films is None and not derivatives:
+        assert strain is not None, "without films there is a profile"
+        profile = strain.evaluate(depth, values)
+        return Layer(thickness, depth, profile, _damage(damage, profile, depth, values, abs(largest), end))
+    end_slopes = {name: float(slope[-1]) for name, slope in pieces.slopes.items()}
     if films is not None:
         return _of_films(
             strain, damage, values, films, segments, own, (number, fraction, depth, thickness), (largest, where),
             (end, end_slopes), derivatives,
         )  # fmt: skip
     assert strain is not None, "without films there is a profile"
-    if not derivatives:
-        profile = strain.evaluate(depth, values)
-        return Layer(thickness, depth, profile, _damage(damage, profile, depth, values, abs(largest), end))
 
     profile, gradient, partial = strain.derivatives(depth, values)
     names = (*partial, *(spec.name for spec in damage.space if spec.name not in partial))
@@ -345,23 +347,6 @@ def _chain(
     lamella, parameter = np.nonzero(entries.any(axis=2))
     pointer = np.searchsorted(lamella, np.arange(len(number) + 1))
     return Chain(names, pointer, parameter, np.ascontiguousarray(entries[lamella, parameter]))
-
-
-def _cut(
-    edges: FloatArray, lengths: FloatArray, thickest: FloatArray
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """Cut pieces evenly into lamellae no thicker than asked for.
-
-    Returns of each the piece that it is in, the fractions of the piece and the depths of its nodes, and the thickness.
-    """
-    counts = np.where(lengths > 1e-6, np.ceil(lengths / thickest), 0.0).astype(np.int64)
-    number = np.repeat(np.arange(len(counts)), counts)
-    before = np.cumsum(counts) - counts
-    node = (np.arange(len(number)) - before[number])[:, None] + np.array([0.0, 0.5, 1.0])
-    fraction = node / counts[number, None]
-    # An endpoint belongs to the piece that it closes, rounding or not.
-    depth = np.minimum(edges[number, None] + lengths[number, None] * fraction, edges[number + 1, None])
-    return number, fraction, depth, (lengths / np.maximum(counts, 1))[number]
 
 
 def _damage(

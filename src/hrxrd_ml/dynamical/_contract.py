@@ -21,7 +21,9 @@ Two kinds of lamella share the contract, told apart by the number of nodes that 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,6 +126,45 @@ class Lamellae:
 
 
 @dataclass(frozen=True)
+class _Geometry:
+    """What the deviation of every lamella has in common.
+
+    Attributes
+    ----------
+    wavenumber : float
+        k, which is q1 of the exact form [1/Å].
+    normal, along : float
+        H cos(phi) [1/Å], and the same along the surface, over k.
+    gammah, cos_exit : float
+        Sine and cosine of the exit angle.
+    per_y : float
+        What in-plane strain changes by Y.
+    """
+
+    wavenumber: float
+    normal: float
+    along: float
+    gammah: float
+    cos_exit: float
+    per_y: float
+
+    @classmethod
+    def of(cls, deviation: Deviation) -> _Geometry:
+        """Return the geometry of the exact form."""
+        entry, exit = deviation.bragg_angle + deviation.inclination, deviation.bragg_angle - deviation.inclination
+        gamma0, gammah, cos_exit = math.sin(entry), math.sin(exit), math.cos(exit)
+        wavenumber = 2.0 * deviation.prefactor * gammah
+        return cls(
+            wavenumber,
+            2.0 * wavenumber * deviation.sin_bragg * math.cos(deviation.inclination),
+            2.0 * deviation.sin_bragg * math.sin(deviation.inclination),
+            gammah,
+            cos_exit,
+            gamma0 / gammah**3 / (math.cos(entry) / gamma0**2 + cos_exit * gamma0 / gammah**3),
+        )
+
+
+@dataclass(frozen=True)
 class Deviation:
     """Deviation from the local Bragg condition, ``u = u0 + q1 X + q2 Y``, as a function of the local strain.
 
@@ -159,6 +200,16 @@ class Deviation:
             reflection.inclination,
             linear,
         )
+
+    @cached_property
+    def _geometry(self) -> _Geometry:
+        return _Geometry.of(self)
+
+    @cached_property
+    def at_rest(self) -> tuple[float, float]:
+        """Return q1 and q2 of the crystal without strain [1/Å]."""
+        _, q1, q2 = self.coefficients(np.zeros(1))
+        return float(q1[0]), float(q2[0])
 
     def axes(self, dtheta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the angle coordinates X and Y.
@@ -214,36 +265,32 @@ class Deviation:
         self, strain: FloatArray, strain_parallel: FloatArray | float = 0.0
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Return u0, q1 and q2 [1/Å] without refraction for strains of any shape."""
-        sin_p, cos_p = np.sin(self.inclination), np.cos(self.inclination)
         if self.linear:
-            tan_b = np.tan(self.bragg_angle)
+            sin_p, cos_p = math.sin(self.inclination), math.cos(self.inclination)
+            tan_b = math.tan(self.bragg_angle)
             delta = -(
                 strain * (cos_p**2 * tan_b - sin_p * cos_p) + strain_parallel * (sin_p**2 * tan_b + sin_p * cos_p)
             )
-            slope = self.prefactor * 2.0 * np.sin(2.0 * self.bragg_angle)
+            slope = self.prefactor * 2.0 * math.sin(2.0 * self.bragg_angle)
             return -slope * delta, np.full_like(strain, slope), np.zeros_like(strain)
-        entry, exit = self.bragg_angle + self.inclination, self.bragg_angle - self.inclination
-        gamma0, gammah = np.sin(entry), np.sin(exit)
-        wavenumber = 2.0 * self.prefactor * gammah
-        normal, along = 2.0 * wavenumber * self.sin_bragg * cos_p, 2.0 * self.sin_bragg * sin_p
-        eta = strain / (1.0 + strain)
+        g = self._geometry
+        u0, q1, q2 = g.normal * (strain / (1.0 + strain)), np.full_like(strain, g.wavenumber), np.zeros_like(strain)
+        if isinstance(strain_parallel, float) and strain_parallel == 0.0:
+            return u0, q1, q2
         # In-plane strain turns the exit angle; how much depends on that angle, to first order as Y does.
-        shift = along * strain_parallel / (1.0 + strain_parallel)
-        lift = shift * (2.0 * np.cos(exit) - shift)
-        turned = lift / (np.sqrt(gammah**2 + lift) + gammah)
-        per_y = gamma0 / gammah**3 / (np.cos(entry) / gamma0**2 + np.cos(exit) * gamma0 / gammah**3)
-        q2 = wavenumber * per_y * shift + np.zeros_like(strain)
-        return normal * eta + wavenumber * turned, np.full_like(strain, wavenumber), q2
+        shift = g.along * strain_parallel / (1.0 + strain_parallel)
+        lift = shift * (2.0 * g.cos_exit - shift)
+        turned = lift / (np.sqrt(g.gammah**2 + lift) + g.gammah)
+        return u0 + g.wavenumber * turned, q1, q2 + g.wavenumber * g.per_y * shift
 
     def strain_derivatives(self, strain: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return d(u0)/d(strain) and d(q1)/d(strain) for out-of-plane strain; q2 does not depend on it."""
-        cos_p = np.cos(self.inclination)
         if self.linear:
-            tan_b, sin_p = np.tan(self.bragg_angle), np.sin(self.inclination)
-            slope = self.prefactor * 2.0 * np.sin(2.0 * self.bragg_angle)
-            return np.full_like(strain, slope * (cos_p**2 * tan_b - sin_p * cos_p)), np.zeros_like(strain)
-        wavenumber = 2.0 * self.prefactor * np.sin(self.bragg_angle - self.inclination)
-        return 2.0 * wavenumber * self.sin_bragg * cos_p / (1.0 + strain) ** 2, np.zeros_like(strain)
+            cos_p, sin_p = math.cos(self.inclination), math.sin(self.inclination)
+            slope = self.prefactor * 2.0 * math.sin(2.0 * self.bragg_angle)
+            tilted = cos_p**2 * math.tan(self.bragg_angle) - sin_p * cos_p
+            return np.full_like(strain, slope * tilted), np.zeros_like(strain)
+        return self._geometry.normal / (1.0 + strain) ** 2, np.zeros_like(strain)
 
 
 @dataclass(frozen=True)
@@ -308,7 +355,7 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
     sigma_h = coupling * np.array([material.chih for material in lamellae.materials])
     sigma_hbar = coupling * np.array([material.chihbar for material in lamellae.materials])
     which = lamellae.material
-    substrate_q = deviation.coefficients(np.zeros(1))
+    substrate_q = deviation.at_rest
     return Coefficients(
         thickness=lamellae.thickness,
         u0=u0 + refraction * chi0.real[which, None],
@@ -319,8 +366,8 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
         sigma_h=sigma_h[which],
         sigma_hbar=sigma_hbar[which],
         substrate_u0=complex(refraction * chi0[-1]),
-        substrate_q1=float(substrate_q[1][0]),
-        substrate_q2=float(substrate_q[2][0] + bend * chi0[-1].real),
+        substrate_q1=substrate_q[0],
+        substrate_q2=float(substrate_q[1] + bend * chi0[-1].real),
         substrate_sigma_h=sigma_h[-1] * lamellae.substrate_debye_waller,
         substrate_sigma_hbar=sigma_hbar[-1] * lamellae.substrate_debye_waller,
         turn=deviation.turn,
