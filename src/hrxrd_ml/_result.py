@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from hrxrd_ml._evaluation import Evaluator
 from hrxrd_ml._minimizer import CurveMinimizer
 from hrxrd_ml._nesting import check_start
 from hrxrd_ml._observation import Observation
-from hrxrd_ml._profiling import ProfilePath
+from hrxrd_ml._profiling import ProfileIntervals, ProfilePath
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import CurveError, ParameterError
@@ -260,22 +260,30 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
             raise ParameterError("the fit has no covariance to draw from; fit again with least_squares")
         return self._sample(self.params, self.covar, size, np.random.default_rng(seed))
 
-    def conf_interval(self, **kwargs: Any) -> Any:
-        """Confidence intervals by profiling; see `lmfit.conf_interval` for the arguments.
+    def conf_interval(
+        self,
+        p_names: Sequence[str] | None = None,
+        sigmas: Sequence[float] | None = None,
+        trace: bool = False,
+        maxiter: int = 200,
+        verbose: bool = False,
+        prob_func: Callable[..., float] | None = None,
+        min_rel_change: float = 1e-5,
+    ) -> Any:
+        """Confidence intervals by profiling; see `lmfit.conf_interval` for the arguments and what is returned.
 
         Where the size of the errors is known (``scale_covar`` is false), the probability is that of the
         increase of chi-square; else it is lmfit's F test. Bounds that nested constraints imply end an
         interval like any other.
         """
-        if not self.scale_covar:
-            kwargs.setdefault("prob_func", _known_errors)
+        if prob_func is None and not self.scale_covar:
+            prob_func = _known_errors
         start = copy(self)
         start.params = self._implied_bounds()
         with self._profiled():
-            from lmfit import conf_interval
-
-            self.ci_out = conf_interval(self, start, **kwargs)
-        return self.ci_out
+            found = ProfileIntervals(self, start, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change)
+            self.ci_out = found.calc_all_ci()
+        return (self.ci_out, found.trace_dict) if trace else self.ci_out
 
     @contextmanager
     def _profiled(self) -> Iterator[None]:
