@@ -17,9 +17,6 @@ def film_model(thickness: float) -> hx.RockingCurveModel:
     return hx.RockingCurveModel(
         reflection,
         films=[hx.Film("yig", "YIG", thickness)],
-        profile="none",
-        damage="none",
-        diffuse="none",
         axis_kind="offset",
         unit="arcsec",
     )

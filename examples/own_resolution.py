@@ -14,7 +14,7 @@ settings = {"resolution": "pseudo_voigt", "axis_kind": "offset", "unit": "arcsec
 rng = np.random.default_rng(5)
 
 # 1. The perfect crystal: no profile, nothing but the instrument.
-perfect = hx.RockingCurveModel(reflection, profile="none", damage="none", diffuse="none", **settings)
+perfect = hx.RockingCurveModel(reflection, profile="none", **settings)
 narrow = np.linspace(-60.0, 60.0, 241)
 truth = perfect.make_params(scale=2e6, fwhm=9.0, eta=0.35, background=4.0, offset=0.0)
 counts = rng.poisson(perfect.eval(truth, x=narrow))

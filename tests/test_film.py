@@ -280,3 +280,14 @@ def test_films_need_the_lattice_of_the_substrate_and_names_of_their_own():
         RockingCurve.of(GAAS, None, None, None, films=(Film("film", "YIG", 100.0),)).space  # noqa: B018
     with pytest.raises(ParameterError, match="names must differ"):
         RockingCurve.of(GAAS, None, None, None, films=(YIG, YIG)).space  # noqa: B018
+
+
+def test_what_is_not_said_of_the_model_follows_from_the_films_as_in_experiment_files():
+    plain = hx.RockingCurveModel(GAAS, films=LASER).simulation
+    assert (plain.profile, plain.damage.kind, plain.diffuse) == (None, "none", None)
+    implanted = hx.RockingCurveModel(GAAS, films=LASER, profile="implanted").simulation
+    assert implanted.damage.kind == "tied"
+    assert implanted.diffuse is not None
+    assert hx.RockingCurveModel(GAAS, damage="none").simulation.diffuse is None
+    with pytest.raises(ParameterError, match="tied"):
+        hx.RockingCurveModel(GAAS, profile="none", damage="tied")

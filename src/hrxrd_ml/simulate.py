@@ -95,9 +95,9 @@ class RockingCurve:
     def of(
         cls,
         reflection: Reflection,
-        profile: Profile | str | None = "implanted",
-        damage: Damage | str | None = "tied",
-        diffuse: CorrelationDiffuse | str | None = "correlation",
+        profile: Profile | str | None = "auto",
+        damage: Damage | str | None = "auto",
+        diffuse: CorrelationDiffuse | str | None = "auto",
         *,
         strain_knots: int = 14,
         damage_knots: int = 8,
@@ -109,16 +109,23 @@ class RockingCurve:
         ----------
         reflection : Reflection
         profile, damage, diffuse
-            The parts themselves, or their names.
+            The parts themselves, or their names. What is "auto" follows from the rest: "implanted", or "none" with
+            films; damage "tied", or "none" without a profile; diffuse "correlation", or "none" without damage.
         strain_knots, damage_knots : int
             Number of spline coefficients, where a part is a "bspline".
         **options
             The other attributes.
         """
+        if profile == "auto":
+            profile = "none" if options.get("films") else "implanted"
         if isinstance(profile, str):
             profile = make_profile(profile, strain_knots)
+        if damage == "auto":
+            damage = "none" if profile is None else "tied"
         if isinstance(damage, str) or damage is None:
-            damage = Damage("none" if profile is None else damage or "none", damage_knots)
+            damage = Damage(damage or "none", damage_knots)
+        if diffuse == "auto":
+            diffuse = "none" if damage.kind == "none" else "correlation"
         if isinstance(diffuse, str):
             diffuse = make_diffuse(diffuse)
         return cls(reflection, profile, damage, diffuse, **options)
