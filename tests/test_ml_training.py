@@ -182,9 +182,33 @@ def test_another_training_in_the_same_folder_is_refused(trained: Path, data: Dat
         Trainer(changed, data, trained.parent, device="cpu", progress=False)
 
 
+def test_a_training_begins_with_a_network_that_is_there(trained: Path, data: DatasetFolder, tmp_path: Path) -> None:
+    short = dataclasses.replace(TRAINING, settings=dataclasses.replace(TRAINING.settings, epochs=0.1, rate=1e-6))
+    fresh = Trainer(short, data, tmp_path / "fresh", device="cpu", progress=False)
+    known = Trainer(short, data, tmp_path / "known", device="cpu", progress=False, start=trained)
+    assert known.validate() < fresh.validate() - 0.5
+    assert known.run() is not None
+    deeper = dataclasses.replace(TRAINING, plan=dataclasses.replace(PLAN, network=NetworkSettings(width=48, depth=2)))
+    with pytest.raises(InputFileError, match="another network than these settings"):
+        Trainer(deeper, data, tmp_path / "deeper", device="cpu", progress=False, start=trained)
+
+
+@pytest.mark.parametrize(("precision", "short"), [("bf16", True), ("fp32", False), ("auto", None)])
+def test_precision_is_what_is_said_or_what_is_faster(
+    precision: str, short: bool | None, data: DatasetFolder, tmp_path: Path
+) -> None:
+    settings = dataclasses.replace(TRAINING.settings, precision=precision, epochs=0.1)
+    trainer = Trainer(dataclasses.replace(TRAINING, settings=settings), data, tmp_path, device="cpu", progress=False)
+    assert short is None or trainer.short is short
+    found = trainer.run()
+    assert found is not None
+    assert Checkpoint.load(found).about["precision"] == ("bf16" if trainer.short else "fp32")
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
+        ("[train]\nprecision = 'fp8'", "precision auto, bf16 or fp32"),
         ("[network]\narchitecture = 'transformer'", "unknown architecture"),
         ("[train]\nloss = 'square'", "loss is one of"),
         ("[train]\nweights = [1, 2]", "expected 7 weights"),

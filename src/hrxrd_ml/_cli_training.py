@@ -41,6 +41,9 @@ def add_commands(commands: Any, command: Command) -> None:
     train.add_argument("--minutes", metavar="X", type=float, help="stop, to go on later, after this time")
     train.add_argument("--shards", metavar="N", type=int, help="use the first N files of the data set only")
     train.add_argument(
+        "--start", metavar="NETWORK", help='checkpoint to begin with, or "bundled" for the one in the package'
+    )
+    train.add_argument(
         "--save-every", metavar="S", type=float, default=120.0, help="seconds between saved states (%(default)g)"
     )
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(%(default)s)")
@@ -85,6 +88,7 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.out,
         device=arguments.device,
         shards=arguments.shards,
+        start=None if arguments.start is None else _checkpoint(arguments.start),
         version=__version__,
     )
     limit = None if arguments.minutes is None else 60.0 * arguments.minutes
@@ -99,15 +103,12 @@ def _train(arguments: argparse.Namespace) -> int:
 def _evaluate(arguments: argparse.Namespace) -> int:
     import json
 
-    from hrxrd_ml.errors import InputFileError
     from hrxrd_ml.files import staged_folder
     from hrxrd_ml.ml import evaluate
     from hrxrd_ml.ml.dataset import DatasetFolder
-    from hrxrd_ml.ml.predict import Predictor, bundled_path
+    from hrxrd_ml.ml.predict import Predictor
 
-    path = bundled_path() if arguments.network == "bundled" else arguments.network
-    if path is None:
-        raise InputFileError("this build holds no trained network; give the path of a checkpoint")
+    path = _checkpoint(arguments.network)
     folder = DatasetFolder(arguments.dataset)
     report = evaluate.Evaluation.of(Predictor.load(path), folder).report() | {"sha256": folder.digest()}
     sys.stdout.write(evaluate.text(report))
@@ -116,3 +117,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             (out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
             (out / "evaluation.md").write_text(evaluate.text(report), encoding="utf-8")
     return 0
+
+
+def _checkpoint(name: str) -> str:
+    """Return the path of a checkpoint, or of the one in the package by the name "bundled"."""
+    from hrxrd_ml.errors import InputFileError
+    from hrxrd_ml.ml.predict import bundled_path
+
+    path = bundled_path() if name == "bundled" else name
+    if path is None:
+        raise InputFileError("this build holds no trained network; give the path of a checkpoint")
+    return path
