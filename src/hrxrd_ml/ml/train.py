@@ -212,8 +212,8 @@ class Trainer:
         for part, wanted in self.training.plan.as_dict().items():
             if found.get(part) != wanted:
                 raise InputFileError(
-                    f"{os.fspath(start)} has another {part} than these settings: {found.get(part)} instead of {wanted}; "
-                    "take its settings, or begin without it"
+                    f"{os.fspath(start)} has another {part} than these settings: {found.get(part)} instead of {wanted}"
+                    "; take its settings, or begin without it"
                 )
         load_arrays(self.network, known.part("network"))
         self.about["start"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
