@@ -1,5 +1,9 @@
 """Files are written whole or not at all."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from hrxrd_ml.errors import InputFileError
@@ -76,3 +80,32 @@ def test_staging_into_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("x")
     with pytest.raises(InputFileError, match="is a file"), staged_folder(tmp_path / "out"):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from hrxrd_ml.files import staged_folder
+
+with staged_folder(sys.argv[1]) as staging:
+    (staging / "fit.json").write_text("half of it")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are told from one another on POSIX systems only")
+def test_what_a_killed_process_has_left_is_cleared(tmp_path):
+    out = tmp_path / "out"
+    done = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert done.returncode < 0
+    (left,) = out.iterdir()
+    of_another_computer = out / left.name.replace(".staging-", ".staging-elsewhere-")
+    of_another_computer.mkdir()
+    (out / ".staging-notes").mkdir()
+    with staged_folder(out) as running:
+        assert not left.exists()
+        with staged_folder(out) as second:
+            (second / "fit.csv").write_text("x")
+        assert running.is_dir()
+        (running / "fit.json").write_text("{}")
+    names = {".staging-notes", of_another_computer.name, "fit.csv", "fit.json"}
+    assert {p.name for p in out.iterdir()} == names

@@ -5,6 +5,8 @@ within one folder is atomic, so whoever reads the final name sees the old conten
 """
 
 import os
+import platform
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -70,6 +72,7 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
     On an exception nothing appears in ``folder``. Files of the same name are replaced, others stay.
     ``folder`` is created, with its parents, if need be; if it was created here, it goes again on failure.
+    Temporary folders that a killed process has left there are removed.
 
     Raises
     ------
@@ -84,7 +87,9 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         why = "it, or a part of its path, is a file" if in_the_way else error.strerror
         raise InputFileError(f"cannot write into the folder {target}: {why}") from error
-    staging = target / f".staging-{secrets.token_hex(6)}"
+    for leftover in filter(_is_abandoned, target.glob(".staging-*")):
+        shutil.rmtree(leftover, ignore_errors=True)
+    staging = target / f".staging-{platform.node()}-{os.getpid()}-{secrets.token_hex(6)}"
     done = False
     try:
         staging.mkdir()
@@ -98,3 +103,20 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
         if created and not done and not any(target.iterdir()):
             target.rmdir()
+
+
+def _is_abandoned(staging: Path) -> bool:
+    """Whether the process that made a temporary folder, which its name tells, has ended; False where that is unknown.
+
+    Of a process on another computer that shares the disk nothing is known, and on Windows nobody can ask safely.
+    """
+    maker = re.fullmatch(r"\.staging-(.*)-([0-9]{1,9})-[0-9a-f]{12}", staging.name)
+    if maker is None or maker[1] != platform.node() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(maker[2]), 0)  # signal 0 does nothing but ask
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it runs, and is somebody else's
+        pass
+    return False
