@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hrxrd_ml._threads import begin_worker
+from hrxrd_ml._threads import begin_worker, cores
 from hrxrd_ml.errors import CurveError, InputFileError
 from hrxrd_ml.files import atomic_path
 from hrxrd_ml.ml.dataset import DatasetFolder, measurements
@@ -154,7 +153,7 @@ def load(
         folder.complete()
     wanted = range(folder.settings.shards if shards is None else shards)
     one = partial(_cached, folder, preprocessing, targets, jitter)
-    with ProcessPoolExecutor(workers or len(os.sched_getaffinity(0)), initializer=begin_worker) as pool:
+    with ProcessPoolExecutor(workers or cores(), initializer=begin_worker) as pool:
         found = pool.map(one, wanted)
         parts = list(tqdm(found, total=len(wanted), unit="shard", desc="inputs", disable=not progress))
     size = folder.settings.shard
