@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,8 @@ class Evaluation:
     prediction : Prediction
     placed : ndarray, shape (n, p)
         The truth in the network's coordinates.
+    names : tuple of str
+        Of these coordinates.
     table : Dataset
         What is known of each curve: crystal, height of its peak.
     """
@@ -120,13 +122,7 @@ class Evaluation:
 
         everything = np.ones(len(self), dtype=bool)
         strong = derived["strain"] >= 0.02
-        groups: dict[str, Callable[[], Mapping[str, NDArray[np.bool_]]]] = {
-            "counts": lambda: _decades(self.table["height"].values),
-            "crystal": lambda: {
-                c: self.table["crystal"].values == c for c in sorted(set(self.table["crystal"].values))
-            },
-        }
-        return {
+        report: dict[str, Any] = {
             "curves": len(self),
             "errors": self.errors(),
             "within 10 %": {
@@ -134,14 +130,16 @@ class Evaluation:
             },
             "coverage": {"levels": list(LEVELS)} | self.coverage(),
             "outside": float(np.mean(self.prediction.score > 1.0)),
-        } | {
-            f"by {what}": {
+        }  # fmt: skip
+        crystals = self.table["crystal"].values
+        by_crystal = {name: crystals == name for name in sorted(set(crystals))}
+        for what, groups in (("counts", _decades(self.table["height"].values)), ("crystal", by_crystal)):
+            report[f"by {what}"] = {
                 key: within(rows) | {name: row["percent"] for name, row in self.errors(rows).items()}
-                for key, rows in make().items()
+                for key, rows in groups.items()
                 if rows.any()
             }
-            for what, make in groups.items()
-        }  # fmt: skip
+        return report
 
 
 def _evaluated(shape: ImplantedProfile, z: FloatArray, values: Mapping[str, float]) -> FloatArray:
