@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from hrxrd_ml._threads import begin_worker, cores
 from hrxrd_ml.errors import CurveError, InputFileError
 from hrxrd_ml.files import atomic_path
-from hrxrd_ml.ml.dataset import DatasetFolder, measurements
+from hrxrd_ml.ml.dataset import DatasetFolder
 from hrxrd_ml.ml.scale import StrainAxis
+from hrxrd_ml.ml.shard import measurements
 from hrxrd_ml.ml.targets import Frame, Targets
 from hrxrd_ml.ml.window import Preprocessing
 
@@ -82,7 +83,7 @@ def shard_features(
     Parameters
     ----------
     shard : Dataset
-        See `dataset.simulate_shard`.
+        See `shard.simulate_shard`.
     preprocessing : Preprocessing
     targets : Targets
     zooms : ndarray, shape (n,), optional
