@@ -19,7 +19,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "crystal cif wavelength _cif_symmetry _crystal_data _lattice _scattering _susceptibility",
         "reflection",
-        "parameters",
+        "parameters _parameter_space",
         "profile specimen _numba_profile",
         "dynamical",
         "diffuse film _numba_diffuse",

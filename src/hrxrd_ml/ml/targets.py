@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrxrd_ml.errors import ExperimentError, in_short
-from hrxrd_ml.parameters import MAXIMUM_STRAIN, implanted_space
+from hrxrd_ml.parameters import implanted_space
 
 FloatArray = NDArray[np.float64]
 
@@ -152,6 +152,5 @@ def feasible(values: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
     low, high = space.limits()
     moved = {name: np.clip(values[name], low[name], high[name]) for name in space.names}
     for rule in space.nested:
-        limit = moved[rule.high] if rule.total is None else MAXIMUM_STRAIN - moved[rule.high]
-        moved[rule.low] = np.minimum(moved[rule.low], limit)
+        moved[rule.low] = np.minimum(moved[rule.low], rule.cap(moved[rule.high]))
     return moved
