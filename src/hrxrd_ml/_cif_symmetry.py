@@ -16,6 +16,7 @@ __all__ = ["cif_symmetry", "cif_value"]
 
 
 def cif_value(block: gemmi.cif.Block, *tags: str) -> str | None:
+    """Text of the first of the tags that has a value; None for absent, '?' and '.'."""
     from gemmi import cif
 
     for tag in tags:

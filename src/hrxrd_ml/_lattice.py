@@ -11,10 +11,11 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import CrystalError
 
-__all__ = ["Site", "biaxial_ratio", "parse_hkl", "reciprocal_metric", "same_sites", "unit_cell"]
+__all__ = ["Site", "biaxial_ratio", "direct_metric", "parse_hkl", "reciprocal_metric", "same_sites", "unit_cell"]
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,19 @@ class Site:
     b_iso: float = 0.0
 
 
+def direct_metric(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64]:
+    """Metric tensor a_i·a_j [Å²], shape (3, 3), of a cell in Å and degrees."""
+    # cos 90° must be 0, not 6e-17, so that cubic angles come out exact.
+    ca, cb, cg = (0.0 if angle == 90.0 else math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
+    return np.array([[a * a, a * b * cg, a * c * cb], [a * b * cg, b * b, b * c * ca], [a * c * cb, b * c * ca, c * c]])
+
+
 @lru_cache(maxsize=1024)
 def reciprocal_metric(
     a: float, b: float, c: float, alpha: float, beta: float, gamma: float
 ) -> tuple[tuple[tuple[float, ...], ...], float]:
     """Reciprocal metric tensor (without 2π) [1/Å²] and cell volume [Å³]."""
-    # cos 90° must be 0, not 6e-17, so that cubic angles come out exact.
-    ca, cb, cg = (0.0 if angle == 90.0 else math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
-    direct = np.array(
-        [[a * a, a * b * cg, a * c * cb], [a * b * cg, b * b, b * c * ca], [a * c * cb, b * c * ca, c * c]]
-    )
+    direct = direct_metric(a, b, c, alpha, beta, gamma)
     determinant = float(np.linalg.det(direct))
     proper = all(0.0 < angle < 180.0 for angle in (alpha, beta, gamma))
     if not (proper and determinant > 1e-6 * (a * b * c) ** 2):
@@ -61,6 +65,7 @@ def reciprocal_metric(
 
 @lru_cache(maxsize=256)
 def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, float, float, float, float, float], ...]:
+    """All atoms of a cell as (element, occupancy, B, x, y, z): each site with its symmetrically equivalent ones."""
     import gemmi
 
     try:
@@ -73,8 +78,7 @@ def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, floa
     for site in sites:
         images = np.array([op.apply_to_xyz(list(site.position)) for op in operations])
         while len(images):
-            # Images of a special position coincide up to the digits it was printed with (1/3 as 0.333): take
-            # their mean.
+            # Images of a special position coincide up to the digits it was printed with (1/3 as 0.333), so the mean.
             difference = images - images[0]
             difference -= np.round(difference)
             same = np.all(np.abs(difference) < 2e-3, axis=1)
@@ -85,6 +89,8 @@ def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, floa
 
 
 def same_sites(one: tuple[Site, ...], two: tuple[Site, ...]) -> bool:
+    """Whether each site has one of the other structure within 0.05 of a cell, whatever the elements."""
+
     def covers(p: tuple[Site, ...], q: tuple[Site, ...]) -> bool:
         return all(
             any(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ._cif_symmetry import cif_symmetry, cif_value
-from ._lattice import Site, reciprocal_metric, unit_cell
+from ._lattice import Site, direct_metric, reciprocal_metric, unit_cell
 from .crystal import Crystal
 from .errors import CrystalError, InputFileError
 
@@ -204,15 +204,8 @@ def _anisotropic(block: gemmi.cif.Block, cell: tuple[float, ...]) -> dict[str, f
 
     Fischer & Tillmanns, Acta Cryst. C44, 775 (1988).
     """
-    a, b, c, alpha, beta, gamma = cell
-    metric = reciprocal_metric(*cell)[0]
-    star = [math.sqrt(metric[i][i]) for i in range(3)]
-    ca, cb, cg = (math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
-    direct = (
-        (a * a, a * b * cg, a * c * cb),
-        (a * b * cg, b * b, b * c * ca),
-        (a * c * cb, b * c * ca, c * c),
-    )
+    direct, reciprocal = direct_metric(*cell), reciprocal_metric(*cell)[0]
+    star = [math.sqrt(reciprocal[i][i]) for i in range(3)]
     found: dict[str, float] = {}
     for kind, factor in (("B", 1.0), ("U", _U_TO_B)):
         pairs = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
@@ -221,7 +214,7 @@ def _anisotropic(block: gemmi.cif.Block, cell: tuple[float, ...]) -> dict[str, f
             if any(v is None or math.isnan(v) for v in values):
                 continue
             found[row.str(0)] = factor * sum(
-                (1.0 if i == j else 2.0) * float(v or 0.0) * star[i] * star[j] * direct[i][j] / 3.0
+                (1.0 if i == j else 2.0) * float(v or 0.0) * star[i] * star[j] * float(direct[i, j]) / 3.0
                 for (i, j), v in zip(pairs, values, strict=True)
             )
     return found

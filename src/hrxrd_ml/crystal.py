@@ -77,8 +77,7 @@ class Crystal:
                 raise CrystalError(f"crystal {self.name}: expected finite numbers for each site, got {site}")
         reciprocal_metric(*self.cell)
 
-    # -- construction
-    # ---------------------------------------------------------------------------------------------
+    # --- construction ---
 
     @classmethod
     def named(cls, name: str, x: float | None = None) -> Crystal:
@@ -188,8 +187,7 @@ class Crystal:
             gamma=self.gamma if gamma is None else gamma,
         )
 
-    # -- geometry
-    # -------------------------------------------------------------------------------------------------
+    # --- geometry ---
 
     @property
     def cell(self) -> tuple[float, float, float, float, float, float]:
@@ -218,8 +216,7 @@ class Crystal:
         # acos loses half of the digits near 0: symmetric reflections must come out as exactly 0.
         return 0.0 if cosine > 1.0 - 1e-14 else math.acos(max(-1.0, cosine))
 
-    # -- scattering
-    # -----------------------------------------------------------------------------------------------
+    # --- scattering ---
 
     def atoms(self) -> tuple[tuple[str, float, float, float, float, float], ...]:
         """All atoms of the unit cell as (element, occupancy, B, x, y, z)."""
@@ -258,8 +255,7 @@ class Crystal:
         """
         return _susceptibility(self, hkl, wavelength, self if reference is None else reference)
 
-    # -- elasticity
-    # -----------------------------------------------------------------------------------------------
+    # --- elasticity ---
 
     @property
     def elastic_constants(self) -> dict[str, float]:
@@ -297,13 +293,9 @@ def _susceptibility(
     h, k, l = hkl  # noqa: E741
     factor = -CLASSICAL_ELECTRON_RADIUS * wavelength**2 / (math.pi * crystal.volume)
     phase = cmath.exp(-1j * cmath.phase(_structure_factors(reference, hkl, wavelength)[0]))
-    mean, plus, minus = (
-        (lambda parts: parts[0] - 1j * parts[1])(_structure_factors(crystal, m, wavelength))
-        for m in ((0, 0, 0), hkl, (-h, -k, -l))
-    )
+    mean, plus, minus = (crystal.structure_factor(m, wavelength) for m in ((0, 0, 0), hkl, (-h, -k, -l)))
     chih, chihbar = factor * plus * phase, factor * minus * phase.conjugate()
-    # A centre of symmetry makes the two equal but for rounding: say so, which spares the square root its
-    # branch noise.
+    # A centre of symmetry makes the two equal but for rounding: say so, which spares the square root its branch noise.
     centric = abs(chih - chihbar) < 1e-11 * abs(chih)
     return Susceptibility(factor * mean, chih, None if centric else chihbar)
 
@@ -311,8 +303,7 @@ def _susceptibility(
 def _check_allowed(crystal: Crystal, hkl: tuple[int, int, int], wavelength: float) -> None:
     s = 0.5 / crystal.d_spacing(hkl)
     scale = sum(occupancy * form_factor(element, s) for element, occupancy, *_ in crystal.atoms())
-    dispersive, absorptive = _structure_factors(crystal, hkl, wavelength)
-    if abs(dispersive - 1j * absorptive) < FORBIDDEN * scale:
+    if abs(crystal.structure_factor(hkl, wavelength)) < FORBIDDEN * scale:
         raise CrystalError(
             f"reflection {_text(hkl)} of {crystal.name} is forbidden (space group {crystal.spacegroup}: "
             f"zero structure factor for spherical atoms): choose another hkl"

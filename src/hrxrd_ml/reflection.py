@@ -154,8 +154,7 @@ class Reflection:
         own["_given"] = (susceptibility, None if polarization_ratio is None else ratio)
         own["susceptibility"] = material.susceptibility(indices, length) if susceptibility is None else susceptibility
 
-    # -- value semantics
-    # ------------------------------------------------------------------------------------------
+    # --- value semantics ---
 
     def _arguments(self) -> dict[str, Any]:
         susceptibility, ratio = self.__dict__["_given"]
@@ -208,8 +207,7 @@ class Reflection:
             parts.append(f"polarization_ratio={ratio:g}")
         return f"Reflection({', '.join(parts)})"
 
-    # -- physics
-    # --------------------------------------------------------------------------------------------------
+    # --- physics ---
 
     def darwin_width(self, polarization: int = 0) -> float:
         """Width of total reflection on the incidence side without absorption, 2C|χ_h|/(√b sin 2θ_B) [rad].
