@@ -1,6 +1,7 @@
 """Getting at the bytes of a data file: sizes, encodings, archives and XML, each with a clear error."""
 
 import io
+import re
 import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path
@@ -141,6 +142,12 @@ def open_archive(data: bytes) -> zipfile.ZipFile:
             "export one scan as text"
         )
     return archive
+
+
+def numbered_members(archive: zipfile.ZipFile, pattern: re.Pattern[str]) -> list[str]:
+    """Names of the members in which a pattern is found, in the order of the two numbers that are its groups."""
+    found = [(int(m[1]), int(m[2]), name) for name in archive.namelist() if (m := pattern.search(name))]
+    return [name for _, _, name in sorted(found)]
 
 
 def read_member(archive: zipfile.ZipFile, name: str) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hrxrd_ml.errors import CurveError
+from hrxrd_ml.experiment import DATA_KINDS
 from hrxrd_ml.units import check_kind, convert_angle
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ MIN_POINTS = 20
 MAX_POINTS = 200_000
 """Most points a rocking curve may have; whatever has more is not one."""
 
-DATA_KINDS = ("counts", "intensity")
 LONG_NAMES = {
     "offset": "offset from the substrate peak",
     "omega": "angle of incidence ω",

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import open_archive, parse_xml, read_member, to_number
+from hrxrd_ml.io._bytes import numbered_members, open_archive, parse_xml, read_member, to_number
 from hrxrd_ml.io._curve import MAX_POINTS
 from hrxrd_ml.io._scan import Array, Scan
 
@@ -30,9 +30,8 @@ def read(data: bytes) -> list[Scan]:
         If the archive or its XML is damaged, or a scan is not one of ω or 2θ with a point detector.
     """
     archive = open_archive(data)
-    found = [(int(m[1]), int(m[2]), m.string) for n in archive.namelist() if (m := _RAW_DATA.search(n))]
     scans = []
-    for _, _, name in sorted(found):
+    for name in numbered_members(archive, _RAW_DATA):
         root = parse_xml(read_member(archive, name))
         routes = list(root.iter("DataRoute"))
         for route in [r for r in routes if r.get("RouteFlag") == "Final"] or routes or [root]:

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import zipfile
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import decode, open_archive, parse_xml, read_member, to_number
+from hrxrd_ml.io._bytes import decode, numbered_members, open_archive, parse_xml, read_member, to_number
 from hrxrd_ml.io._scan import Scan
 from hrxrd_ml.io.ras import make_scan
 
@@ -34,15 +34,13 @@ def read(data: bytes) -> list[Scan]:
         If the archive or one of its members is damaged, or a scan axis is not ω or 2θ.
     """
     archive = open_archive(data)
-    names = archive.namelist()
-    found = [(int(m[1]), int(m[2]), m.string) for name in names if (m := _PROFILE.search(name))]
-    return [_read_scan(archive, names, name) for _, _, name in sorted(found)]
+    return [_read_scan(archive, name) for name in numbered_members(archive, _PROFILE)]
 
 
-def _read_scan(archive: zipfile.ZipFile, names: list[str], profile: str) -> Scan:
+def _read_scan(archive: zipfile.ZipFile, profile: str) -> Scan:
     conditions = re.sub(r"Profile(\d+)\.txt$", r"MesurementConditions\1.xml", profile)
     right_spelling = conditions.replace("Mesurement", "Measurement")
-    present = [name for name in (conditions, right_spelling) if name in names]
+    present = [name for name in (conditions, right_spelling) if name in archive.namelist()]
     if not present:
         raise InputFileError(f"the archive has {profile} but no {conditions}, which names the scan axis")
     header = _header(parse_xml(read_member(archive, present[0])))
