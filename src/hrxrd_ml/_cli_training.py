@@ -111,11 +111,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     path = _checkpoint(arguments.network)
     folder = DatasetFolder(arguments.dataset)
     report = evaluate.Evaluation.of(Predictor.load(path), folder).report() | {"sha256": folder.digest()}
-    sys.stdout.write(evaluate.text(report))
+    tables = evaluate.text(report)
+    sys.stdout.write(tables)
     if arguments.out:
         with staged_folder(arguments.out) as out:
             (out / "evaluation.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-            (out / "evaluation.md").write_text(evaluate.text(report), encoding="utf-8")
+            (out / "evaluation.md").write_text(tables, encoding="utf-8")
     return 0
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hrxrd_ml import _cli_training
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
+from hrxrd_ml.files import staged_folder, write_text
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("hrxrd-ml-demo"),
         help="folder for the files (%(default)s)",
     )
+    demo.set_defaults(emcee=0, report=False)  # the other options of a fit
 
     fit = command("fit", _fit, "fit a curve and write fit.json, fit.csv, fit.nc and fit.png")
     _add_curve(fit)
@@ -223,7 +225,6 @@ def _fit_and_write(
     truth: Mapping[str, float] | None = None,
 ) -> int:
     from hrxrd_ml import outputs, run
-    from hrxrd_ml.files import staged_folder
 
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
     with staged_folder(arguments.out) as folder:
@@ -239,9 +240,8 @@ def _fit_and_write(
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1
-    posterior = _sample_and_write(fit.result, dataset, arguments) if getattr(arguments, "emcee", 0) else None
-    if getattr(arguments, "report", False):
-        from hrxrd_ml.files import write_text
+    posterior = _sample_and_write(fit.result, dataset, arguments) if arguments.emcee else None
+    if arguments.report:
         from hrxrd_ml.html_report import page
 
         write_text(arguments.out / "fit.html", page(dataset, posterior))
@@ -251,7 +251,6 @@ def _fit_and_write(
 
 def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace) -> xr.Dataset:
     from hrxrd_ml import outputs, posterior
-    from hrxrd_ml.files import staged_folder
 
     found = posterior.sample(
         result,
@@ -306,8 +305,6 @@ class _Nowhere:
 
 
 def _write(text: str, path: Path | None) -> None:
-    from hrxrd_ml.files import write_text
-
     if path is None:
         sys.stdout.write(text)
     else:

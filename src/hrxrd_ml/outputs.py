@@ -1,4 +1,6 @@
-"""What a fit leaves behind: fit.json, fit.csv, fit.nc, fit.png, and tables for the terminal."""
+"""What the command line leaves behind: the files of a fit and of a posterior, tables for the terminal, and the texts of
+start values and of simulated curves.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,11 @@ def posterior_rows(posterior: xr.Dataset) -> list[tuple[str, ...]]:
     for name in map(str, posterior):
         if posterior[name].dims != ("chain", "draw") or name == "log_posterior":
             continue
-        low2, low, middle, high, high2 = np.quantile(posterior[name].values, (0.025, 0.16, 0.5, 0.84, 0.975))
-        size = 0.5 * float(high - low)
-        texts = [with_error(float(value), size)[0] for value in (middle, low, high, low2, high2)]
+        quantiles = np.quantile(posterior[name].values, (0.025, 0.16, 0.5, 0.84, 0.975))
+        spread = 0.5 * float(quantiles[3] - quantiles[1])
+        lowest, low, middle, high, highest = (with_error(float(value), spread)[0] for value in quantiles)
         unit = posterior[name].attrs["units"]
-        intervals = f"{texts[1]} … {texts[2]}", f"{texts[3]} … {texts[4]}"
-        rows.append((name, texts[0], *intervals, "" if unit == "1" else unit))
+        rows.append((name, middle, f"{low} … {high}", f"{lowest} … {highest}", "" if unit == "1" else unit))
     return rows
 
 

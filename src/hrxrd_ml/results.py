@@ -265,15 +265,15 @@ def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
         misfit = result.chisqr if known else result.ndata * math.log(result.chisqr / result.ndata)
         aic, bic = misfit + 2.0 * result.nvarys, misfit + math.log(result.ndata) * result.nvarys
         rows.append((bic, aic, float(result.chisqr), int(result.nvarys), name))
-    rows.sort()
-    bic = np.array([row[0] for row in rows])
-    weight = np.exp(-0.5 * (bic - bic[0]))
+    bics, aics, squares, numbers, names = zip(*sorted(rows), strict=True)
+    delta = np.array(bics) - bics[0]
+    weight = np.exp(-0.5 * delta)
     columns = {
-        "chisqr": [row[2] for row in rows],
-        "nvarys": [row[3] for row in rows],
-        "aic": [row[1] for row in rows],
-        "bic": bic,
-        "delta_bic": bic - bic[0],
+        "chisqr": squares,
+        "nvarys": numbers,
+        "aic": aics,
+        "bic": bics,
+        "delta_bic": delta,
         "weight": weight / weight.sum(),
     }
-    return xr.Dataset({key: ("fit", values) for key, values in columns.items()}, {"fit": [row[4] for row in rows]})
+    return xr.Dataset({key: ("fit", list(values)) for key, values in columns.items()}, {"fit": list(names)})

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from hrxrd_ml._derived import profile_end
 from hrxrd_ml._overrides import hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
@@ -130,9 +131,10 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
     source = str(experiment.path or "experiment")
     labels = {} if curve is None else curve[curve.dims[0]].attrs
     settings = experiment.model
-    counts = {"strain_knots": settings.strain_knots, "damage_knots": settings.damage_knots}
-    options: dict[str, Any] = {
-        key: value for key, value in (counts | {"tolerance": settings.tolerance}).items() if value
+    numbers: dict[str, Any] = {
+        "strain_knots": settings.strain_knots,
+        "damage_knots": settings.damage_knots,
+        "tolerance": settings.tolerance,
     }
     reflection = build_reflection(experiment.reflection, source)
     films = build_films(experiment, source)
@@ -148,7 +150,7 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
             axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
             unit=labels.get("units") or experiment.axis.unit or "deg",
             films=films,
-            **options,
+            **{name: value for name, value in numbers.items() if value},
         )
     except ParameterError as error:
         raise ParameterError(f"{source}: [model] {error}") from error
@@ -280,17 +282,17 @@ def simulate_curve(
 def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tuple[float, float]:
     """Range of angles, in the unit of the model, that shows strained layer, films and the substrate peak."""
     low = high = 0.0
-    simulation, profile = model.simulation, model.simulation.profile
-    if profile is not None:
-        depth = np.linspace(0.0, float(profile.segments(values).edges[-1]), 200)
-        shift = -profile.evaluate(depth, values) * np.tan(model.simulation.reflection.bragg_angle)
+    simulation, reflection = model.simulation, model.simulation.reflection
+    if simulation.profile is not None:
+        depth = np.linspace(0.0, profile_end(simulation, values), 200)
+        shift = -simulation.profile.evaluate(depth, values) * np.tan(reflection.bragg_angle)
         low, high = min(0.0, float(shift.min())), max(0.0, float(shift.max()))
     if simulation.films:
-        films = pile(simulation.films, values, simulation.reflection)
-        shift = -films.strain * np.tan(simulation.reflection.bragg_angle)
+        films = pile(simulation.films, values, reflection)
+        shift = -films.strain * np.tan(reflection.bragg_angle)
         # Some fringes of the thinnest one beside its peak.
-        fringes = 4.0 * simulation.reflection.wavelength / (2.0 * films.thickness.min())
+        fringes = 4.0 * reflection.wavelength / (2.0 * films.thickness.min())
         low, high = min(low, float(shift.min())) - fringes, max(high, float(shift.max())) + fringes
-    margin = 0.3 * (high - low) + 20.0 * model.simulation.reflection.darwin_width()
+    margin = 0.3 * (high - low) + 20.0 * reflection.darwin_width()
     first, last = model.frame.angles(np.array([low - margin, high + margin]))
     return float(first), float(last)
