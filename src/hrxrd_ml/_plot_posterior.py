@@ -13,7 +13,19 @@ import xarray as xr
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from hrxrd_ml._plot_style import BLACK, BLUE, COLUMN, DPI, GREEN, ORANGE, STYLE, axis_label, intensity_label
+from hrxrd_ml._plot_style import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    DPI,
+    GREEN,
+    ORANGE,
+    PAGE,
+    STYLE,
+    axis_label,
+    dataset_of,
+    intensity_label,
+)
 from hrxrd_ml.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -109,12 +121,10 @@ def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure
     -------
     matplotlib.figure.Figure
     """
-    from hrxrd_ml.results import to_dataset
-
-    dataset = source if isinstance(source, xr.Dataset) else to_dataset(source)
+    dataset = dataset_of(source)
     profiles = [name for name in ("strain", "damage") if f"{name}_band" in posterior]
     with mpl.rc_context(STYLE):
-        figure = figure or Figure(figsize=(2.0 * COLUMN + 0.2, 3.2), dpi=DPI, layout="constrained")
+        figure = figure or Figure(figsize=(PAGE, 3.2), dpi=DPI, layout="constrained")
         grid = figure.add_gridspec(max(len(profiles), 1), 2, width_ratios=[1.45, 1.0])
         ax = figure.add_subplot(grid[:, 0] if profiles else grid[:, :])
         data = dataset["data"].values
@@ -176,13 +186,10 @@ def _correlation(source: xr.Dataset | RockingCurveResult) -> tuple[list[str], np
     if isinstance(source, xr.Dataset) and "parameters" in source.attrs:
         names = _chosen(source, None, 99)
         return names, np.corrcoef([source[name].values.ravel() for name in names])
-    if not isinstance(source, xr.Dataset):
-        from hrxrd_ml.results import to_dataset
-
-        source = to_dataset(source)
-    if "correlation" not in source:
+    dataset = dataset_of(source)
+    if "correlation" not in dataset:
         raise ParameterError("this fit has no covariance, and so no correlations; fit with least_squares")
-    return [str(name) for name in source["varied"].values], np.asarray(source["correlation"].values)
+    return [str(name) for name in dataset["varied"].values], np.asarray(dataset["correlation"].values)
 
 
 def _chosen(posterior: xr.Dataset, names: Sequence[str] | None, most: int) -> list[str]:

@@ -1,13 +1,19 @@
-"""What all figures have in common: sizes, colours, style, labels of axes."""
+"""What all figures have in common: where they get their data, sizes, colours, style, labels of axes."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+if TYPE_CHECKING:
+    from hrxrd_ml._result import RockingCurveResult
+
 COLUMN = 3.4
 """Width of one column of a journal [inch]."""
+
+PAGE = 2.0 * COLUMN + 0.2
+"""Width of its page [inch]."""
 
 DPI = 150
 
@@ -35,6 +41,15 @@ STYLE: Any = {
 }
 _ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ"}
 _UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad"}
+
+
+def dataset_of(source: xr.Dataset | RockingCurveResult) -> xr.Dataset:
+    """Return the dataset of a fit, which is made from a result."""
+    if isinstance(source, xr.Dataset):
+        return source
+    from hrxrd_ml.results import to_dataset
+
+    return to_dataset(source)
 
 
 def axis_label(x: xr.DataArray) -> str:

@@ -18,7 +18,20 @@ from matplotlib.ticker import AutoMinorLocator, LogLocator, MaxNLocator, NullFor
 from numpy.typing import NDArray
 
 from hrxrd_ml._plot_posterior import bands, corner, correlations, trace
-from hrxrd_ml._plot_style import BLACK, BLUE, COLUMN, DPI, GREEN, GREY, ORANGE, STYLE, axis_label, intensity_label
+from hrxrd_ml._plot_style import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    DPI,
+    GREEN,
+    GREY,
+    ORANGE,
+    PAGE,
+    STYLE,
+    axis_label,
+    dataset_of,
+    intensity_label,
+)
 from hrxrd_ml.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -46,7 +59,7 @@ def fit(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None, *
     -------
     matplotlib.figure.Figure
     """
-    dataset = _dataset(source)
+    dataset = dataset_of(source)
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
         _fit(figure, dataset, components)
@@ -72,7 +85,7 @@ def profile(source: xr.Dataset | RockingCurveResult, figure: Figure | None = Non
     ParameterError
         If there is no strain profile.
     """
-    dataset = _dataset(source)
+    dataset = dataset_of(source)
     if "strain" not in dataset:
         raise ParameterError("this fit has no strain profile to draw (its profile is none)")
     with mpl.rc_context(STYLE):
@@ -95,23 +108,15 @@ def overview(source: xr.Dataset | RockingCurveResult, figure: Figure | None = No
     -------
     matplotlib.figure.Figure
     """
-    dataset = _dataset(source)
+    dataset = dataset_of(source)
     if "strain" not in dataset:
         return fit(dataset, figure)
     with mpl.rc_context(STYLE):
-        figure = figure or Figure(figsize=(2.0 * COLUMN + 0.2, 3.2), dpi=DPI, layout="constrained")
+        figure = figure or Figure(figsize=(PAGE, 3.2), dpi=DPI, layout="constrained")
         panels: Any = figure.subfigures(1, 2, width_ratios=[1.45, 1.0], wspace=0.02)
         _fit(panels[0], dataset, components=False)
         _profile(panels[1], dataset)
     return figure
-
-
-def _dataset(source: xr.Dataset | RockingCurveResult) -> xr.Dataset:
-    if isinstance(source, xr.Dataset):
-        return source
-    from hrxrd_ml.results import to_dataset
-
-    return to_dataset(source)
 
 
 # --- panels ---
