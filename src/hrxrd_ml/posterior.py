@@ -141,7 +141,7 @@ def sample(
             burning = sampler(store.burn)
             for _ in _steps(burning, first, burn, "burn-in", progress):
                 store.check_room()
-                store.leapfrog = move.step
+                store.keep_leapfrog(move.step)
             move.adapts = False
             sampling = sampler(store.chain)
             place = burning.get_last_sample().coords

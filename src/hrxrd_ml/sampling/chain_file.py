@@ -36,6 +36,8 @@ class ChainStore:
         None in memory, and before the file is there.
     explored : mapping of ndarray
         What was found before the chains began; empty if there are none yet.
+    leapfrog : float or None
+        Length of a leapfrog step, which the burn-in tunes; None before it.
     """
 
     digest: str
@@ -43,16 +45,11 @@ class ChainStore:
     burn: Any = None
     chain: Any = None
     explored: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    _leapfrog: float | None = None
+    leapfrog: float | None = None
 
-    @property
-    def leapfrog(self) -> float | None:
-        """Length of a leapfrog step, which the burn-in tunes; None before it."""
-        return self._leapfrog
-
-    @leapfrog.setter
-    def leapfrog(self, value: float) -> None:
-        self._leapfrog = value
+    def keep_leapfrog(self, value: float) -> None:
+        """Keep the length of a leapfrog step, in the file too if there is one."""
+        self.leapfrog = value
         if self.path is not None:
             import h5py
 

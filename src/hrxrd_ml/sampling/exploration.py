@@ -121,13 +121,7 @@ def peaks_of(target: LogPosterior, starts: Sequence[Parameters]) -> list[Peak]:
     """
     start = target.start()
     if not math.isfinite(target(start)):
-        for name, prior in target.priors.items():
-            value = float(target.outward(start)[target.names.index(name)])
-            if not math.isfinite(float(prior(value))):
-                raise ParameterError(
-                    f"the prior of {name} excludes the best fit, {value:.6g}; widen it, or fit within its range first"
-                )
-        raise ParameterError("the likelihood of the best fit is not finite; fit again before sampling")
+        raise _impossible(target, start)
     found = [Peak(*climb(target, start))]
     for params in starts:
         missing = [name for name in target.coordinates.names if name not in params]
@@ -144,6 +138,17 @@ def peaks_of(target: LogPosterior, starts: Sequence[Parameters]) -> list[Peak]:
         if peak.value > best - _FAR and not any(peak.near(other) for other in chosen):
             chosen.append(peak)
     return chosen
+
+
+def _impossible(target: LogPosterior, start: Array) -> ParameterError:
+    """Return the error that says why the best fit is impossible."""
+    for name, prior in target.priors.items():
+        value = float(target.outward(start)[target.names.index(name)])
+        if not math.isfinite(float(prior(value))):
+            return ParameterError(
+                f"the prior of {name} excludes the best fit, {value:.6g}; widen it, or fit within its range first"
+            )
+    return ParameterError("the likelihood of the best fit is not finite; fit again before sampling")
 
 
 def climb(target: LogPosterior, start: Array, most: int = 60) -> tuple[Array, float, Array]:
@@ -225,12 +230,18 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
         new = _Design.of(target, chain[rng.choice(len(chain), count, replace=len(chain) < count)], curves)
         free = replace(surrogate, hold=0.0)
         error = _scatter(new.values - np.array([free(place) for place in new.places]))
-        design = design.with_(new)
+        design = design.joined(new)
         if hold == _LOOSE:
             loose.append(error)
             if error < _GOOD or (error < _FAIR and len(loose) > 3 and error > 0.9 * min(loose[:-1])):
                 break
-        hold = min(3.0 * max(hold, 0.3), 30.0) if error > _LOST else hold / 3.0 if hold > 0.4 else _LOOSE
+        # A surrogate that got lost is held more strongly, any other more loosely, and in the end hardly at all.
+        if error > _LOST:
+            hold = min(3.0 * max(hold, 0.3), 30.0)
+        elif hold > 0.4:
+            hold = hold / 3.0
+        else:
+            hold = _LOOSE
     starts = new.places[new.values > design.values.max() - _depth(size)]
     if error > _FAIR or len(starts) < _WALKERS:
         return Explored(None, metric, min(step, 0.2), design.places[design.weights() > 0.0])
@@ -240,7 +251,7 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
         chain, tried, metric, step = _trial(target, guide, metric, step, begin, rng)
         new = _Design.of(target, tried, curves)
         off = np.abs(new.values - np.array([guide(place) for place in new.places]))
-        design, starts = design.with_(new), chain[len(chain) // 2 :]
+        design, starts = design.joined(new), chain[len(chain) // 2 :]
         if trial and np.mean(off[new.values > new.values.max() - _depth(size)] > _OFF) < _RARE:
             break
     return Explored(design.surrogate(target, metric, most), metric, step, starts)
@@ -260,7 +271,7 @@ class _Design:
         known = curves(places)
         return cls(places, known, exact(target, places, known))
 
-    def with_(self, other: _Design) -> _Design:
+    def joined(self, other: _Design) -> _Design:
         """Return both together."""
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _Design(*(np.concatenate(pair) for pair in pairs))

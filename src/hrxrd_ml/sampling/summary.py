@@ -70,19 +70,25 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
 
 
 def _summaries(result: RockingCurveResult, names: tuple[str, ...], flat: Array) -> dict[str, Array]:
-    """Return quantities that follow from the profile, for models with one implanted or spline profile."""
-    models = result.model.rocking_curves
-    if len(models) != 1 or getattr(models[0].simulation, "profile", None) is None:
+    """Return quantities that follow from the profile; none if there is none, or several."""
+    model = _model_with_profile(result)
+    if model is None:
         return {}
-    model, rows = models[0], []
-    for values in _feasible(result, model, names, flat):
-        rows.append(_derived.profile_summary(model.simulation, values))
+    rows = [_derived.profile_summary(model.simulation, row) for row in _feasible(result, model, names, flat)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _model_with_profile(result: RockingCurveResult) -> Any:
+    """Return the model of a single rocking curve, if it has a strain profile; else None."""
+    models = result.model.rocking_curves
+    alone = len(models) == 1 and getattr(models[0].simulation, "profile", None) is not None
+    return models[0] if alone else None
 
 
 def _feasible(
     result: RockingCurveResult, model: Any, names: tuple[str, ...], flat: Array
 ) -> Iterator[dict[str, float]]:
+    """Yield the values of a model, by name without prefix, for samples (rows of ``flat``) as they are simulated."""
     params = result.params.copy()
     tied = any(par.expr is not None for par in params.values())
     base = {name: float(params[model.prefix + name].value) for name in model.space.names}
@@ -110,10 +116,9 @@ def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.
         {"curve_band": (("quantile", "x"), np.quantile(curves, QUANTILES, axis=0), {"units": unit})},
         {"quantile": list(QUANTILES), "x": ("x", np.asarray(axis.values, dtype=np.float64), attrs)},
     )
-    models = result.model.rocking_curves
-    if len(models) != 1 or getattr(models[0].simulation, "profile", None) is None:
+    model = _model_with_profile(result)
+    if model is None:
         return dataset
-    model = models[0]
     rows = list(_feasible(result, model, target.names, chosen))
     depth = np.linspace(0.0, max(_derived.profile_end(model.simulation, row) for row in rows), 501)
     both = np.array([_derived.depth_profiles(model.simulation, row, depth) for row in rows])
@@ -126,6 +131,7 @@ def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.
 def _notes(
     dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior, tau: Array, spread: Array
 ) -> list[str]:
+    """Return what to beware of, in words: a short chain, a model that misses something, two maxima."""
     notes = []
     steps, known = dataset.attrs["steps"], np.isfinite(tau)
     if not dataset.attrs["converged"]:
