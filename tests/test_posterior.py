@@ -17,7 +17,8 @@ from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.posterior import _network_starts, sample
 from hrxrd_ml.sampling.chain_file import ChainStore
-from hrxrd_ml.sampling.exploration import Explored, explore, peaks_of
+from hrxrd_ml.sampling.exploration import Explored, explore
+from hrxrd_ml.sampling.peaks import peaks_of
 from hrxrd_ml.sampling.probability import LogPosterior, with_model_error
 from hrxrd_ml.sampling.summary import _modes
 

@@ -11,7 +11,7 @@ import hrxrd_ml as hx
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.model import CurveComposite, RockingCurveModel
-from hrxrd_ml.sampling.exploration import peaks_of
+from hrxrd_ml.sampling.peaks import peaks_of
 from hrxrd_ml.sampling.probability import LogPosterior
 
 REFLECTION = hx.Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Si 111",))

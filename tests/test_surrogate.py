@@ -8,8 +8,9 @@ import pytest
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sampling.exploration import around, exact, explore, peaks_of
+from hrxrd_ml.sampling.exploration import around, exact, explore
 from hrxrd_ml.sampling.hamiltonian import Footing, Metric, leapfrog
+from hrxrd_ml.sampling.peaks import peaks_of
 from hrxrd_ml.sampling.polynomial import Polynomial
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior
 from hrxrd_ml.sampling.quadratic import Scale

@@ -30,8 +30,9 @@ from hrxrd_ml._threads import begin_worker, cores, one_thread
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml.sampling.exploration import Curves, Explored, explore, peaks_of
+from hrxrd_ml.sampling.exploration import Curves, Explored, explore
 from hrxrd_ml.sampling.hamiltonian import Flight, Footing, HamiltonianMove, Metric, Task, fly
+from hrxrd_ml.sampling.peaks import peaks_of
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.sampling.summary import posterior_dataset
 from hrxrd_ml.sampling.surrogate import Surrogate
