@@ -1,16 +1,12 @@
 """Models and results as text files: JSON with a version, never a pickle, so that reading one runs nothing.
 
-A file holds numbers, texts and the names of this package's own dataclasses; arrays are lists of numbers, in
-full precision.
+A file holds numbers, texts and the names of this package's own dataclasses (`_json_values`).
 """
 
-import importlib
 import json
-import math
 import operator
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +17,7 @@ from lmfit import Parameter, Parameters
 from lmfit.model import CompositeModel, Model
 
 from hrxrd_ml._fitting import CurveFitting
+from hrxrd_ml._json_values import decode, encode
 from hrxrd_ml._nesting import nested_coordinates
 from hrxrd_ml._observation import Observation
 from hrxrd_ml._result import RockingCurveResult
@@ -29,7 +26,6 @@ from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError, in_short
 from hrxrd_ml.files import write_text
 from hrxrd_ml.model import CurveComposite, RockingCurveModel
-from hrxrd_ml.reflection import Reflection
 
 VERSION = 1
 """Version of the format; raised whenever an older reader would misread a file."""
@@ -114,20 +110,20 @@ def result_text(result: RockingCurveResult) -> str:
         "result",
         {
             "model": _model_to_data(result.model),
-            "settings": {name: _encode(getattr(result, name)) for name in _SETTINGS},
+            "settings": {name: encode(getattr(result, name)) for name in _SETTINGS},
             "params": _params_to_data(result.params),
             "init_params": _params_to_data(result.init_params),
             "curve": _curve_to_data(observation.curve),
             "observation": {
-                "x": _encode(observation.x),
-                "values": _encode(observation.values),
-                "weights": _encode(observation.weights),
-                "exposure": _encode(observation.exposure),
-                "sigma": _encode(observation.sigma),
+                "x": encode(observation.x),
+                "values": encode(observation.values),
+                "weights": encode(observation.weights),
+                "exposure": encode(observation.exposure),
+                "sigma": encode(observation.sigma),
                 "statistics": observation.likelihood.name,
-                "inverse_sigma": _encode(getattr(observation.likelihood, "inverse_sigma", None)),
+                "inverse_sigma": encode(getattr(observation.likelihood, "inverse_sigma", None)),
             },
-            "outcome": {n: _encode(getattr(result, n)) for n in _STATISTICS if hasattr(result, n)},
+            "outcome": {n: encode(getattr(result, n)) for n in _STATISTICS if hasattr(result, n)},
         },
     )
 
@@ -177,67 +173,6 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
         raise InputFileError(f"{path}: the saved {kind} is damaged: {reason}; save it again") from error
 
 
-# --- values ---------------------------------------------------------------------------------------------------------
-
-
-def _encode(value: Any) -> Any:
-    """Values of JSON for a value; what JSON lacks is written as an object whose one key begins with $."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, np.generic):
-        return _encode(value.item())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else {"$float": str(value)}
-    if isinstance(value, complex):
-        return {"$complex": [value.real, value.imag]}
-    if isinstance(value, np.ndarray):
-        return {"$array": [_encode(item) for item in value.tolist()]}
-    if isinstance(value, tuple):
-        return {"$tuple": [_encode(item) for item in value]}
-    if isinstance(value, list):
-        return [_encode(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): _encode(item) for key, item in value.items()}
-    if isinstance(value, Reflection):
-        _, (arguments,) = value.__reduce__()
-        return {"$reflection": _encode(arguments)}
-    if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("hrxrd_ml."):
-        content = {field.name: _encode(getattr(value, field.name)) for field in fields(value) if field.init}
-        return {"$object": f"{type(value).__module__}:{type(value).__qualname__}", "fields": content}
-    raise ParameterError(f"cannot save {value!r}: text holds numbers, texts and parts of this package, no functions")
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_decode(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "$float" in value:
-        return float(value["$float"])
-    if "$complex" in value:
-        return complex(*value["$complex"])
-    if "$array" in value:
-        return np.array([_decode(item) for item in value["$array"]])
-    if "$tuple" in value:
-        return tuple(_decode(item) for item in value["$tuple"])
-    if "$reflection" in value:
-        return Reflection(**_decode(value["$reflection"]))
-    if "$object" in value:
-        return _class_named(value["$object"])(**_decode(value["fields"]))
-    return {key: _decode(item) for key, item in value.items()}
-
-
-def _class_named(name: str) -> Any:
-    """A dataclass of this package, and nothing else."""
-    module, _, attribute = name.partition(":")
-    if not module.startswith("hrxrd_ml.") or not attribute.isidentifier():
-        raise InputFileError(f"{name!r} is no part of this package")
-    found = getattr(importlib.import_module(module), attribute, None)
-    if not (isinstance(found, type) and is_dataclass(found) and found.__module__ == module):
-        raise InputFileError(f"{name!r} is no part of this package")
-    return found
-
-
 # --- models ---------------------------------------------------------------------------------------------------------
 
 
@@ -245,12 +180,12 @@ def _model_to_data(model: Model) -> dict[str, Any]:
     if isinstance(model, RockingCurveModel):
         return {
             "kind": "rocking_curve",
-            "simulation": _encode(model.simulation),
-            "parts": _encode(model.parts),
-            "settings": {name: _encode(getattr(model, name)) for name in _MODEL_SETTINGS},
+            "simulation": encode(model.simulation),
+            "parts": encode(model.parts),
+            "settings": {name: encode(getattr(model, name)) for name in _MODEL_SETTINGS},
             "prefix": model.prefix,
             "name": model._name,
-            "hints": _encode(model.param_hints),
+            "hints": encode(model.param_hints),
         }
     if isinstance(model, CompositeModel):
         names = [name for name, function in _OPERATORS.items() if function is model.op]
@@ -259,7 +194,7 @@ def _model_to_data(model: Model) -> dict[str, Any]:
                 f"cannot save a composite with the operator {model.op!r}; known: {', '.join(_OPERATORS)}"
             )
         sides = {"left": _model_to_data(model.left), "right": _model_to_data(model.right)}
-        return {"kind": "composite", "op": names[0], "hints": _encode(model.param_hints)} | sides
+        return {"kind": "composite", "op": names[0], "hints": encode(model.param_hints)} | sides
     if type(model).__module__ == "lmfit.models" and not model.independent_vars_defvals.keys() - {"x", "form"}:
         options = dict(model.opts)
         if hasattr(model, "poly_degree"):
@@ -271,8 +206,8 @@ def _model_to_data(model: Model) -> dict[str, Any]:
             "kind": "lmfit",
             "class": type(model).__name__,
             "prefix": model.prefix,
-            "options": _encode(options),
-            "hints": _encode(model.param_hints),
+            "options": encode(options),
+            "hints": encode(model.param_hints),
         }
     raise ParameterError(f"cannot save {model!r}: only rocking curves and models of lmfit.models can be saved")
 
@@ -281,12 +216,12 @@ def _model_from_data(data: Mapping[str, Any]) -> Any:
     match data["kind"]:
         case "rocking_curve":
             model: Any = RockingCurveModel(
-                simulation=_decode(data["simulation"]),
+                simulation=decode(data["simulation"]),
                 prefix=data["prefix"],
                 name=data["name"],
-                **_decode(data["settings"]),
+                **decode(data["settings"]),
             )
-            model.parts = _decode(data["parts"])
+            model.parts = decode(data["parts"])
         case "composite":
             left, right = _model_from_data(data["left"]), _model_from_data(data["right"])
             model = CurveComposite(left, right, _OPERATORS[data["op"]])
@@ -294,10 +229,10 @@ def _model_from_data(data: Mapping[str, Any]) -> Any:
             found = getattr(lmfit.models, data["class"])
             if not issubclass(found, Model):
                 raise InputFileError(f"{data['class']} is no model of lmfit")
-            model = found(prefix=data["prefix"], **_decode(data["options"]))
+            model = found(prefix=data["prefix"], **decode(data["options"]))
         case _:
             raise InputFileError(f"unknown kind of model {data['kind']!r}")
-    model.param_hints = _decode(data["hints"])
+    model.param_hints = decode(data["hints"])
     return model
 
 
@@ -306,12 +241,12 @@ def _model_from_data(data: Mapping[str, Any]) -> Any:
 
 def _params_to_data(params: Parameters) -> list[dict[str, Any]]:
     attributes = ("name", "value", "vary", "expr", "min", "max", "brute_step", "stderr", "correl", "init_value")
-    return [{name: _encode(getattr(par, name)) for name in attributes} for par in params.values()]
+    return [{name: encode(getattr(par, name)) for name in attributes} for par in params.values()]
 
 
 def _params_from_data(data: list[dict[str, Any]]) -> Parameters:
     pars = []
-    for content in map(_decode, data):
+    for content in map(decode, data):
         par = Parameter(content["name"], content["value"], min=content["min"], max=content["max"])
         par.vary, par.expr, par.brute_step = content["vary"], content["expr"], content["brute_step"]
         par.stderr, par.correl, par.init_value = content["stderr"], content["correl"], content["init_value"]
@@ -324,7 +259,7 @@ def _params_from_data(data: list[dict[str, Any]]) -> Parameters:
 def _curve_to_data(curve: xr.DataArray) -> dict[str, Any]:
     def labelled(array: xr.DataArray) -> dict[str, Any]:
         attrs = {str(k): v if isinstance(v, bool | int | float | str) else str(v) for k, v in array.attrs.items()}
-        return {"dims": list(array.dims), "values": _encode(np.asarray(array.values)), "attrs": _encode(attrs)}
+        return {"dims": list(array.dims), "values": encode(np.asarray(array.values)), "attrs": encode(attrs)}
 
     coords = {str(name): labelled(coord) for name, coord in curve.coords.items()}
     return labelled(curve) | {"name": curve.name, "coords": coords}
@@ -332,8 +267,8 @@ def _curve_to_data(curve: xr.DataArray) -> dict[str, Any]:
 
 def _curve_from_data(data: Mapping[str, Any]) -> xr.DataArray:
     def variable(part: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-        values = _decode(part["values"])
-        return tuple(part["dims"]), values, _decode(part["attrs"])
+        values = decode(part["values"])
+        return tuple(part["dims"]), values, decode(part["attrs"])
 
     dims, values, attrs = variable(data)
     coords = {name: variable(part) for name, part in data["coords"].items()}
@@ -342,7 +277,7 @@ def _curve_from_data(data: Mapping[str, Any]) -> xr.DataArray:
 
 def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
     model = _model_from_data(data["model"])
-    seen = _decode(data["observation"])
+    seen = decode(data["observation"])
     likelihood: Likelihood
     if seen["statistics"] == "poisson":
         counts = seen["values"] if seen["exposure"] is None else seen["values"] * seen["exposure"]
@@ -359,9 +294,9 @@ def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
         seen["sigma"],
     )
     params = _params_from_data(data["params"])
-    result = RockingCurveResult(model, params, observation=observation, **_decode(data["settings"]))
+    result = RockingCurveResult(model, params, observation=observation, **decode(data["settings"]))
     result.init_params = _params_from_data(data["init_params"])
-    outcome = FitStatistics(params=params, **_decode(data["outcome"]))
+    outcome = FitStatistics(params=params, **decode(data["outcome"]))
     outcome.residual = result._curve_residual(params)
     result._adopt(outcome)
     result._coordinates = nested_coordinates(params, list(result.var_names), result._nested)  # a fit would have made it
