@@ -92,15 +92,7 @@ def shard_features(
     names = [str(name) for name in shard["parameter"].values]
     values = apparent(dict(zip(names, shard["values"].values.T, strict=True)))
     if preprocessing.kind == "fixed":
-        counts = shard["counts"].values
-        if counts.shape[1] != preprocessing.points:
-            raise InputFileError(f"curves of {preprocessing.points} points expected, these have {counts.shape[1]}")
-        n = len(counts)
-        fixed = preprocessing.fixed(counts, 1.0).astype(np.float32)
-        empty = np.zeros((n, 0), dtype=np.float32)
-        return Features(
-            fixed, empty, targets.encode(values).astype(np.float32), np.zeros((n, 5)), np.arange(n, dtype=np.int64)
-        )
+        return _fixed_features(shard["counts"].values, preprocessing, targets.encode(values).astype(np.float32))
     images, constants, frames, rows = [], [], [], []
     axes: dict[int, StrainAxis] = {}
     for i, measured in enumerate(measurements(shard)):
@@ -124,6 +116,15 @@ def shard_features(
     return Features(np.array(images), np.array(constants, dtype=np.float32), answers.astype(np.float32), frame, chosen)
 
 
+def _fixed_features(counts: FloatArray, preprocessing: Preprocessing, answers: NDArray[np.float32]) -> Features:
+    """Return the features of curves on one angle axis: no windows to choose, nothing to tell of the experiment."""
+    n, points = counts.shape
+    if points != preprocessing.points:
+        raise InputFileError(f"curves of {preprocessing.points} points expected, these have {points}")
+    image, constants = preprocessing.fixed(counts).astype(np.float32), np.zeros((n, 0), dtype=np.float32)
+    return Features(image, constants, answers, np.zeros((n, 5)), np.arange(n, dtype=np.int64))
+
+
 def load(
     folder: DatasetFolder,
     preprocessing: Preprocessing,
@@ -145,6 +146,8 @@ def load(
         Standard deviation of the logarithm of a random zoom, which makes a network robust to the choice of the window.
     workers : int
         Processes; 0 for one on every core.
+    progress : bool
+        Whether to show a bar on stderr.
     shards : int, optional
         Use so many only, instead of all, which must be there then.
     """

@@ -91,9 +91,9 @@ class Preprocessing:
         """Return the settings, to be recorded in a checkpoint."""
         return asdict(self)
 
-    def fixed(self, intensity: FloatArray, scale: float = 1.0) -> FloatArray:
-        """Return the input of "fixed" curves, shape (..., points)."""
-        return np.log10(np.maximum(intensity / scale, 0.0) + self.floor)
+    def fixed(self, intensity: FloatArray) -> FloatArray:
+        """Return the input of "fixed" curves, shape (..., points), of intensities relative to reflectivity 1."""
+        return np.log10(np.maximum(intensity, 0.0) + self.floor)
 
     def prepare(
         self,
