@@ -23,10 +23,10 @@ import numpy as np
 from lmfit import Parameters
 
 from hrxrd_ml._observation import as_curve
+from hrxrd_ml._task import Task, fill, guess_by, start_values
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.files import write_text
-from hrxrd_ml.guess import Task, fill, guess_by, start_values
 from hrxrd_ml.ml.dataset import DatasetFolder, Measurement, measurements
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
 from hrxrd_ml.parameters import implanted_space

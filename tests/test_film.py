@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 import hrxrd_ml as hx
+from hrxrd_ml._task import guess_by
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.dynamical import Lamellae, reflectivity
 from hrxrd_ml.errors import CrystalError, InputFileError, ParameterError
 from hrxrd_ml.film import Film, materials, pile
-from hrxrd_ml.guess import guess_by
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.units import ARCSEC
 

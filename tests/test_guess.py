@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hrxrd_ml._landmarks import landmarks
 from hrxrd_ml.errors import CurveError
-from hrxrd_ml.guess import ClassicalGuess, landmarks
+from hrxrd_ml.guess import ClassicalGuess
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.strategy import REFINEMENTS, stepwise

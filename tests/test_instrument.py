@@ -6,8 +6,9 @@ from scipy.special import gamma
 
 from hrxrd_ml._gridding import smear
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.instrument import AngleGrid, Convolution, Resolution, background
+from hrxrd_ml.instrument import AngleGrid, Convolution, background
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.resolution import Resolution
 from hrxrd_ml.units import ARCSEC
 
 DATA = np.arange(-600.0, 301.0, 4.0) * ARCSEC

@@ -23,10 +23,10 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "profile specimen _numba_profile",
         "dynamical",
         "diffuse film _numba_diffuse",
-        "instrument _gridding",
-        "simulate _grid",
-        "guess model _evaluation _fitting _json_values _levenberg _minimizer _nesting _observation _profiling _result "
-        "_saving _search _statistics _threads _uncertainty",
+        "instrument resolution _gridding",
+        "simulate _bound _grid",
+        "guess model _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting _observation "
+        "_profiling _result _saving _search _statistics _task _threads _uncertainty",
         "results plot html_report run strategy outputs posterior _derived _netcdf _overrides _plot_posterior "
         "_plot_style sampling",
         "ml nexpy",

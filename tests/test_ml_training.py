@@ -22,8 +22,9 @@ from hrxrd_ml.ml.network import Mixture, TorchForward
 from hrxrd_ml.ml.plan import NetworkSettings, Plan
 from hrxrd_ml.ml.predict import Prediction, Predictor
 from hrxrd_ml.ml.prior import FixedPrior
+from hrxrd_ml.ml.recipe import Training, TrainSettings
 from hrxrd_ml.ml.targets import Targets
-from hrxrd_ml.ml.train import RESULT, STATE, Trainer, Training, TrainSettings
+from hrxrd_ml.ml.train import RESULT, STATE, Trainer
 from hrxrd_ml.ml.window import Preprocessing
 from killing import run_and_kill
 

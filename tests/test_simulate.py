@@ -82,7 +82,6 @@ def test_derivatives_of_splines_of_strain_and_damage(ggg):
 @pytest.mark.parametrize("fwhm", [25.0, 6.0, 3.0])  # the data are 6 arcsec apart
 def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
     """Nodes and convolution grid twice as fine: nothing that a measurement could see."""
-    from hrxrd_ml import simulate
     from hrxrd_ml.instrument import AngleGrid
 
     model = RockingCurve.of(ggg, resolution="pseudo_voigt")
@@ -90,7 +89,7 @@ def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
     coarse = model.bind(ANGLES).curve(values)
     covering = AngleGrid.covering
     monkeypatch.setattr(
-        simulate.AngleGrid,
+        AngleGrid,
         "covering",
         staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 2.0 * k.get("fine", 1.0)})),
     )
@@ -103,7 +102,6 @@ def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
 @pytest.mark.parametrize(("crystal", "hkl", "step"), [("GGG", (4, 4, 4), 6.0), ("diamond", (1, 1, 1), 8.0)])
 def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl, step, fwhm):
     """Most nodes are interpolated then. Diamond's narrow peak lies beside the Bragg angle, shifted by refraction."""
-    from hrxrd_ml import simulate
     from hrxrd_ml.instrument import AngleGrid
 
     model = RockingCurve.of(Reflection(crystal, hkl, "CuKa1"), resolution="pseudo_voigt")
@@ -112,7 +110,7 @@ def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl,
     quick = model.bind(angles).curve(values)
     covering = AngleGrid.covering
     monkeypatch.setattr(
-        simulate.AngleGrid, "covering", staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 64.0, "every": 1}))
+        AngleGrid, "covering", staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 64.0, "every": 1}))
     )
     slow = model.bind(angles).curve(values)
     np.testing.assert_allclose(quick, slow, rtol=1e-2, atol=1e-6 * values["scale"])

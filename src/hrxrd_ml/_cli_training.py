@@ -79,7 +79,8 @@ def _describe(arguments: argparse.Namespace) -> int:
 def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import __version__
     from hrxrd_ml.ml.dataset import DatasetFolder
-    from hrxrd_ml.ml.train import Trainer, Training
+    from hrxrd_ml.ml.recipe import Training
+    from hrxrd_ml.ml.train import Trainer
 
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from ._bound import BoundCurve
 from ._levenberg import minimise_in_box
 from ._nesting import NestedCoordinates, nested_coordinates
 from ._statistics import Likelihood
-from .simulate import BoundCurve, RockingCurve
+from .simulate import RockingCurve
 from .units import ARCSEC
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from hrxrd_ml._task import guess_by
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.guess import guess_by
 from hrxrd_ml.results import log10_rms, save_dataset, to_dataset
 from hrxrd_ml.run import Fit
 

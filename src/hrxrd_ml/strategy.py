@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from .guess import guess_by
+from ._task import guess_by
 
 if TYPE_CHECKING:
     from lmfit import Parameters

@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.guess import Landmarks
+from hrxrd_ml._landmarks import Landmarks
 
 FloatArray = NDArray[np.float64]
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml._search import Problem, Values
+from hrxrd_ml._task import Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml._threads import one_thread
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.guess import ClassicalGuess, Task, fill, fresh_values, remember, spline_trials, start_values
+from hrxrd_ml.guess import ClassicalGuess
 from hrxrd_ml.ml.domain import wrong_side
 from hrxrd_ml.ml.features import image_of
 from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor

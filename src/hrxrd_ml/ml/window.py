@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml._landmarks import Landmarks, landmarks
 from hrxrd_ml.errors import ExperimentError, in_short
-from hrxrd_ml.guess import Landmarks, landmarks
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.units import ARCSEC
 

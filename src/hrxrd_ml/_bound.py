@@ -1,0 +1,261 @@
+"""A rocking curve at the angles of one measurement: expected counts, and their exact derivatives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _gridding
+from ._grid import MARGIN, Grid
+from .dynamical import kernel
+from .dynamical._contract import Coefficients
+from .instrument import AngleGrid, background
+from .specimen import Layer
+from .units import ARCSEC
+
+FloatArray = NDArray[np.float64]
+Values = Mapping[str, float]
+
+if TYPE_CHECKING:
+    from .simulate import RockingCurve
+
+_OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
+_NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
+_OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
+_OPTICS_STEP = 1e-5
+_kernel = cache(kernel)
+
+
+@dataclass(frozen=True)
+class Reflectivity:
+    """Reflectivity at the nodes of a grid, one row for each polarisation weighting, with derivatives.
+
+    Attributes
+    ----------
+    coherent, diffuse : ndarray, shape (rows, m)
+    slopes : dict of ndarray, shape (rows, m)
+        Derivatives of the sum by parameter name.
+    """
+
+    coherent: FloatArray
+    diffuse: FloatArray
+    slopes: dict[str, FloatArray]
+
+
+class BoundCurve:
+    """A rocking curve at the angles of one measurement: expected intensities and their exact derivatives.
+
+    Parameters
+    ----------
+    model : RockingCurve
+    dtheta : ndarray, shape (n,)
+        Offsets from the substrate's Bragg angle [rad], ascending.
+    """
+
+    def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
+        self.model = model
+        self.dtheta = dtheta
+        self._grids: dict[tuple[int, float], Grid] = {}
+        # Coarsest step of the nodes [arcsec]
+        self._coarse = AngleGrid.coarse_step(float(np.median(np.diff(dtheta))), model.fringe) / ARCSEC
+        # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
+        self._narrowest = self._coarse / (_NODES_PER_WIDTH * 2.0**_OCTAVES)
+        weights = np.array(model.reflection.polarization_weights)
+        self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
+
+    def _grid(self, values: Values) -> Grid:
+        """Return the grid around the angles; it follows the offset in steps, and a narrow resolution in octaves.
+
+        In half octaves where the tolerance is loose.
+        """
+        number = round(values["offset"] / _OFFSET_STEP)
+        needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
+        rung = 1.0 if self.model.tolerance <= 1e-4 else 0.5
+        octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), _OCTAVES)
+        if (number, octave) not in self._grids:
+            if len(self._grids) > 8:
+                self._grids.clear()
+            shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
+            self._grids[number, octave] = Grid.around(self.model, shifted, octave)
+        return self._grids[number, octave]
+
+    def _part(self, values: Values, part: slice) -> Grid:
+        """Return what of the grid is needed for a part of the angles."""
+        grid = self._grid(values)
+        if part == slice(None):
+            return grid
+        first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
+        margin = MARGIN * ARCSEC
+        return grid.between(self.model, min(first - margin, -margin), max(last + margin, margin))
+
+    @property
+    def strain_range(self) -> float:
+        """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
+        return max(map(abs, self._grid({"offset": 0.0, "fwhm": math.inf}).strains))
+
+    def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
+        """Return the strained layer as lamellae."""
+        return self.model.layer(values, self._grid(values).strains, derivatives=derivatives)
+
+    def reflectivity(self, values: Values, *, derivatives: bool = False) -> tuple[AngleGrid, Reflectivity]:
+        """Return the reflectivity at the nodes of the internal grid, before the instrument."""
+        grid = self._grid(values)
+        return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
+
+    def _reflectivity(self, values: Values, layer: Layer, grid: Grid) -> Reflectivity:
+        x, y, flux, pick = grid.x, grid.y, grid.flux, grid.pick
+        model = self.model
+        optics = model.layer_optics(layer, values)
+        c = model.coefficients(layer, values, optics)
+        coherent, jacobian = self._coherent(c, layer, x, y, flux)
+        slopes: dict[str, FloatArray] = {}
+        if layer.chain is not None and jacobian is not None:
+            slopes = {name: jacobian[:, i] for i, name in enumerate(layer.chain.names)}
+            if model.diffuse:
+                slopes["substrate_damage"] = -jacobian[:, -1]
+        if grid.angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
+            coherent = grid.angles.fill(coherent)
+            positive = coherent > 0.0
+            coherent = coherent * positive
+            slopes = {name: grid.angles.fill(slope) * positive for name, slope in slopes.items()}
+        if model.diffuse is None:
+            return Reflectivity(coherent, np.zeros_like(coherent), slopes)
+
+        rows = []
+        for k, row in enumerate(self._weights):
+            part, part_slopes = model.diffuse.reflectivity(
+                model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick],
+                optics.materials, optics.parallel, optics.mismatch,
+            )  # fmt: skip
+            names = list(part_slopes)
+            stack = _gridding.refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)
+            # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
+            positive = stack[0] > 0.0
+            rows.append(stack[0] * positive)
+            for name, slope in zip(names, stack[1:] * positive, strict=True):
+                if name not in slopes:
+                    slopes[name] = np.zeros_like(coherent)
+                slopes[name][k] += slope
+        return Reflectivity(coherent, np.array(rows), slopes)
+
+    def _coherent(
+        self, c: Coefficients, layer: Layer, x: FloatArray, y: FloatArray, flux: FloatArray
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """Return the coherent reflectivity, shape (rows, m), and with a chain its derivatives, (rows, names + 1, m)."""
+        arguments: tuple[Any, ...] = (
+            x, y, c.thickness, c.u0, c.q1, c.q2, c.absorption, c.debye_waller, c.sigma_h, c.sigma_hbar,
+            c.substrate_u0, c.substrate_q1, c.substrate_q2, c.substrate_sigma_h, c.substrate_sigma_hbar,
+        )  # fmt: skip
+        chain, graded = layer.chain, layer.strain.shape[1] == 3
+        if graded:
+            arguments = (*arguments, c.turn)
+            if chain is None:
+                return _kernel("_numba_graded", "reflectivity")(*arguments, flux, self._weights), None
+        jacobian = None
+        if chain is None:
+            coherent = self._weights @ np.abs(_kernel("_numba_uniform", "amplitude")(*arguments)) ** 2
+        else:
+            module = "_numba_jacobian" if graded else "_numba_uniform_jacobian"
+            du0, dq1 = self.model.deviation.strain_derivatives(layer.strain)
+            parts = [
+                _kernel(module, "reflectivity_and_jacobian")(
+                    *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
+                )
+                for row in self._weights
+            ]
+            coherent, jacobian = np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
+        # The couplings are those at the Bragg angle; see Deviation.flux.
+        share = 1.0 + coherent / (self._weights.sum(axis=1, keepdims=True) + 1e-300) * (flux - 1.0)
+        if jacobian is not None:
+            jacobian = jacobian * (flux / share**2)[:, None]
+        return coherent * flux / share, jacobian
+
+    def _by_optics(self, values: Values, layer: Layer, grid: Grid, name: str) -> FloatArray:
+        """Return the derivative through susceptibilities and strain in the plane, which the kernels have none by.
+
+        Central differences at lamellae and out-of-plane strains as they are, so that they are smooth.
+        """
+        spec, value = self.model.space[name], values[name]
+        ends = [min(max(value + side * _OPTICS_STEP, spec.min), spec.max) for side in (-1.0, 1.0)]
+        fixed = replace(layer, chain=None)
+        low, high = (self._reflectivity({**values, name: end}, fixed, grid) for end in ends)
+        return (high.coherent + high.diffuse - low.coherent - low.diffuse) / (ends[1] - ends[0])
+
+    def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:
+        """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
+        return self._evaluate(values, (), part)[0]
+
+    def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+        """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
+        intensity, slopes = self._evaluate(values, tuple(names), slice(None))
+        return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
+
+    def _evaluate(
+        self, values: Values, names: tuple[str, ...], part: slice
+    ) -> tuple[FloatArray, dict[str, FloatArray]]:
+        internal = self._part(values, part)
+        convolution, grid = internal.convolution, internal.angles
+        wanted = [name for name in names if name in self.model.physics]
+        layer = self.model.layer(values, internal.strains, derivatives=bool(wanted))
+        result = self._reflectivity(values, layer, internal)
+        for name in self.model.optics.intersection(wanted):
+            known = result.slopes.get(name, 0.0)
+            result.slopes[name] = known + self._by_optics(values, layer, internal, name)
+        narrow = values["fwhm"] < self._narrowest
+        shape = {**values, "fwhm": self._narrowest} if narrow else values
+        transform, transform_slopes = self.model.response.transform(grid, shape, names, derivatives=bool(names))
+        if narrow and "fwhm" in transform_slopes:
+            transform_slopes["fwhm"] = np.zeros_like(transform_slopes["fwhm"])
+        transform = np.atleast_2d(transform) * internal.correction
+
+        polarisations = len(self._weights)
+        rows = np.concatenate([result.coherent + result.diffuse, *(result.slopes[name] for name in wanted)])
+        spread = values.get("strain_spread", 0.0)
+        if spread > 0.0:
+            # Strain scales with dose; averaging over it stretches the curve about the substrate peak.
+            centre = self.model.reflection.refraction_shift()
+            rows, by_spread = _gridding.smear(grid.nodes, grid.quadrature, centre, spread, rows, polarisations)
+        else:
+            by_spread = np.zeros_like(rows[:polarisations])
+        if "strain_spread" in names:
+            rows = np.concatenate([rows, by_spread])
+            wanted.append("strain_spread")
+        spectra = convolution.spectrum(rows).reshape(1 + len(wanted), polarisations, -1)
+        folded = [(spectra * transform).sum(axis=1)]
+        shaped = [name for name in names if name in transform_slopes]
+        for name in shaped:
+            folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * internal.correction).sum(axis=1))
+        splines = convolution.coefficients(np.concatenate(folded))
+
+        dtheta = self.dtheta[part]
+        true_angle = values["step"] * dtheta - values["offset"] * ARCSEC
+        position = convolution.positions(true_angle)
+        position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
+        convolved = _gridding.interpolate(position, splines)
+        scale = values["scale"]
+        arcsec = dtheta / ARCSEC
+        base, base_slopes = background(self.model.background)(arcsec, values)
+        expected = scale * convolved[0] + base
+        # A non-paralysable counter loses dead_time counts for each one that it records.
+        tau = values["dead_time"]
+        alive = 1.0 / (1.0 + tau * np.maximum(expected, 0.0))
+        through = alive**2
+
+        slopes: dict[str, FloatArray] = {}
+        for name, row in zip([*wanted, *shaped], convolved[1:], strict=True):
+            slopes[name] = through * scale * row
+        if "scale" in names:
+            slopes["scale"] = through * convolved[0]
+        if "offset" in names or "step" in names:
+            slope = through * scale * _gridding.slope(position, splines[0]) / grid.step
+            slopes["offset"], slopes["step"] = -slope * ARCSEC, slope * dtheta
+        if "dead_time" in names:
+            slopes["dead_time"] = -through * expected**2
+        slopes |= {name: through * row for name, row in base_slopes.items() if name in names}
+        return expected * alive, slopes
