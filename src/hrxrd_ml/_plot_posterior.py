@@ -89,7 +89,7 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
     -------
     matplotlib.figure.Figure
     """
-    chosen = _chosen(posterior, names, 99)
+    chosen = _chosen(posterior, names)
     rows = math.ceil(len(chosen) / 2)
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(2.0 * COLUMN, 0.8 * rows + 0.4), dpi=DPI, layout="constrained")
@@ -184,7 +184,7 @@ def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None 
 
 def _correlation(source: xr.Dataset | RockingCurveResult) -> tuple[list[str], np.ndarray[Any, Any]]:
     if isinstance(source, xr.Dataset) and "parameters" in source.attrs:
-        names = _chosen(source, None, 99)
+        names = _chosen(source, None)
         return names, np.corrcoef([source[name].values.ravel() for name in names])
     dataset = dataset_of(source)
     if "correlation" not in dataset:
@@ -192,7 +192,7 @@ def _correlation(source: xr.Dataset | RockingCurveResult) -> tuple[list[str], np
     return [str(name) for name in dataset["varied"].values], np.asarray(dataset["correlation"].values)
 
 
-def _chosen(posterior: xr.Dataset, names: Sequence[str] | None, most: int) -> list[str]:
+def _chosen(posterior: xr.Dataset, names: Sequence[str] | None, most: int | None = None) -> list[str]:
     if "parameters" not in posterior.attrs:
         raise ParameterError("expected a posterior of hrxrd_ml.sample")
     if names is None:

@@ -89,23 +89,19 @@ class NetworkGuess:
             return self._guess(model, curve)
 
     def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
+        path = bundled_path() if self.path is None else os.fspath(self.path)
         profile = model.simulation.profile
         if not isinstance(profile, ImplantedProfile | SplineProfile):
-            params = ClassicalGuess().guess(model, curve)
-            return remember(params, "classical", note="the network knows the profiles implanted and bspline only")
+            return _classical(model, curve, "the network knows the profiles implanted and bspline only")
         if model.simulation.films:
-            params = ClassicalGuess().guess(model, curve)
-            return remember(params, "classical", note="the network knows single crystals only, no films")
-        path = bundled_path() if self.path is None else os.fspath(self.path)
+            return _classical(model, curve, "the network knows single crystals only, no films")
         if path is None:
-            params = ClassicalGuess().guess(model, curve)
-            return remember(params, "classical", note="this build holds no trained network")
+            return _classical(model, curve, "this build holds no trained network")
         task = Task.of(model, curve)
         network = predictor(path)
         sight = self.look(network, task)
         if sight.score > self.outside:
-            params = ClassicalGuess().guess(model, curve)
-            return remember(params, "classical", sight.score, "the curve is outside what the network was trained on")
+            return _classical(model, curve, "the curve is outside what the network was trained on", sight.score)
         easier = task.simpler() if isinstance(profile, SplineProfile) else task
         values = self._best(easier, sight)
         if easier is not task:
@@ -253,6 +249,11 @@ class Sight:
     def _values(self, rows: NDArray[np.int64], coordinates: FloatArray) -> list[Values]:
         values = self.network.values(coordinates, Frame.stack(*self.windows[rows].T))
         return [dict(zip(values, row, strict=True)) for row in zip(*(v.tolist() for v in values.values()), strict=True)]
+
+
+def _classical(model: Any, curve: xr.DataArray, why: str, score: float | None = None) -> Parameters:
+    """Return the guess without a network, with the reason."""
+    return remember(ClassicalGuess().guess(model, curve), "classical", score, why)
 
 
 def _cost(pair: tuple[float, Values]) -> float:
