@@ -2,14 +2,15 @@
 
     python benchmarks/intervals.py --curves 500 --out OUT                 # covariance
     python benchmarks/intervals.py --curves 500 --profiled 500 --out OUT  # conf_interval
-    python benchmarks/intervals.py --curves 500 --emcee 2000 --out OUT    # chains
-    python benchmarks/intervals.py --curves 500 --out OUT --page          # writes docs/coverage.md with its picture
+    python benchmarks/intervals.py --curves 500 --emcee 1000 --out OUT    # chains
+    python benchmarks/intervals.py --curves 500 --page                    # writes docs/coverage.md with its picture
 
 GGG 444, 320 points, some 1e5 counts at the peak. Truth: uniform between the bounds that the fit has too, and inside its
 nested constraints, so that the prior of the posterior is exactly what the curves are drawn from. Fits start from the
 truth: what is measured is whether intervals are right, not whether the minimum is found (that: benchmarks/guess.py).
-What is done for a curve is a line of OUT/curves.jsonl; the same command goes on where it was stopped, and adds what
-another one has not asked for. Lines of the same curve, from several machines perhaps, are joined.
+What is done for a curve is a line of OUT/intervals.jsonl; the same command goes on where it was stopped, and adds what
+another one has not asked for. Lines of the same curve, from several machines perhaps, are joined. Without --out it is
+the file beside this script, from which the page in the documentation is made.
 
 A parameter counts as well identified in a curve where its standard error is below a tenth of the width of its prior and
 no bound is near (two standard errors).
@@ -277,6 +278,15 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [rows[number] for number in sorted(rows)]
 
 
+def short(found: Any) -> Any:
+    """Return what is to be written, its numbers to seven digits."""
+    if isinstance(found, dict):
+        return {key: short(value) for key, value in found.items()}
+    if isinstance(found, list):
+        return [short(value) for value in found]
+    return float(f"{found:.7g}") if isinstance(found, float) else found
+
+
 def main() -> None:
     """Run what is missing and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -285,10 +295,10 @@ def main() -> None:
     parser.add_argument("--profiled", type=int, default=0, help="curves for conf_interval")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--page", action="store_true", help="write docs/coverage.md")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    file = arguments.out / "curves.jsonl"
+    file = arguments.out / "intervals.jsonl"
     known = {row["curve"]: row for row in read(file)}
     todo = {}
     for number in range(arguments.curves):
@@ -298,11 +308,9 @@ def main() -> None:
     with ProcessPoolExecutor(arguments.workers or os.cpu_count()) as pool, file.open("a", encoding="utf-8") as out:
         futures = [pool.submit(one, number, parts, arguments.emcee) for number, parts in todo.items()]
         for future in tqdm(as_completed(futures), total=len(todo), unit="curve"):
-            out.write(json.dumps(future.result()) + "\n")
+            out.write(json.dumps(short(future.result())) + "\n")
             out.flush()
     rows = read(file)
-    write_text(arguments.out / "coverage.md", report(rows))
-    picture(rows, arguments.out / PICTURE)
     print(report(rows))
     if arguments.page:
         intro = (

@@ -352,6 +352,17 @@ def test_a_limit_is_where_no_fit_with_the_parameter_held_there_is_better():
             assert min(rises) < 4.05
 
 
+def test_an_interval_ends_at_a_bound_with_a_warning_that_names_it():
+    model, counts, start = problem()
+    free = model.fit(counts, start, x=AXIS).params["background"]
+    start["background"].min = float(free.value) - 0.5 * float(free.stderr)
+    result = model.fit(counts, start, x=AXIS)
+    with pytest.warns(UserWarning, match=r"the bound of background, .* is nearer"):
+        (_, low), _, (_, high) = result.conf_interval(p_names=["background"], sigmas=[1])["background"]
+    assert low == -np.inf
+    assert high == pytest.approx(float(free.value) + float(free.stderr), abs=0.2 * float(free.stderr))
+
+
 def test_emcee_starts_from_the_covariance_even_where_parameters_are_zero():
     model, counts, start = problem()
     for name in start:
