@@ -291,6 +291,18 @@ def test_walkers_start_at_other_maxima_that_are_as_high(simple):
         sample(simple, 10, starts=[Parameters()], **QUIET)
 
 
+def test_looking_at_the_profiles_before_changes_nothing():
+    result = fitted()
+    target = LogPosterior(result, result._coordinates, {}, None)
+    place = target.start()
+    before = target.expansion(place)
+    for look in (result.check_errors, lambda: result.conf_interval(p_names=["offset"], sigmas=[1])):
+        look()
+        again = LogPosterior(result, result._coordinates, {}, None)
+        for was, found in zip(before, again.expansion(place), strict=True):
+            np.testing.assert_array_equal(found, was)
+
+
 def test_a_short_chain_says_so(simple):
     with pytest.warns(UserWarning, match="too short"):
         found = sample(simple, 12, burn=20, **QUIET)

@@ -282,18 +282,19 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         start.params = self._implied_bounds()
         with self._profiled():
             found = ProfileIntervals(self, start, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change)
-            self.ci_out = found.calc_all_ci()
-        return (self.ci_out, found.trace_dict) if trace else self.ci_out
+            intervals = found.calc_all_ci()
+        self.ci_out = intervals
+        return (intervals, found.trace_dict) if trace else intervals
 
     @contextmanager
     def _profiled(self) -> Iterator[None]:
         """Let fits with a parameter held at a value run, and leave the result as it was."""
-        kept = {name: getattr(self, name) for name in ("params", "result", "_coordinates", "max_nfev")}
+        kept = dict(vars(self))
         self._profile = ProfilePath(self.params, self.var_names)
         try:
             yield
         finally:
-            self._profile = None
+            self.__dict__.clear()
             self.__dict__.update(kept)
 
     def check_errors(self) -> dict[str, tuple[float, float]]:
