@@ -12,10 +12,12 @@ from scipy import stats
 
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml import plot
+from hrxrd_ml._saving import load_result
 from hrxrd_ml._statistics import GaussianLikelihood, PoissonLikelihood
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.posterior import _network_starts, sample
+from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.exploration import Explored, explore
 from hrxrd_ml.sampling.peaks import peaks_of
@@ -289,6 +291,23 @@ def test_walkers_start_at_other_maxima_that_are_as_high(simple):
     assert places == [1, 1, 1]
     with pytest.raises(ParameterError, match=r"lacks the free parameters .*offset"):
         sample(simple, 10, starts=[Parameters()], **QUIET)
+
+
+def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
+    reflection = Reflection("GGG", (4, 4, 4), "CuKa1")
+    model = RockingCurveModel(reflection, axis_kind="offset", unit="arcsec")
+    params = model.make_params(scale=1e5)
+    for name in params:
+        params[name].vary = name in ("scale", "offset", "fwhm")
+    counts = np.random.default_rng(1).poisson(model.eval(params, x=AXIS)).astype(float)
+    result = model.fit(counts, params, x=AXIS)
+    result.save(tmp_path / "result.json")
+    read = load_result(tmp_path / "result.json")
+    was, found = (LogPosterior(each, each._coordinates, {}, None) for each in (result, read))
+    for a, b in zip(was.expansion(was.start()), found.expansion(was.start()), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-9)
+    posterior = sample(load_result(tmp_path / "result.json"), 20, burn=20, **QUIET)
+    assert posterior.sizes["draw"] == 20
 
 
 def test_looking_at_the_profiles_before_changes_nothing():

@@ -98,6 +98,17 @@ def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
     np.testing.assert_allclose(coarse, fine, rtol=3e-3)
 
 
+@pytest.mark.parametrize("fwhm", [3.0, 12.0, 40.0])
+@pytest.mark.parametrize("every", [3, 20, 100])
+@pytest.mark.parametrize(("crystal", "hkl"), [("GGG", (4, 4, 4)), ("Si", (0, 0, 4))])
+def test_the_value_at_an_angle_does_not_depend_on_how_far_the_others_are_away(crystal, hkl, every, fwhm):
+    model = RockingCurve.of(Reflection(crystal, hkl, "CuKa1"), resolution="pseudo_voigt")
+    values = values_of(model) | {"fwhm": fwhm, "curvature": 0.0}
+    angles = np.arange(-1200.0, 150.0, 3.0) * ARCSEC
+    whole = model.bind(angles).curve(values)[::every]
+    np.testing.assert_allclose(model.bind(angles[::every]).curve(values), whole, rtol=5e-3)
+
+
 @pytest.mark.parametrize("fwhm", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize(("crystal", "hkl", "step"), [("GGG", (4, 4, 4), 6.0), ("diamond", (1, 1, 1), 8.0)])
 def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl, step, fwhm):

@@ -44,7 +44,6 @@ class CurveMinimizer(CurveErrors):
     exact: bool
     calc_covar: bool
     _transforms: tuple[MinuitTransform, ...]
-    _model_names: tuple[str, ...]
 
     # --- preparation ------------------------------------------------------------------------------------------------
 
@@ -76,9 +75,6 @@ class CurveMinimizer(CurveErrors):
         result._init_vals_internal = [
             transform.to_internal(value) for transform, value in zip(self._transforms, result.init_vals, strict=True)
         ]
-        self._model_names = tuple(
-            name for name in self._evaluator.names if result.params[name].vary or result.params[name].expr is not None
-        )
         return result
 
     def _set(self, x: Array) -> Parameters:

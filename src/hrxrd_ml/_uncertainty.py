@@ -168,9 +168,14 @@ class CurveErrors(Minimizer):
     _nested: tuple[Nested, ...]
     _evaluator: Evaluator
     _coordinates: NestedCoordinates
-    _model_names: tuple[str, ...]
     _profile: ProfilePath | None = None
     _postponed: bool = False
+
+    @property
+    def _model_names(self) -> tuple[str, ...]:
+        """Parameters of the model that are free or tied."""
+        params = self.result.params
+        return tuple(name for name in self._evaluator.names if params[name].vary or params[name].expr is not None)
 
     def _model_jacobian(self, params: Parameters) -> tuple[Array, Array]:
         """Curve, and its derivatives with respect to the free parameters through every tie, shape [n, nvarys]."""

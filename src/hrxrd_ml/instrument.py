@@ -88,10 +88,13 @@ class AngleGrid:
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
-        coarse = cls.coarse_step(data_step, fringe) / fine
+        widest = cls.coarse_step(data_step, fringe)
+        coarse = widest / fine
         dense = min(darwin_width / 100.0, coarse) / fine
         nodes, quadrature = _graded_nodes(low - centre, high - centre, dense, coarse, 0.6 * darwin_width, every)
-        step = min(data_step, max(0.25 * darwin_width, data_step / 4.0)) / (fine * every)
+        # Points far apart do not make the curve any smoother.
+        own = min(data_step, widest)
+        step = min(own, max(0.25 * darwin_width, own / 4.0)) / (fine * every)
         # Twice the range: then nothing that is folded reaches a point of it from the wrong side.
         size = next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)
         even = 1.0 + (nodes / darwin_width) ** 2
