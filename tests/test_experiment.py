@@ -268,3 +268,9 @@ def test_measured_experiments(shared_data):
     algaas = read_experiment(shared_data / "algaas_gaas_004.toml")
     assert [layer.thickness for layer in algaas.sample.layers] == [20000.0, 2000.0, 18000.0, 3200.0]
     assert algaas.sample.layers[0].x == 0.8
+
+
+def test_theta_is_not_taken_for_two_theta():
+    from hrxrd_ml.experiment._table import suggestion
+
+    assert suggestion("theta", ["offset", "omega", "two_theta"]) == "; theta is 'omega' here"

@@ -336,6 +336,16 @@ def test_confidence_intervals_follow_the_errors_and_leave_the_result_alone():
     assert "offset" in result.ci_report(p_names=["D01", "offset"], sigmas=[1])
 
 
+def test_a_fit_that_misses_the_curve_says_so():
+    model, counts, start = problem()
+    assert not any("does not describe" in note for note in model.fit(counts, start, x=AXIS).bound_notes)
+    start["fwhm"].set(value=3.0 * TRUTH["fwhm"], vary=False)
+    start["scale"].set(value=0.5 * TRUTH["scale"], vary=False)
+    result = model.fit(counts, start, x=AXIS)
+    assert result.redchi > 5.0
+    assert "does not describe the curve to the noise" in result.bound_notes[0]
+
+
 def test_a_limit_is_where_no_fit_with_the_parameter_held_there_is_better():
     model, counts, start = problem()
     result = model.fit(counts, start, x=AXIS)

@@ -157,7 +157,10 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
     found = data.get("format") if isinstance(data, dict) else None
     if found != f"hrxrd_ml {kind}":
         got = in_short(repr(found))
-        raise InputFileError(f'{path}: expected a file of format "hrxrd_ml {kind}", got {got}')
+        made = "; result.save makes one, what hrxrd-ml fit writes is to be read by people and other programs"
+        raise InputFileError(
+            f'{path}: expected a file of format "hrxrd_ml {kind}", got {got}{made if kind == "result" else ""}'
+        )
     if data.get("version") != VERSION:
         raise InputFileError(
             f"{path}: has version {in_short(repr(data.get('version')))} of the format and this package reads "

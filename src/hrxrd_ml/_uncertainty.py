@@ -24,6 +24,9 @@ _SINGULAR = 1.0e-13
 _NEAR = 0.05
 _CROSSING = 0.01
 
+_NO_FIT = 5.0
+"""Reduced chi-square above which a fit gets a note."""
+
 _HARDLY, _TRADING = 0.25, 0.98
 """From which part of the range an error, and from which size a correlation, is worth a note."""
 
@@ -260,6 +263,12 @@ class CurveErrors(Minimizer):
         if covariance.undetermined:
             vague = ", ".join(names[i] for i in covariance.undetermined)
             notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
+        if not self.scale_covar and result.redchi > _NO_FIT:
+            notes.insert(
+                0,
+                f"chi-square over the degrees of freedom is {result.redchi:.3g}: the model does not describe the curve "
+                "to the noise; values and standard errors mean little before it does",
+            )
         return [*notes, *self._doubts(result, covariance)]
 
     def _doubts(self, result: FitStatistics, covariance: Covariance) -> list[str]:

@@ -11,8 +11,21 @@ from hrxrd_ml.errors import ExperimentError
 D = TypeVar("D")
 
 
+_MEANT = {
+    "theta": "omega",
+    "th": "omega",
+    "om": "omega",
+    "2theta": "two_theta",
+    "tth": "two_theta",
+    "ttheta": "two_theta",
+}
+"""Names of axes that programs write, by those that they have here; spelling would propose the wrong one."""
+
+
 def suggestion(word: str, words: Sequence[str]) -> str:
     """Sentence that proposes the nearest of ``words``, or an empty string if none is near."""
+    if _MEANT.get(word.lower()) in words:
+        return f"; {word} is {_MEANT[word.lower()]!r} here"
     lowered = {w.lower(): w for w in words}
     near = difflib.get_close_matches(word.lower(), list(lowered), n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(lowered[n]) for n in near)}?" if near else ""
