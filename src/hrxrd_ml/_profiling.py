@@ -78,7 +78,7 @@ class ProfilePath:
 
 
 class ProfileIntervals(ConfidenceInterval):
-    """lmfit's confidence intervals, with limits found in a third of the fits.
+    """lmfit's confidence intervals, with limits found in half the fits.
 
     What is looked for is not where the probability has a value but where the number of standard deviations that belong
     to it has one, which changes nearly linearly with the parameter.
@@ -105,12 +105,8 @@ class ProfileIntervals(ConfidenceInterval):
                 limits += [(missed, direction * math.inf) for missed in self.probs[len(limits) :]]
                 break
             exactly = _EXACT * (far - near) / max(level(far) - level(near), 1.0)
-            limits.append(
-                (
-                    prob,
-                    side.value(float(brentq(lambda way, wanted=wanted: level(way) - wanted, near, far, xtol=exactly))),
-                )
-            )
+            root = brentq(lambda way, wanted=wanted: level(way) - wanted, near, far, xtol=exactly)
+            limits.append((prob, side.value(float(root))))
         par.vary = True
         self.reset_vals()
         return limits
@@ -121,12 +117,10 @@ class ProfileIntervals(ConfidenceInterval):
         pace = float(par.stderr) if par.stderr > 0.0 else max(0.2 * abs(side.best), 1e-3)
         near = 0.0
         for _ in range(self.maxiter):
-            reached = [way for way, found in side.known.items() if found >= wanted]
-            near = max(
-                way for way, found in side.known.items() if found < wanted and way < min(reached, default=math.inf)
-            )
-            if reached:
-                return near, min(reached)
+            far = min((way for way, found in side.known.items() if found >= wanted), default=math.inf)
+            near = max(way for way, found in side.known.items() if found < wanted and way < far)
+            if math.isfinite(far):
+                return near, far
             if near == wall:
                 _warn(f"the bound of {par.name}, {side.value(wall):g}, is nearer than the limit of its interval")
                 return near, None
