@@ -158,7 +158,8 @@ def test_names_are_forgiving_and_errors_are_helpful() -> None:
 
 def test_d_spacings() -> None:
     assert Crystal.named("GGG").d_spacing((4, 4, 4)) == pytest.approx(12.383 / math.sqrt(48), rel=1e-14)
-    sapphire = Crystal.named("Al2O3")
+    sapphire = Crystal.named("sapphire")
+    assert sapphire == Crystal.named("Al2O3")
     expected = 1 / math.sqrt(4 / 3 * (1 + 1 + 1) / sapphire.a**2 + 9 / sapphire.c**2)
     assert sapphire.d_spacing((1, 1, 3)) == pytest.approx(expected, rel=1e-13)
 

@@ -116,13 +116,22 @@ def test_every_key_is_read(write):
     assert experiment.path.name == "experiment.toml"
 
 
+@pytest.mark.parametrize(
+    ("hkl", "expected"), [("006", (0, 0, 6)), ("0 0 0 12", (0, 0, 12)), ([1, 1, -2, 3], (1, 1, 3))]
+)
+def test_reflections_may_be_written_as_text(hkl, expected):
+    table = {"crystal": "Al2O3", "hkl": hkl, "monochromator": "Ge 220"}
+    settings = experiment_from_mapping({"reflection": table}).reflection
+    assert (settings.hkl, settings.monochromator) == (expected, ("Ge 220",))
+
+
 def test_defaults():
     experiment = experiment_from_mapping({"reflection": REFLECTION})
     assert experiment.reflection.wavelength == "CuKa1"
     assert experiment.reflection.exit == "high"
     assert experiment.reflection.monochromator == ()
     assert experiment.axis.kind is None
-    assert experiment.intensity.relative_error == 0.05
+    assert experiment.intensity.relative_error is None
     assert experiment.sample.layers == ()
     assert experiment.model == ModelSettings("implanted", "tied", "correlation", "gaussian")
     assert experiment.parameters == {}

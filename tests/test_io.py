@@ -66,7 +66,7 @@ class TestExperimentBeside:
             curve = read_curve(shared_data / name)
             assert (len(curve), curve.name, curve.x.attrs["kind"]) == expected
             assert np.all(np.diff(curve.x) > 0)
-            assert ("sigma" in curve.coords) == (curve.name == "intensity")
+            assert "sigma" not in curve.coords
 
 
 @pytest.mark.parametrize("case", cases("curve"))

@@ -66,6 +66,27 @@ class TestText:
         curve = read_curve(save(tmp_path, "a.csv", text), x_column="omega", column="detector")
         assert (curve.x.attrs["kind"], curve.x.attrs["units"]) == ("omega", "mdeg")
 
+    def test_a_title_as_wide_as_the_table_is_no_heading(self, tmp_path):
+        text = text_of(heading="GGG,third scan\nAngle (deg),counts\n")
+        curve = read_curve(save(tmp_path, "a.csv", text), x_column="angle", column="counts")
+        assert_is_the_curve(curve)
+
+    def test_counts_are_where_their_heading_is(self, tmp_path):
+        text = "omega,time,counts\n" + "".join(f"{a:.5f},1.0,{b:.0f}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text)))
+
+    def test_a_constant_column_is_not_taken_for_counts(self, tmp_path):
+        text = "".join(f"{a:.5f},1.0,{b:.0f}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        path = save(tmp_path, "a.csv", text)
+        with pytest.raises(InputFileError, match="column 1, taken for the counts, is 1 in every row"):
+            read_curve(path)
+        assert_is_the_curve(read_curve(path, column=2))
+
+    def test_commas_in_numbers_and_between_them(self, tmp_path):
+        text = text_of(heading="omega,counts\n").replace(".", ",")
+        with pytest.raises(InputFileError, match=r"both between columns and in numbers"):
+            read_curve(save(tmp_path, "a.csv", text))
+
     @pytest.mark.parametrize(
         ("heading", "kind", "unit"),
         [

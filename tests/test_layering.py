@@ -35,14 +35,15 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module may import from its own layer and from those before it."""
 
-EVERYWHERE = frozenset({"errors", "units"})
+EVERYWHERE = frozenset({"errors", "units", "_miller"})
 """What every module may import."""
 
 BESIDE = {
     "errors": frozenset[str](),
     "units": frozenset({"errors"}),
+    "_miller": frozenset({"errors"}),
     "files": frozenset({"errors"}),
-    "experiment": frozenset({"errors", "units"}),
+    "experiment": frozenset({"errors", "units", "_miller"}),
     "io": frozenset({"errors", "units", "experiment"}),
 }
 """Modules that stand beside the layers, with all that each may import.

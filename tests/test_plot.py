@@ -87,6 +87,12 @@ def test_components_on_demand(dataset):
     assert {"coherent", "diffuse", "background"} <= set(labels)
 
 
+def test_legends_name_only_what_can_be_seen(dataset):
+    hidden = dataset.assign(guess=dataset["best_fit"], strain_guess=dataset["strain"])
+    assert [text.get_text() for text in plot.fit(hidden).legends[0].get_texts()] == ["data", "fit"]
+    assert "start" not in [text.get_text() for text in plot.profile(hidden).legends[0].get_texts()]
+
+
 def test_perfect_crystal_has_no_profile_to_draw():
     fitted = model(profile="none", damage="none", diffuse="none")
     dataset = to_dataset(fitted.fit(curve(), fitted.make_params(scale=2.0e5)))

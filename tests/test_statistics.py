@@ -119,6 +119,25 @@ def exposed_curve(counts, **coords):
     return xr.DataArray(counts, {"x": axis} | beside, ("x",), "counts", {"kind": "counts"})
 
 
+def test_counts_that_were_normalised_are_no_counts():
+    model = stub_model()
+    params = only(model, ["scale"])
+    counts = exposed_curve(np.random.default_rng(4).poisson(model.eval(params, x=AXIS)).astype(float))
+    scaled = counts.copy(data=counts.values / counts.values.max())
+    with pytest.raises(CurveError, match=r'kind = "counts".*not a whole number'):
+        model.fit(scaled, params)
+    told = scaled.assign_attrs(kind="intensity")
+    assert model.fit(told, params).observation.likelihood.name == "relative"
+    assert model.fit(counts, params).observation.likelihood.name == "poisson"
+
+
+def test_a_mean_of_counts_is_fitted_as_such_on_demand():
+    model = stub_model(statistics="poisson")
+    params = only(model, ["scale"])
+    mean = exposed_curve(np.random.default_rng(4).poisson(model.eval(params, x=AXIS), (3, len(AXIS))).mean(axis=0))
+    assert model.fit(mean, params).observation.likelihood.name == "poisson"
+
+
 def test_attenuation_and_counting_time_enter_the_expectation():
     model = stub_model()
     free = ["scale", "background", "D01"]

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CrystalError
 
-__all__ = ["Site", "biaxial_ratio", "direct_metric", "parse_hkl", "reciprocal_metric", "same_sites", "unit_cell"]
+__all__ = ["Site", "biaxial_ratio", "direct_metric", "reciprocal_metric", "same_sites", "unit_cell"]
 
 
 @dataclass(frozen=True)
@@ -136,46 +133,3 @@ def biaxial_ratio(constants: Mapping[str, float], normal: tuple[float, float, fl
     load = np.einsum("ijkl,j,kl->i", tensor, n, np.eye(3) - np.outer(n, n))
     v = np.linalg.solve(christoffel, -load)
     return -float(v @ n)
-
-
-def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, int]:
-    """Miller indices from three integers, four (hexagonal h k i l), or text such as "444" or "-1 1 4".
-
-    Raises
-    ------
-    CrystalError
-        Anything else, (0, 0, 0), or i ≠ −(h + k).
-    """
-    expected = f"{what}: expected three Miller indices such as (4, 4, 4)"
-    indices: Sequence[Any]
-    if isinstance(value, str):
-        text = value.strip().strip("()[]")
-        if re.fullmatch(r"(?:[-+]?\d){3,4}", text):
-            indices = [int(i) for i in re.findall(r"[-+]?\d", text)]
-        elif re.fullmatch(r"[-+]?\d{1,9}(?:[\s,]+[-+]?\d{1,9})+", text):
-            indices = [int(i) for i in re.split(r"[\s,]+", text)]
-        else:
-            raise CrystalError(f"{expected}, got {value!r}")
-    else:
-        try:
-            indices = list(value)
-        except TypeError:
-            raise CrystalError(f"{expected}, got {value!r}") from None
-    numbers = []
-    for index in indices:
-        whole = isinstance(index, Integral) or (isinstance(index, Real) and float(index).is_integer())
-        if not whole or isinstance(index, bool) or abs(index) > 10_000:
-            raise CrystalError(f"{expected}, all of them whole numbers to 10000, got {value!r}")
-        numbers.append(int(index))
-    if len(numbers) == 4:
-        h, k, i, l = numbers  # noqa: E741
-        if i != -(h + k):
-            raise CrystalError(
-                f"{what}: of four indices (h k i l) the third must be -(h + k) = {-(h + k)}, got {value!r}"
-            )
-        numbers = [h, k, l]
-    if len(numbers) != 3:
-        raise CrystalError(f"{expected}, got {value!r}")
-    if not any(numbers):
-        raise CrystalError(f"{expected}, got (0, 0, 0)")
-    return numbers[0], numbers[1], numbers[2]

@@ -18,6 +18,9 @@ _SAME_AXIS = 1.0e-6
 
 _SAME_WAVELENGTH = 1.0e-3
 
+_WHOLE = 1.0e-6
+"""How far, in parts of itself, a count may be off a whole number."""
+
 
 @dataclass(frozen=True)
 class AxisFrame:
@@ -123,6 +126,8 @@ def observe(
     exposure = None
     if kind != "intensity":
         exposure = _exposure(beside.get("attenuation"), beside.get("counting_time"))
+    if kind == "counts" and chosen == "poisson" and statistics == "auto":
+        _check_whole(values, weighting)
     if chosen == "poisson" and (values < 0.0).any():
         raise CurveError(
             f"counts cannot be negative, got {values.min():g}; give raw counts, mask the points with weight 0, or use "
@@ -250,6 +255,21 @@ def _check_values(values: Array, weights: Array | None) -> Array:
         )
     # What a masked point holds must not matter, not even to a logarithm.
     return values if used.all() else np.where(used | (np.isfinite(values) & (values >= 0.0)), values, 0.0)
+
+
+def _check_whole(values: Array, weights: Array | None) -> None:
+    """Refuse counts that were divided by something: their label came along, their Poisson noise did not."""
+    broken = np.abs(values - np.round(values)) > _WHOLE * np.maximum(1.0, np.abs(values))
+    if weights is not None:
+        broken &= weights != 0.0
+    if broken.any():
+        where = int(np.argmax(broken))
+        raise CurveError(
+            f'the curve has the attribute kind = "counts", but {values[where]:.6g} at point {where} is not a whole '
+            "number: fit the counts as detected (attenuation and counting times are coordinates of their own), say "
+            'curve.attrs["kind"] = "intensity" for data that were normalised or corrected, or statistics="poisson" '
+            "for a mean or an expectation"
+        )
 
 
 def _check_sigma(sigma: Array, weights: Array | None) -> Array:

@@ -72,6 +72,9 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
         draw(columns[:, moving], fig=figure, **settings)
         for ax in figure.axes:
             ax.tick_params(labelsize=6)
+            for axis in (ax.xaxis, ax.yaxis):  # numbers at the ends would run into those of the next panel
+                if isinstance(axis.get_major_locator(), MaxNLocator):
+                    axis.set_major_locator(MaxNLocator(3, prune="both"))
         margin = 1.05 / size  # what labels and numbers need, in inches
         figure.subplots_adjust(left=margin, bottom=margin, right=0.98, top=0.98)
     return figure
@@ -136,13 +139,15 @@ def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure
         ax.set_xlabel(axis_label(dataset["x"]))
         ax.set_ylabel(intensity_label(dataset["data"]))
         ax.legend()
-        looks = {"strain": (100.0, BLUE, "Strain (%)"), "damage": (1.0, GREEN, "Damage $L$")}
         for row, name in enumerate(profiles):
-            factor, color, label = looks[name]
-            panel = figure.add_subplot(grid[row, 1])
-            _filled(panel, posterior["depth"].values, factor * posterior[f"{name}_band"].values, color)
+            panel, band = figure.add_subplot(grid[row, 1]), posterior[f"{name}_band"].values
+            if name == "strain":
+                _filled(panel, posterior["depth"].values, 100.0 * band, BLUE)
+                panel.set_ylabel("Strain (%)")
+            else:  # as in the figure of the fit; E falls where L rises, so that its quantiles stand the other way round
+                _filled(panel, posterior["depth"].values, np.exp(-band[::-1]), GREEN)
+                panel.set_ylabel("Debye–Waller $E$")
             panel.set_xlim(posterior["depth"].values[0], posterior["depth"].values[-1])
-            panel.set_ylabel(label)
         if profiles:
             panel.set_xlabel("Depth (Å)")
     return figure

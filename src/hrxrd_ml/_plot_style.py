@@ -18,7 +18,8 @@ PAGE = 2.0 * COLUMN + 0.2
 DPI = 150
 
 # Okabe and Ito's palette, which the colour-blind can tell apart; also told apart by line style.
-BLACK, GREY, ORANGE, BLUE, GREEN = "#000000", "#8c8c8c", "#d55e00", "#0072b2", "#009e73"
+BLACK, GREY, ORANGE = "#000000", "#8c8c8c", "#d55e00"
+BLUE, GREEN, PURPLE = "#0072b2", "#009e73", "#cc79a7"
 
 STYLE: Any = {
     "font.size": 8.5,

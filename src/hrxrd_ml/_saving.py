@@ -153,7 +153,8 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
     except OSError as error:
         raise InputFileError(f"{path}: cannot read the {kind}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise InputFileError(f"{path}: not a saved {kind}, which is JSON text: {in_short(error)}") from error
+        netcdf = "; a netCDF file opens with xarray.load_dataset" if Path(path).suffix == ".nc" else ""
+        raise InputFileError(f"{path}: not a saved {kind}, which is JSON text: {in_short(error)}{netcdf}") from error
     found = data.get("format") if isinstance(data, dict) else None
     if found != f"hrxrd_ml {kind}":
         got = in_short(repr(found))

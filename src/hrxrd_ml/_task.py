@@ -101,10 +101,12 @@ def _check_reach(model: Any, arcsec: FloatArray, offset: Parameter) -> None:
     if reflection is not None:
         indices = " ".join(map(str, reflection.hkl))
         about = f", {math.degrees(reflection.bragg_angle):.4f}° for {reflection.crystal.name} ({indices})"
+    frame = model.frame
+    first, last = frame.angles(arcsec[[0, -1]] * ARCSEC)
     raise CurveError(
-        f"the scan ends {away:.3g}° away from the Bragg angle of the substrate{about}, and the bounds of offset, "
-        f"{float(offset.min):g} to {float(offset.max):g} arcsec, do not reach so far; check the reflection, the "
-        "wavelength, and kind and unit of the axis"
+        f"the scan, {frame.kind} from {first:.6g} to {last:.6g} {frame.unit}, ends {away:.3g}° away from the Bragg "
+        f"angle of the substrate{about}, and the bounds of offset, {float(offset.min):g} to {float(offset.max):g} "
+        "arcsec, do not reach so far; check the reflection, the wavelength, and kind and unit of the axis"
     )
 
 

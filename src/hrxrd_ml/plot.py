@@ -7,6 +7,7 @@ with ``figure.savefig``, or let a notebook show what the function returns.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -14,7 +15,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.ticker import AutoMinorLocator, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import AutoMinorLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from hrxrd_ml._plot_posterior import bands, corner, correlations, trace
@@ -27,6 +28,7 @@ from hrxrd_ml._plot_style import (
     GREY,
     ORANGE,
     PAGE,
+    PURPLE,
     STYLE,
     axis_label,
     dataset_of,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bands", "corner", "correlations", "fit", "overview", "profile", "trace"]
 
+_DASHES = (0, (3.5, 1.5))
 _STEPS = [1, 2, 2.5, 5, 10]
 _LEGEND = ("data", "left out", "start", "fit", "±1σ", "coherent", "diffuse", "background")
 
@@ -137,11 +140,11 @@ def _profile(canvas: Figure | SubFigure, ds: xr.Dataset) -> None:
     _depth_panel(axes[0], ds, "strain", 100.0, BLUE)
     axes[0].set_ylabel("Strain (%)")
     if damaged:
-        _depth_panel(axes[1], ds, "debye_waller", 1.0, GREEN)
+        _depth_panel(axes[1], ds, "debye_waller", 1.0, GREEN, limits=(-0.03, 1.03))
         axes[1].set_ylabel("Debye–Waller $E$")
     axes[-1].set_xlabel("Depth (Å)")
     canvas.align_ylabels(axes)
-    _legend(canvas, axes[0])
+    _legend(canvas, *axes)
 
 
 def _curve(ax: Axes, ds: xr.Dataset, components: bool) -> None:
@@ -169,18 +172,22 @@ def _curve(ax: Axes, ds: xr.Dataset, components: bool) -> None:
     none = used & ~shown  # zero has no logarithm, but nothing measured may be missing from the picture
     if none.any():
         ax.plot(x[none], np.full(none.sum(), 1.12 * low), "|", ms=2.5, mew=0.5, color=BLACK, zorder=2)
-    ax.plot(x, _positive(ds["guess"]), ls=(0, (3.5, 1.5)), lw=0.8, color=BLUE, label="start", zorder=3)
+    start, best = _positive(ds["guess"]), _positive(ds["best_fit"])
+    if _apart(np.log(start), np.log(best), np.log(low), np.log(high)):
+        ax.plot(x, start, ls=_DASHES, lw=0.8, color=GREY, label="start", zorder=3)
     if components:
-        for name, style in (("coherent", "-"), ("diffuse", "--"), ("background", ":")):
-            if name in ds:
-                ax.plot(x, _positive(ds[name]), ls=style, lw=0.7, color=GREY, label=name, zorder=3)
-    ax.plot(x, _positive(ds["best_fit"]), color=ORANGE, lw=1.0, label="fit", zorder=4)
+        for name, style, color in (("coherent", "-", BLUE), ("diffuse", "--", GREEN), ("background", ":", PURPLE)):
+            if name in ds and bool((ds[name] > low).any()):
+                ax.plot(x, _positive(ds[name]), ls=style, lw=0.8, color=color, label=name, zorder=3)
+    ax.plot(x, best, color=ORANGE, lw=1.0, label="fit", zorder=4)
     ax.set_yscale("log")
     ax.set_ylim(low, high)
     ax.set_xlim(x[0] - 0.01 * (x[-1] - x[0]), x[-1] + 0.01 * (x[-1] - x[0]))
     ax.yaxis.set_major_locator(LogLocator(numticks=8))
     ax.yaxis.set_minor_locator(LogLocator(subs=[0.1 * i for i in range(2, 10)], numticks=8))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    # Less than two decades may hold but one power of ten, from which nobody can read a scale.
+    few = math.log10(high / low) < 2.0
+    ax.yaxis.set_minor_formatter(LogFormatterSciNotation(minor_thresholds=(2.0, 1.0)) if few else NullFormatter())
     ax.xaxis.set_major_locator(MaxNLocator(7, steps=_STEPS))
     ax.xaxis.set_minor_locator(AutoMinorLocator())
     ax.set_ylabel(intensity_label(ds["data"]))
@@ -213,20 +220,30 @@ def _residual(ax: Axes, ds: xr.Dataset) -> None:
     ax.yaxis.set_minor_locator(AutoMinorLocator(2))
 
 
-def _depth_panel(ax: Axes, ds: xr.Dataset, name: str, factor: float, color: str) -> None:
+def _depth_panel(
+    ax: Axes,
+    ds: xr.Dataset,
+    name: str,
+    factor: float,
+    color: str,
+    limits: tuple[float, float] = (-math.inf, math.inf),
+) -> None:
     depth = np.asarray(ds["depth"])
     value, start = factor * np.asarray(ds[name]), factor * np.asarray(ds[f"{name}_guess"])
     sigma = factor * np.asarray(ds[f"{name}_sigma"])
-    if np.isfinite(sigma).any():
-        ax.fill_between(depth, value - sigma, value + sigma, color=color, alpha=0.25, lw=0.0, label="±1σ")
-    ax.plot(depth, start, ls=(0, (3.5, 1.5)), lw=0.8, color=GREY, label="start")
-    ax.plot(depth, value, color=color, lw=1.1, label="fit")
     # The band may be wider than anything worth looking at: it gets some room, and the lines decide.
     both, error = np.concatenate([value, start]), np.nan_to_num(sigma)
     span = max(float(np.ptp(both)), 1e-12)
     low = max(float((value - error).min()), float(both.min()) - 0.4 * span)
     high = min(float((value + error).max()), float(both.max()) + 0.4 * span)
-    ax.set_ylim(min(low, float(both.min())) - 0.08 * span, max(high, float(both.max())) + 0.08 * span)
+    low, high = min(low, float(both.min())) - 0.08 * span, max(high, float(both.max())) + 0.08 * span
+    low, high = max(low, limits[0]), min(high, limits[1])
+    if _apart(value - error, value + error, low, high):
+        ax.fill_between(depth, value - sigma, value + sigma, color=color, alpha=0.25, lw=0.0, label="±1σ")
+    if _apart(start, value, low, high):
+        ax.plot(depth, start, ls=_DASHES, lw=0.8, color=GREY, label="start")
+    ax.plot(depth, value, color=color, lw=1.1, label="fit")
+    ax.set_ylim(low, high)
     ax.set_xlim(depth[0], depth[-1])
     ax.xaxis.set_major_locator(MaxNLocator(6, steps=_STEPS))
     ax.yaxis.set_major_locator(MaxNLocator(5, steps=_STEPS))
@@ -237,18 +254,27 @@ def _depth_panel(ax: Axes, ds: xr.Dataset, name: str, factor: float, color: str)
 # --- labels and limits ---
 
 
-def _legend(canvas: Figure | SubFigure, ax: Axes) -> None:
-    """A legend above the axes, where it covers nothing."""
-    handles, labels = ax.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: _LEGEND.index(labels[i]))
+def _legend(canvas: Figure | SubFigure, *axes: Axes) -> None:
+    """A legend above the axes, where it covers nothing; what several of them show is in it once."""
+    handles: dict[str, Any] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    labels = sorted(handles, key=_LEGEND.index)
     canvas.legend(
-        [handles[i] for i in order],
-        [labels[i] for i in order],
+        [handles[label] for label in labels],
+        labels,
         loc="outside upper center",
         ncols=4,
         columnspacing=1.4,
         borderaxespad=0.2,
     )
+
+
+def _apart(one: NDArray[np.float64], other: NDArray[np.float64], low: float, high: float) -> bool:
+    """Whether two lines can be told apart between the limits of an axis: what nobody sees needs no legend."""
+    gap = np.abs(np.clip(one, low, high) - np.clip(other, low, high))
+    return bool((np.nan_to_num(gap) > 0.02 * (high - low)).any())
 
 
 def _positive(values: xr.DataArray) -> NDArray[np.float64]:

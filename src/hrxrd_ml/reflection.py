@@ -14,7 +14,7 @@ from dataclasses import FrozenInstanceError
 from os import PathLike
 from typing import Any, NoReturn
 
-from ._lattice import parse_hkl
+from ._miller import parse_hkl
 from ._susceptibility import Susceptibility
 from .crystal import Crystal
 from .errors import CrystalError

@@ -135,6 +135,7 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
         "strain_knots": settings.strain_knots,
         "damage_knots": settings.damage_knots,
         "tolerance": settings.tolerance,
+        "relative_error": experiment.intensity.relative_error,
     }
     reflection = build_reflection(experiment.reflection, source)
     films = build_films(experiment, source)
@@ -146,7 +147,6 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
             diffuse=settings.diffuse,
             resolution=settings.resolution,
             background=settings.background,
-            relative_error=experiment.intensity.relative_error,
             axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
             unit=labels.get("units") or experiment.axis.unit or "deg",
             films=films,

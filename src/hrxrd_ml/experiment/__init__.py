@@ -8,7 +8,6 @@ from hrxrd_ml.experiment._read import experiment_from_mapping, find_experiment, 
 from hrxrd_ml.experiment._settings import (
     DAMAGES,
     DATA_KINDS,
-    DEFAULT_RELATIVE_ERROR,
     DIFFUSES,
     EXITS,
     METHODS,
@@ -28,7 +27,6 @@ from hrxrd_ml.experiment._settings import (
 __all__ = [
     "DAMAGES",
     "DATA_KINDS",
-    "DEFAULT_RELATIVE_ERROR",
     "DIFFUSES",
     "EXITS",
     "METHODS",

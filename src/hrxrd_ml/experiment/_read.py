@@ -44,7 +44,8 @@ def read_experiment(path: str | os.PathLike[str]) -> Experiment:
     except UnicodeDecodeError as error:
         raise ExperimentError(f"{path}: not a TOML text: byte {error.start} is not UTF-8") from error
     except (ValueError, RecursionError) as error:  # tomllib raises others than its own, for very long integers
-        raise ExperimentError(f"{path}: not valid TOML: {str(error) or 'nested too deeply'}") from error
+        hint = "" if path.suffix.lower() == ".toml" else "; expected an experiment file (.toml)"
+        raise ExperimentError(f"{path}: not valid TOML: {str(error) or 'nested too deeply'}{hint}") from error
     return experiment_from_mapping(data, source=str(path), folder=path.parent, path=path)
 
 

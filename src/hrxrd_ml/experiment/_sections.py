@@ -8,7 +8,6 @@ from hrxrd_ml.experiment._settings import (
     BACKGROUNDS,
     DAMAGES,
     DATA_KINDS,
-    DEFAULT_RELATIVE_ERROR,
     DIFFUSES,
     EXITS,
     METHODS,
@@ -83,6 +82,7 @@ def _wavelength(t: Table) -> float | str:
 
 def _monochromator(t: Table) -> tuple[str, ...]:
     value = t.data.get("monochromator", [])
+    value = [value] if isinstance(value, str) else value
     expected = 'a list of reflections, one a crystal, such as ["Si 111", "Ge 111"]'
     if not isinstance(value, list) or not all(isinstance(m, str) and len(m.split()) >= 2 for m in value):
         t.fail("monochromator", expected)
@@ -124,7 +124,7 @@ def read_intensity(top: Table) -> IntensitySettings:
         column=t.column("column"),
         kind=t.choice("kind", DATA_KINDS, None),
         sigma_column=t.column("sigma_column"),
-        relative_error=t.number("relative_error", 0.0, 1.0, "", DEFAULT_RELATIVE_ERROR, open_low=True),
+        relative_error=t.number("relative_error", 0.0, 1.0, "", None, open_low=True),
         attenuation_column=t.column("attenuation_column"),
         counting_time_column=t.column("counting_time_column"),
     )

@@ -42,8 +42,6 @@ METHODS = (
 )
 """Minimisers of lmfit that a `[fit]` section may name."""
 
-DEFAULT_RELATIVE_ERROR = 0.05
-
 
 @dataclass(frozen=True)
 class SusceptibilitySettings:
@@ -91,7 +89,7 @@ class IntensitySettings:
     column: str | int | None = None
     kind: str | None = None
     sigma_column: str | int | None = None
-    relative_error: float = DEFAULT_RELATIVE_ERROR
+    relative_error: float | None = None
     attenuation_column: str | int | None = None
     counting_time_column: str | int | None = None
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
-from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml._miller import parse_hkl
+from hrxrd_ml.errors import CrystalError, ExperimentError
 
 D = TypeVar("D")
 
@@ -130,15 +131,13 @@ class Table:
         return value
 
     def indices(self, key: str) -> tuple[int, int, int] | None:
-        """Three integers that are not all zero, such as Miller indices."""
+        """Miller indices: integers that are not all zero, or text such as "004"."""
         if key not in self.data:
             return None
-        value = self.data[key]
-        good = isinstance(value, list) and len(value) == 3
-        good = good and all(isinstance(i, int) and not isinstance(i, bool) and abs(i) < 10_000 for i in value)
-        if not good or not any(value):
+        try:
+            return parse_hkl(self.data[key])
+        except CrystalError:
             self.fail(key, "three integers, not all zero, such as [4, 4, 4]")
-        return value[0], value[1], value[2]
 
     def column(self, key: str) -> str | int | None:
         """A column of a text file: its name, or its index counted from 0."""

@@ -6,6 +6,7 @@ import re
 from hrxrd_ml.errors import InputFileError
 
 Column = str | int
+_DATA_WORDS = re.compile(r"\b(counts?|cts|cps|intensit(y|ies)|detector|signal)\b")
 _UNIT_WORDS = (
     ("arcsec", r"arc ?sec\w*|asec|seconds? of arc|″|''"),
     ("mdeg", r"mdeg\w*|millideg\w*"),
@@ -63,8 +64,11 @@ def find_column(wanted: Column, role: str, header: list[str] | None, width: int)
         if len(matches) > 1:
             raise InputFileError(f"the {role} column {wanted!r} is there {len(matches)} times; give its index")
     near = difflib.get_close_matches(wanted, header, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputFileError(f"there is no {role} column {wanted!r}; the file has {', '.join(header)}{hint}")
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise InputFileError(
+        f"there is no {role} column {wanted!r}; the file has {', '.join(header)}; {hint}columns are named in the "
+        "experiment file ([axis] column, [intensity] column) or in read_curve (x_column=, column=)"
+    )
 
 
 def guess_kind(heading: str) -> str | None:
@@ -84,3 +88,16 @@ def guess_unit(heading: str) -> str | None:
         if re.search(rf"(?:^|[^a-z])(?:{words})(?:$|[^a-z])", text):
             return unit
     return None
+
+
+def is_unit(cell: str) -> bool:
+    """Whether a cell is nothing but an angle unit, in brackets or not."""
+    text = cell.lower().strip(" []()")
+    return any(re.fullmatch(words, text) for _, words in _UNIT_WORDS)
+
+
+def guess_data(header: list[str] | None, others: list[int]) -> int | None:
+    """Column whose heading alone speaks of counts or an intensity, or None; ``others`` are something else."""
+    named = [i for i, heading in enumerate(header or ()) if _DATA_WORDS.search(heading.lower().replace("_", " "))]
+    named = [i for i in named if i not in others]
+    return named[0] if len(named) == 1 else None

@@ -10,7 +10,6 @@ import numpy as np
 from hrxrd_ml.errors import CurveError, InputFileError
 from hrxrd_ml.experiment import (
     DATA_KINDS,
-    DEFAULT_RELATIVE_ERROR,
     AxisSettings,
     Experiment,
     IntensitySettings,
@@ -65,7 +64,8 @@ def read_curve(
     data_kind
         ``"counts"`` or ``"intensity"``; by default counts if all values are whole numbers.
     relative_error
-        Relative standard error of an intensity without sigma column; 0.05 by default.
+        Relative standard error of an intensity without sigma column. Where it is not given the curve has no ``sigma``,
+        and a fit takes some error and scales it (statistics "relative").
     wavelength
         Wavelength [Å] to record with the curve instead of the one the file names.
     scan
@@ -105,8 +105,6 @@ def read_curve(
         "attenuation_column": _first(attenuation_column, intensity.attenuation_column),
         "counting_time_column": _first(counting_time_column, intensity.counting_time_column),
     }
-    if relative_error is None:
-        relative_error = intensity.relative_error if settings else DEFAULT_RELATIVE_ERROR
     try:
         for value, choices, what in (
             (kind, AXIS_KINDS, "kind"),
@@ -143,12 +141,13 @@ def read_curve(
             sigma=found.sigma,
             attenuation=found.attenuation,
             counting_time=found.counting_time,
-            relative_error=relative_error,
+            relative_error=_first(relative_error, intensity.relative_error),
             attrs=attrs,
             lines=found.lines,
         )
     except (InputFileError, CurveError) as error:
-        raise InputFileError(f"{path}: {error}") from error
+        beside = f" (with the settings of {settings.path})" if settings and settings.path else ""
+        raise InputFileError(f"{path}: {error}{beside}") from error
 
 
 def _first(given: Any, otherwise: Any) -> Any:

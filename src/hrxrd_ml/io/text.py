@@ -16,7 +16,7 @@ import numpy as np
 
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io._bytes import decode
-from hrxrd_ml.io._columns import Column, find_column, guess_kind, guess_unit, plain
+from hrxrd_ml.io._columns import Column, find_column, guess_data, guess_kind, guess_unit, is_unit, plain
 from hrxrd_ml.io._scan import Array, Scan
 
 COMMENTS = ("#", ";", "%", "'")
@@ -35,6 +35,7 @@ class _Table:
     rows: list[list[str]]
     lines: list[int]
     header: list[str] | None
+    delimiter: str | None
 
 
 def read(
@@ -66,23 +67,37 @@ def read(
 
     ix = find(0 if x_column is None else x_column, "angle")
     assert ix is not None
-    # Whoever names the angle column and not the other means the first that is left.
-    iy = find(column if column is not None else (0 if ix == 1 else 1), "counts")
-    assert iy is not None
-    if ix == iy:
-        raise InputFileError(f"angles and counts are both asked from column {ix}; give two different columns")
     optional = [
         find(sigma_column, "sigma"),
         find(attenuation_column, "attenuation"),
         find(counting_time_column, "counting time"),
     ]
+    known = [ix, *(i for i in optional if i is not None)]
+    # Whoever does not name the column means what its heading calls counts, else the first that is left.
+    left = next((i for i in range(width) if i not in known), 1)
+    iy = guess_data(table.header, known) if column is None else find(column, "counts")
+    iy = left if iy is None else iy
+    if ix == iy:
+        raise InputFileError(f"angles and counts are both asked from column {ix}; give two different columns")
     used = [ix, iy, *(i for i in optional if i is not None)]
     number = _reader(table, used)
+    angles = _column(table, ix, number)
+    if table.delimiter == "," and len(np.unique(angles)) < 0.5 * len(angles) and (angles == np.round(angles)).all():
+        raise InputFileError(
+            f"the angles repeat, line {table.lines[0]} begins with {','.join(table.rows[0])[:40]}: commas seem to "
+            "stand both between columns and in numbers; save the table with semicolons or tabs, or with decimal points"
+        )
     heading = table.header[ix] if table.header else ""
     sigma, attenuation, seconds = (None if i is None else _column(table, i, number) for i in optional)
+    values = _column(table, iy, number)
+    if column is None and width > 2 and np.ptp(values) == 0.0:
+        raise InputFileError(
+            f"{_called(table, iy)}, taken for the counts, is {values[0]:g} in every row; the file has {width} columns: "
+            "name the right one (column under [intensity], or column=)"
+        )
     return Scan(
-        axes={"": _column(table, ix, number)},
-        values=_column(table, iy, number),
+        axes={"": angles},
+        values=values,
         attenuation=attenuation,
         counting_time=seconds,
         sigma=sigma,
@@ -121,7 +136,7 @@ def _split(text: str, x_column: Column | None) -> _Table:
         raise InputFileError(f"no row begins with numbers; line {number} is {line[:60]!r}; expected columns of numbers")
     table = cells[begin:]
     header = _header(lines, cells[:begin], table[0], delimiter)
-    return _Table([row for _, row in table], [number for number, _ in table], header)
+    return _Table([row for _, row in table], [number for number, _ in table], header, delimiter)
 
 
 def _delimiter(sample: list[str]) -> str | None:
@@ -171,8 +186,7 @@ def _header(
         last_number, last = before[-1]
         if sum(bool(_NUMBER.match(cell)) for cell in last) * 2 >= len(last) and len(last) == len(row):
             raise InputFileError(f"line {last_number}: {last[0]!r} is not a number; expected an angle")
-        if len(before) > 1 and guess_unit(last[0]) and not guess_kind(last[0]):
-            # A line of units stands between headings and numbers.
+        if len(before) > 1 and is_unit(last[0]):  # a line of units stands between headings and numbers
             names = before[-2][1]
             if len(names) == len(last):
                 last = [f"{name} ({unit.strip('[]()')})" for name, unit in zip(names, last, strict=True)]
@@ -220,7 +234,11 @@ def _column(table: _Table, index: int, number: Callable[[str], float]) -> Array:
 
 
 def _bad_cell(table: _Table, row: int, index: int, why: str) -> NoReturn:
-    name = f" ({table.header[index]})" if table.header and index < len(table.header) else ""
     raise InputFileError(
-        f"line {table.lines[row]}, column {index}{name}: {why}; expected a number: correct or delete the line"
+        f"line {table.lines[row]}, {_called(table, index)}: {why}; expected a number: correct or delete the line"
     )
+
+
+def _called(table: _Table, index: int) -> str:
+    name = f" ({table.header[index]})" if table.header and index < len(table.header) else ""
+    return f"column {index}{name}"
