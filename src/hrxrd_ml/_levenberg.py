@@ -63,7 +63,7 @@ class Minimum:
 _MESSAGES = {
     1: "The sum of squares no longer falls (ftol).",
     2: "The steps have become negligible (xtol).",
-    3: "The estimated distance to the minimum is below the noise (edm).",
+    3: "The minimum is nearer than the noise can tell.",
     4: "The evaluations ran out.",
     5: "The sum of squares falls, but by far less than the noise in a hundred evaluations (creep).",
 }

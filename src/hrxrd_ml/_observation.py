@@ -235,9 +235,11 @@ def _check_axis(x: Array, curve: xr.DataArray) -> None:
         raise CurveError(f"the angles must be finite; point {int(np.argmin(np.isfinite(x)))} is not")
     if not (np.diff(x) > 0.0).all():
         where = int(np.argmin(np.diff(x)))
+        falling = bool((np.diff(x) < 0.0).all())
         raise CurveError(
             f"the angles must increase from point to point; {x[where]:.8g} is followed by {x[where + 1]:.8g}: "
-            f"sort the curve, with a DataArray by curve.sortby({curve.dims[0]!r})"
+            + ("turn x and data round (x[::-1], data[::-1])" if falling else "sort the curve")
+            + f", a DataArray by curve.sortby({curve.dims[0]!r})"
         )
 
 

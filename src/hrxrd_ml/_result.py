@@ -207,6 +207,13 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         """Nominal offset Δθ of every point from the substrate's Bragg angle [arcsec], shape (n,)."""
         return from_radians(self.model.frame.offsets(self.observation.x), "arcsec")
 
+    def parameter_units(self) -> dict[str, str]:
+        """Return the unit of each parameter of the model; those of intensities are in that of the data."""
+        attrs = self.observation.curve.attrs
+        unit = "counts" if attrs.get("kind") == "counts" else attrs.get("units") or "arb. units"
+        own = {f"{model.prefix}{spec.name}": spec.unit for model in self.model.rocking_curves for spec in model.space}
+        return {name: known.replace("counts", unit) for name, known in own.items()}
+
     def pearson_chi2(self, region: ArrayLike | xr.DataArray | None = None) -> float:
         """χ²/N: mean square of (data - best_fit) over the expected variance, where 1 is a perfect fit.
 

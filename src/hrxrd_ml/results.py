@@ -167,7 +167,7 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
 
 def _parameters(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
     params = result.params
-    units = {f"{m.prefix}{spec.name}": spec.unit for m in result.model.rocking_curves for spec in m.space}
+    units = result.parameter_units()
     columns = {
         "value": [float(par.value) for par in params.values()],
         "stderr": [math.nan if par.stderr is None else float(par.stderr) for par in params.values()],

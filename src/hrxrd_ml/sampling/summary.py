@@ -36,8 +36,7 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
     flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
     columns = {name: flat[:, i] for i, name in enumerate(target.names)}
     summary = _summaries(result, target.names, flat)
-    units = {f"{m.prefix}{spec.name}": spec.unit for m in result.model.rocking_curves for spec in m.space}
-    units |= {"max_strain_depth": "Å", "damaged_thickness": "Å", "integrated_strain": "Å"}
+    units = result.parameter_units() | {"max_strain_depth": "Å", "damaged_thickness": "Å", "integrated_strain": "Å"}
     variables = {
         name: (("chain", "draw"), column.reshape(draws, walkers).T, {"units": units.get(name, "1")})
         for name, column in (columns | summary).items()
