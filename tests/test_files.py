@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.files import atomic_path, staged_folder, write_bytes, write_text
+from hrxrd_ml.files import abandoned, atomic_path, sealed, staged_folder, unsealed, write_bytes, write_text
 
 
 def test_written_whole(tmp_path):
@@ -109,3 +109,22 @@ def test_what_a_killed_process_has_left_is_cleared(tmp_path):
         (running / "fit.json").write_text("{}")
     names = {".staging-notes", of_another_computer.name, "fit.csv", "fit.json"}
     assert {p.name for p in out.iterdir()} == names
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes are told from one another on POSIX systems only")
+def test_temporary_files_of_a_running_process_are_not_abandoned(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    with atomic_path(tmp_path / "shard-00001.nc") as temporary:
+        temporary.write_bytes(b"half")
+        left = temporary.with_name(temporary.name.replace(f"-{os.getpid()}-", f"-{int(ended.stdout)}-"))
+        left.write_bytes(b"half")
+        assert list(abandoned(tmp_path, "shard-[0-9]{5}")) == [left]
+
+
+@pytest.mark.parametrize("content", [b"", b"netCDF" * 1000])
+def test_a_seal_tells_whatever_has_changed(content):
+    data = sealed(content)
+    assert unsealed(data) == content
+    for damaged in (data[:-1], data + b"x", b"x" + data, content, bytes([data[0] ^ 1]) + data[1:]):
+        with pytest.raises(InputFileError, match="damaged"):
+            unsealed(damaged)

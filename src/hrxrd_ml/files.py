@@ -4,6 +4,7 @@ A file is written under a temporary name in the folder where it is going to stay
 within one folder is atomic, so whoever reads the final name sees the old content or the new one.
 """
 
+import hashlib
 import os
 import platform
 import re
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from hrxrd_ml.errors import InputFileError, in_short
+
+_SEAL = b"\nSHA-256:"
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputFileError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
     if target.is_dir():
         raise InputFileError(f"cannot write {target}: it is a folder; give the name of a file")
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(6)}{target.suffix}")
+    temporary = target.with_name(f".{target.stem}-{_mark()}{target.suffix}")
     try:
         yield temporary
         os.replace(temporary, target)
@@ -87,9 +90,9 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
         in_the_way = isinstance(error, FileExistsError | NotADirectoryError)
         why = "it, or a part of its path, is a file" if in_the_way else error.strerror
         raise InputFileError(f"cannot write into the folder {target}: {why}") from error
-    for leftover in filter(_is_abandoned, target.glob(".staging-*")):
+    for leftover in abandoned(target, "staging"):
         shutil.rmtree(leftover, ignore_errors=True)
-    staging = target / f".staging-{platform.node()}-{os.getpid()}-{secrets.token_hex(6)}"
+    staging = target / f".staging-{_mark()}"
     done = False
     try:
         staging.mkdir()
@@ -105,18 +108,53 @@ def staged_folder(folder: str | os.PathLike[str]) -> Iterator[Path]:
             target.rmdir()
 
 
-def _is_abandoned(staging: Path) -> bool:
-    """Whether the process that made a temporary folder, which its name tells, has ended; False where that is unknown.
+def _mark() -> str:
+    """Part of a temporary name that tells who made it, and that nobody else uses."""
+    return f"{platform.node()}-{os.getpid()}-{secrets.token_hex(6)}"
+
+
+def abandoned(folder: Path, stem: str) -> Iterator[Path]:
+    """Temporary files and folders whose maker, which their names tell, has ended.
 
     Of a process on another computer that shares the disk nothing is known, and on Windows nobody can ask safely.
+
+    Parameters
+    ----------
+    folder
+        Where they are looked for.
+    stem
+        Regular expression of what their names begin with, after the point.
     """
-    maker = re.fullmatch(r"\.staging-(.*)-([0-9]{1,9})-[0-9a-f]{12}", staging.name)
-    if maker is None or maker[1] != platform.node() or os.name != "posix":
-        return False
+    name = re.compile(rf"\.{stem}-{re.escape(platform.node())}-([0-9]{{1,9}})-[0-9a-f]{{12}}(\.\w+)?")
+    for path in folder.iterdir() if os.name == "posix" else ():
+        if (maker := name.fullmatch(path.name)) and not _runs(int(maker[1])):
+            yield path
+
+
+def _runs(process: int) -> bool:
     try:
-        os.kill(int(maker[2]), 0)  # signal 0 does nothing but ask
+        os.kill(process, 0)  # signal 0 does nothing but ask
     except ProcessLookupError:
-        return True
-    except PermissionError:  # it runs, and is somebody else's
+        return False
+    except PermissionError:  # it is somebody else's
         pass
-    return False
+    return True
+
+
+def sealed(content: bytes) -> bytes:
+    """Content with its SHA-256 at the end, where formats that know their own length, such as HDF5, do not look."""
+    return content + _SEAL + hashlib.sha256(content).digest()
+
+
+def unsealed(data: bytes) -> bytes:
+    """Content of what `sealed` made: libraries written in C need not survive a damaged file.
+
+    Raises
+    ------
+    InputFileError
+        If anything in it has changed.
+    """
+    end = len(data) - len(_SEAL) - hashlib.sha256().digest_size
+    if end < 0 or data != sealed(data[:end]):
+        raise InputFileError("the file is damaged: it does not end with the SHA-256 of its content")
+    return data[:end]

@@ -7,6 +7,7 @@ is missing after an interruption is made again, and the same settings always giv
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -20,14 +21,14 @@ import xarray as xr
 from hrxrd_ml._netcdf import netcdf
 from hrxrd_ml._threads import begin_worker, cores
 from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, in_short
-from hrxrd_ml.files import write_bytes, write_text
+from hrxrd_ml.files import abandoned, sealed, unsealed, write_bytes, write_text
 from hrxrd_ml.ml.prior import FixedPrior, Prior, UniversalPrior
 from hrxrd_ml.ml.settings import fill, read_toml
 from hrxrd_ml.ml.shard import Measurement, check_content, check_layout, measurements, simulate_shard
 
 __all__ = ["PRIORS", "DatasetFolder", "DatasetSettings", "Measurement", "measurements", "simulate_shard"]
 
-FORMAT = 1
+FORMAT = 2
 _MOST_SHARDS = 100_000
 """Their names have five digits."""
 
@@ -156,7 +157,7 @@ class DatasetFolder:
                 raise InputFileError(f"{folder} is not empty and not a data set; choose another folder")
             folder.mkdir(parents=True, exist_ok=True)
             write_text(about, json.dumps(settings.as_dict(), indent=1) + "\n")
-        for leftover in folder.glob(".shard-*"):  # of a run that was killed
+        for leftover in abandoned(folder, "shard-[0-9]{5}"):
             leftover.unlink(missing_ok=True)
         return cls(folder)
 
@@ -176,14 +177,10 @@ class DatasetFolder:
         InputFileError
             If it is not there or damaged.
         """
-        import h5py
-
         path = self.file(number)
         try:
-            with h5py.File(path, "r") as plain:  # h5netcdf prints a traceback where it cannot read these
-                for held in (plain, *plain.values()):
-                    dict(held.attrs)
-            with xr.open_dataset(path, engine="h5netcdf") as opened:
+            content = io.BytesIO(unsealed(path.read_bytes()))
+            with xr.open_dataset(content, engine="h5netcdf") as opened:
                 check_layout(opened, self.settings.size(number), self.settings.prior.longest)
                 found = opened.load()
             check_content(found)
@@ -250,4 +247,4 @@ class DatasetFolder:
 def _make_shard(folder: DatasetFolder, number: int) -> None:
     shard = simulate_shard(folder.settings, number)
     packed = {"zlib": True, "complevel": 1, "shuffle": True} if folder.settings.prior.noisy else {}
-    write_bytes(folder.file(number), netcdf(shard, {"counts": packed}))
+    write_bytes(folder.file(number), sealed(netcdf(shard, {"counts": packed})))
