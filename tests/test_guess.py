@@ -128,3 +128,9 @@ def test_stepwise_leaves_what_a_user_chose(model):
     result = stepwise(chosen, bent, chosen.guess(bent))
     assert result.params["curvature"].value == 10.0
     assert not result.params["curvature"].vary
+
+
+def test_stepwise_leaves_what_is_held_at_its_default(model):
+    bent = measured(model, 7, curvature=45.0)
+    result = stepwise(model, bent, model.guess(bent), held=["curvature", "strain_spread"])
+    assert not any(result.params[name].vary for name in ("curvature", "strain_spread"))

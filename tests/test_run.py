@@ -162,7 +162,8 @@ def test_fit_holds_what_was_fixed_and_finds_the_rest():
 def test_a_strategy_can_take_several_steps():
     settings = given(TRUTH, Dmax1={"value": 0.0081}, scale={"value": 1.9e5})
 
-    def two_steps(fitted, data, params, **options):
+    def two_steps(fitted, data, params, *, held, **options):
+        assert {"Dmax1", "scale"} <= set(held)
         params["Dmax1"].vary = False
         params = fitted.fit(data, params, **options).params.copy()
         params["Dmax1"].vary = True

@@ -242,9 +242,13 @@ def _fit_and_write(
         return 1
     posterior = _sample_and_write(fit.result, dataset, arguments) if arguments.emcee else None
     if arguments.report:
-        from hrxrd_ml.html_report import page
+        from hrxrd_ml.html_report import report
 
-        write_text(arguments.out / "fit.html", page(dataset, posterior))
+        known = fit.result.bound_notes
+        report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)
+        for note in fit.result.bound_notes:  # it has checked the standard errors
+            if note not in known:
+                print(f"note: {note}")
         print(f"written to {arguments.out}: fit.html")
     return 0
 

@@ -7,7 +7,7 @@ here it becomes a `RockingCurveModel`, start values and a result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,9 +56,18 @@ class Strategy(Protocol):
     """How to get from start values to a result, in one step or in several."""
 
     def __call__(
-        self, model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any
+        self,
+        model: RockingCurveModel,
+        curve: xr.DataArray,
+        params: Parameters,
+        *,
+        held: Collection[str] = (),
+        **settings: Any,
     ) -> RockingCurveResult:
-        """Fit; the settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`."""
+        """Fit; ``held`` are parameters that the experiment file sets, so that no step may free them.
+
+        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`.
+        """
 
 
 def build_reflection(settings: ReflectionSettings, source: str = "experiment") -> Reflection:
@@ -208,8 +217,9 @@ def fit_curve(
         "max_nfev": experiment.fit.max_nfev,
         "iter_cb": progress,
     }
+    held = [name for name, own in experiment.parameters.items() if own.keys() & {"value", "vary", "expr"}]
     try:
-        result = strategy(model, curve, guess.copy(), **settings)
+        result = strategy(model, curve, guess.copy(), held=held, **settings)
     except HrxrdError:
         raise
     except (ValueError, TypeError, NotImplementedError) as error:

@@ -9,6 +9,7 @@ them only if they pay for themselves.
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,17 +29,21 @@ GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""
 
 
-def one_step(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any) -> RockingCurveResult:
+def one_step(
+    model: RockingCurveModel, curve: xr.DataArray, params: Parameters, *, held: Collection[str] = (), **settings: Any
+) -> RockingCurveResult:
     """Fit all free parameters at once: the simplest strategy."""
     return model.fit(curve, params, **settings)
 
 
-def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, **settings: Any) -> RockingCurveResult:
+def stepwise(
+    model: RockingCurveModel, curve: xr.DataArray, params: Parameters, *, held: Collection[str] = (), **settings: Any
+) -> RockingCurveResult:
     """Fit the plain model and, where it does not describe the curve, again with its refinements freed.
 
     The second fit starts from a guess of its own, made by the model's hints, and, if that leaves a misfit as well,
     from the classical guess; the better one is kept if the Bayesian information criterion prefers it.
-    Parameters whose settings somebody chose are left as they are.
+    Parameters that ``held`` names, are free or have another value than their default are left as they are.
 
     Parameters
     ----------
@@ -46,11 +51,14 @@ def stepwise(model: RockingCurveModel, curve: xr.DataArray, params: Parameters, 
     curve : DataArray
     params : lmfit.Parameters
         Start values.
+    held : collection of str
+        Parameters, without prefix, that are not to be freed.
     **settings
         ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
     """
     plain = model.fit(curve, params, **settings)
-    untouched = [name for name in REFINEMENTS if name in model.space and _is_default(model, params, name)]
+    untouched = [name for name in REFINEMENTS if name in model.space and name not in held]
+    untouched = [name for name in untouched if _is_default(model, params, name)]
     # Of a scaled intensity, or behind a changing attenuator, nothing is known of the counts that the detector saw.
     scaled = curve.attrs.get("kind") != "counts" or np.ptp(np.asarray(curve.coords.get("attenuation", 1.0))) > 0.0
     if scaled and "dead_time" in untouched:
