@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .simulate import RockingCurve
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
+_STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _OPTICS_STEP = 1e-5
@@ -61,7 +62,8 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[tuple[int, float], Grid] = {}
+        self._grids: dict[tuple[int, int, float], Grid] = {}
+        self._farthest = max(float(np.abs(dtheta[[0, -1]]).max()) / ARCSEC, 1.0)
         # Coarsest step of the nodes [arcsec]
         self._coarse = AngleGrid.coarse_step(float(np.median(np.diff(dtheta))), model.fringe) / ARCSEC
         # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
@@ -70,20 +72,22 @@ class BoundCurve:
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
     def _grid(self, values: Values) -> Grid:
-        """Return the grid around the angles; it follows the offset in steps, and a narrow resolution in octaves.
+        """Return the grid around the angles; it follows offset and step in steps, a narrow resolution in octaves.
 
         In half octaves where the tolerance is loose.
         """
         number = round(values["offset"] / _OFFSET_STEP)
+        stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
         needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
         rung = 1.0 if self.model.tolerance <= 1e-4 else 0.5
         octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), _OCTAVES)
-        if (number, octave) not in self._grids:
+        key = number, stretch, octave
+        if key not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
-            shifted = self.dtheta - number * _OFFSET_STEP * ARCSEC
-            self._grids[number, octave] = Grid.around(self.model, shifted, octave)
-        return self._grids[number, octave]
+            shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
+            self._grids[key] = Grid.around(self.model, shifted, octave)
+        return self._grids[key]
 
     def _part(self, values: Values, part: slice) -> Grid:
         """Return what of the grid is needed for a part of the angles."""
@@ -97,7 +101,7 @@ class BoundCurve:
     @property
     def strain_range(self) -> float:
         """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
-        return max(map(abs, self._grid({"offset": 0.0, "fwhm": math.inf}).strains))
+        return max(map(abs, self._grid({"offset": 0.0, "step": 1.0, "fwhm": math.inf}).strains))
 
     def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae."""
@@ -181,8 +185,9 @@ class BoundCurve:
 
         Central differences at lamellae and out-of-plane strains as they are, so that they are smooth.
         """
-        spec, value = self.model.space[name], values[name]
-        ends = [min(max(value + side * _OPTICS_STEP, spec.min), spec.max) for side in (-1.0, 1.0)]
+        value, ends = values[name], [values[name] + side * _OPTICS_STEP for side in (-1.0, 1.0)]
+        if name.endswith("_x") and 0.0 <= value <= 1.0:  # nothing is known beyond the pure crystals
+            ends = [min(max(end, 0.0), 1.0) for end in ends]
         fixed = replace(layer, chain=None)
         low, high = (self._reflectivity({**values, name: end}, fixed, grid) for end in ends)
         return (high.coherent + high.diffuse - low.coherent - low.diffuse) / (ends[1] - ends[0])

@@ -138,7 +138,7 @@ class ForeignEvaluator:
 
 
 class CombinedEvaluator:
-    """Two evaluators joined by an operator: exact rules for + - * /, differences of the operands for another one."""
+    """Two evaluators joined by an operator: exact rules for + - * /, differences for any other operator."""
 
     def __init__(self, left: Evaluator, right: Evaluator, op: Callable[[Any, Any], Any]) -> None:
         self.left = left
@@ -154,26 +154,37 @@ class CombinedEvaluator:
         """Combined curve and the derivatives of both sides, each carried through the operator."""
         a, by_a = self.left.jacobian(params, [name for name in names if name in self.left.names])
         b, by_b = self.right.jacobian(params, [name for name in names if name in self.right.names])
-        weight_a, weight_b = self._partials(a, b)
-        columns = dict(zip((n for n in names if n in self.left.names), (weight_a[:, None] * by_a).T, strict=True))
-        columns |= dict(zip((n for n in names if n in self.right.names), (weight_b[:, None] * by_b).T, strict=True))
+        by_a, by_b = self._through(a, b, by_a, by_b)
+        columns = dict(zip((n for n in names if n in self.left.names), by_a.T, strict=True))
+        columns |= dict(zip((n for n in names if n in self.right.names), by_b.T, strict=True))
         derivatives = np.stack([columns[name] for name in names], axis=1) if names else np.empty((len(a), 0))
         return np.asarray(self.op(a, b), dtype=float), derivatives
 
-    def _partials(self, a: Array, b: Array) -> tuple[Array, Array]:
-        one = np.ones_like(a)
+    def _through(self, a: Array, b: Array, by_a: Array, by_b: Array) -> tuple[Array, Array]:
+        """Derivatives of the combination, of those of both sides."""
         if self.op is operator.add:
-            return one, one
+            return by_a, by_b
         if self.op is operator.sub:
-            return one, -one
+            return by_a, -by_b
         if self.op is operator.mul:
-            return b, a
+            return b[:, None] * by_a, a[:, None] * by_b
         if self.op is operator.truediv:
-            return 1.0 / b, -a / b**2
-        step_a, step_b = (_STEP * np.maximum(np.abs(side), 1.0e-300) for side in (a, b))
-        by_a = (self.op(a + step_a, b) - self.op(a - step_a, b)) / ((a + step_a) - (a - step_a))
-        by_b = (self.op(a, b + step_b) - self.op(a, b - step_b)) / ((b + step_b) - (b - step_b))
-        return by_a, by_b
+            return by_a / b[:, None], (-a / b**2)[:, None] * by_b
+        # An operator need not act point by point; a convolution does not. So both sides move along their derivatives.
+        by_a = _along(lambda moved: self.op(moved, b), a, by_a)
+        return by_a, _along(lambda moved: self.op(a, moved), b, by_b)
+
+
+def _along(function: Callable[[Array], Any], start: Array, directions: Array) -> Array:
+    """Derivatives of a function of a curve in several directions [n, m], by central differences."""
+    found = np.zeros(directions.shape)
+    for i, direction in enumerate(directions.T):
+        length = float(np.abs(direction).max())
+        if length > 0.0:
+            step = _STEP * max(float(np.abs(start).max()), 1.0e-300) / length
+            ahead, behind = function(start + step * direction), function(start - step * direction)
+            found[:, i] = (np.asarray(ahead, dtype=float) - np.asarray(behind, dtype=float)) / (2.0 * step)
+    return found
 
 
 def difference_step(par: Any) -> float:

@@ -86,6 +86,14 @@ class CurveFitting(Model):
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
+    def _strip_prefix(self, name: str) -> str:
+        """Name without prefix; lmfit's own would make "cale" of "scale" where the prefix is "s"."""
+        return name if name in (self._param_root_names or ()) else str(super()._strip_prefix(name))
+
+    def set_param_hint(self, name: str, **kwargs: Any) -> None:
+        """Hint at settings of a parameter, named with or without prefix; see `lmfit.Model.set_param_hint`."""
+        super().set_param_hint(self._prefix + self._strip_prefix(name), **kwargs)
+
     def make_params(self, verbose: bool = False, **kwargs: Any) -> Parameters:
         """Parameters with default values, bounds and hints, and the values or settings given by name.
 
@@ -157,7 +165,11 @@ class CurveFitting(Model):
             full = name if name in params else self._prefix + name
             if full not in params:
                 raise ParameterError(unknown_name(name, tuple(params)))
-            params[full].set(**(value if isinstance(value, dict) else {"value": value}))
+            settings = value if isinstance(value, dict) else {"value": value}
+            params[full].set(**{key: setting for key, setting in settings.items() if key != "value"})
+            if settings.get("value") is not None:
+                _check_bounds(params[full], float(settings["value"]))
+                params[full].value = float(settings["value"])
         for rule in self.nested:
             low, high = params[rule.low], params[rule.high]
             if low.expr is None and float(low.value) > rule.cap(float(high.value)):
@@ -229,11 +241,13 @@ class CurveFitting(Model):
         if unknown:
             raise ParameterError(unknown_name(unknown[0], tuple(self.param_names)))
         if params is None:
-            params = self.guess(observation.curve[observation.used])
+            params = self.guess(observation.to_guess())
         if given:
             params = params.copy()
             for name, value in given.items():
                 _override(params, name, value)
+        if observation.kept is not None:  # points without a value are left out of what lies along them, too
+            kwargs = {name: _points(value, observation.kept) for name, value in kwargs.items()}
         result = RockingCurveResult(
             self,
             params,
@@ -299,6 +313,10 @@ def _combined(left: Model, right: Model, op: Callable[[Any, Any], Any]) -> "Curv
     from hrxrd_ml.model import CurveComposite  # which is made of the class above
 
     return CurveComposite(left, right, op)
+
+
+def _points(value: Any, kept: NDArray[np.bool_]) -> Any:
+    return value[kept] if np.shape(value) == kept.shape else value
 
 
 def _check_bounds(par: Parameter, value: float) -> None:

@@ -25,6 +25,8 @@ def encode(value: Any) -> Any:
         return value if math.isfinite(value) else {"$float": str(value)}
     if isinstance(value, complex):
         return {"$complex": [value.real, value.imag]}
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        return encode(value.item())
     if isinstance(value, np.ndarray):
         return {"$array": [encode(item) for item in value.tolist()]}
     if isinstance(value, tuple):

@@ -65,7 +65,8 @@ class Observation:
 
     ``x`` is on the model's own axis. ``values`` are on the scale of the model curve: counts divided by
     ``exposure``, the counting time over the longest one, over the attenuation; without these coordinates they
-    are the counts themselves. ``curve`` is the labelled original.
+    are the counts themselves. ``sigma`` are given standard errors, on that scale too. ``curve`` is the labelled
+    original, without the points that were omitted; ``kept`` tells which are left (None: all).
     """
 
     x: Array
@@ -75,6 +76,15 @@ class Observation:
     weights: Array | None = None
     exposure: Array | None = None
     sigma: Array | None = None
+    kept: NDArray[np.bool_] | None = None
+
+    def to_guess(self) -> xr.DataArray:
+        """The curve at the points that are not masked, with the standard errors that were given beside it."""
+        curve = self.curve
+        if self.sigma is not None:
+            errors = self.sigma if self.exposure is None else self.sigma * self.exposure
+            curve = curve.assign_coords(sigma=(curve.dims[0], errors))
+        return curve[self.used]
 
     @property
     def used(self) -> NDArray[np.bool_]:
@@ -107,12 +117,12 @@ def observe(
     beside = {"weights": _beside(weights, curve, "weights"), "sigma": _beside(sigma, curve, "sigma")}
     for name in ("attenuation", "counting_time", "sigma"):
         if beside.get(name) is None and name in curve.coords:
-            beside[name] = np.asarray(curve.coords[name].values, dtype=np.float64)
+            beside[name] = _along(curve.coords[name], curve)
     kind = curve.attrs.get("kind") if isinstance(data, xr.DataArray) else None
     if kind == "counts" and statistics == "auto" and sigma is None:
         beside["sigma"] = None  # counting noise is known better than any sigma beside it
-    if omit:
-        keep = np.isfinite(values)
+    keep = np.isfinite(values) if omit else np.ones(len(values), dtype=bool)
+    if not keep.all():
         axis, values, curve = axis[keep], values[keep], curve[keep]
         beside = {name: None if array is None else array[keep] for name, array in beside.items()}
     _check_axis(axis, curve)
@@ -123,9 +133,9 @@ def observe(
     if errors is not None:
         errors = _check_sigma(errors, weighting)
     chosen = choose_statistics(statistics, kind, values, weighting, errors)
-    exposure = None
-    if kind != "intensity":
-        exposure = _exposure(beside.get("attenuation"), beside.get("counting_time"))
+    # An intensity is a rate already, whatever it was counted for; the attenuator has weakened it as it has counts.
+    seconds = beside.get("counting_time") if kind != "intensity" else None
+    exposure = _exposure(beside.get("attenuation"), seconds)
     if kind == "counts" and chosen == "poisson" and statistics == "auto":
         _check_whole(values, weighting)
     if chosen == "poisson" and (values < 0.0).any():
@@ -145,7 +155,8 @@ def observe(
         relative_error=relative_error,
         floor=floor,
     )
-    return Observation(axis, values, curve, likelihood, weighting, exposure, errors)
+    left = None if keep.all() else keep
+    return Observation(axis, values, curve, likelihood, weighting, exposure, errors, left)
 
 
 def as_curve(data: Any, frame: AxisFrame, x: Any = None) -> xr.DataArray:
@@ -213,6 +224,11 @@ def _beside(values: Any, curve: xr.DataArray, what: str) -> Array | None:
     if len(array) != len(curve):
         raise CurveError(f"expected {len(curve)} {what}, one for each point of the curve, got {len(array)}")
     return array
+
+
+def _along(coordinate: xr.DataArray, curve: xr.DataArray) -> Array:
+    """A coordinate at every point of the curve, also where it is one number for all of them."""
+    return np.array(np.broadcast_to(np.asarray(coordinate.values, dtype=np.float64), len(curve)))
 
 
 def _nearest(values: Array, targets: Array) -> NDArray[np.intp]:

@@ -152,16 +152,10 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
             self.method = method
         if nan_policy is not None:
             self.nan_policy = nan_policy
-        x = kwargs.pop("x", None)
+        x, sigma = kwargs.pop("x", None), kwargs.pop("sigma", None)
         self.userkws.update(kwargs)
-        if data is not None or weights is not None or x is not None:
-            if data is None and x is not None:
-                raise CurveError("expected data with the new x; give both")
-            source = self.curve if data is None else data
-            if data is not None and x is None and not isinstance(data, xr.DataArray):
-                x = self.observation.x
-            weights = self.weights if weights is None and data is None else weights
-            self._take(self.model.observe(source, x, weights, omit=self.nan_policy == "omit"))
+        if any(given is not None for given in (data, weights, x, sigma)):
+            self._observe_again(data, x, weights, sigma)
         params = self.params if params is None else params
         self.model.check_params(params)
         check_start(params, self._nested)
@@ -172,6 +166,26 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         outcome = self.minimize(method=self.method, params=self.init_params)
         self.model.post_fit(outcome)
         self._adopt(outcome)
+
+    def _observe_again(self, data: Any, x: Any, weights: Any, sigma: Any) -> None:
+        """Take other data, weights or standard errors; what is not given stays as it was."""
+        if data is None and x is not None:
+            raise CurveError("expected data with the new x; give both")
+        old = self.observation
+        labelled = isinstance(data, xr.DataArray)
+        if data is not None and x is None and not labelled:
+            x = old.x
+        if weights is None and old.weights is not None:
+            if data is not None and len(data) != len(old.x):
+                raise CurveError(
+                    f"the weights of the fit are for {len(old.x)} points and the new data have {len(data)}; give "
+                    "weights for them, weights=1 for none"
+                )
+            weights = old.weights
+        if sigma is None and old.sigma is not None and not labelled and (data is None or len(data) == len(old.x)):
+            sigma = old.sigma if old.exposure is None else old.sigma * old.exposure
+        source = self.curve if data is None else data
+        self._take(self.model.observe(source, x, weights, sigma, omit=self.nan_policy == "omit"))
 
     def _adopt(self, outcome: FitStatistics) -> None:
         """Take over all that a solver found, as lmfit does, and the curve that belongs to it."""
@@ -184,9 +198,23 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         self.components = self.model.components
         self.init_values = self.model._make_all_args(self.init_params)
         self.best_values = self.model._make_all_args(outcome.params)
+        self._best = {name: float(outcome.params[name].value) for name in outcome.var_names}
         self.best_fit = np.array(self._evaluator.curve(outcome.params))
-        spread = float(((self.data - self.data.mean()) ** 2).sum())
-        self.rsquared = 1.0 - float(((self.data - self.best_fit) ** 2).sum()) / max(1.0e-15, spread)
+        data, found = self.data[self.observation.used], self.best_fit[self.observation.used]
+        self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
+            1.0e-15, float(((data - data.mean()) ** 2).sum())
+        )
+
+    def recall(self) -> None:
+        """Put the solver back to the best fit, where other searches with this result have left it elsewhere.
+
+        Functions of lmfit that take a result as a minimizer, such as ``conf_interval2d``, do that.
+        """
+        names = list(self.var_names)
+        if list(self._coordinates.names) != names or list(self.result.var_names) != names:
+            for name in names:
+                self.params[name].set(value=self._best[name], vary=True)
+            self.prepare_fit(self.params)
 
     @property
     def init_fit(self) -> Array:

@@ -263,7 +263,9 @@ def _params_from_data(data: list[dict[str, Any]]) -> Parameters:
 def _curve_to_data(curve: xr.DataArray) -> dict[str, Any]:
     def labelled(array: xr.DataArray) -> dict[str, Any]:
         attrs = {str(k): v if isinstance(v, bool | int | float | str) else str(v) for k, v in array.attrs.items()}
-        return {"dims": list(array.dims), "values": encode(np.asarray(array.values)), "attrs": encode(attrs)}
+        values = np.asarray(array.values)
+        values = values if values.dtype.kind in "biufU" else values.astype(str)  # such as the time of a measurement
+        return {"dims": list(array.dims), "values": encode(values), "attrs": encode(attrs)}
 
     coords = {str(name): labelled(coord) for name, coord in curve.coords.items()}
     return labelled(curve) | {"name": curve.name, "coords": coords}

@@ -221,11 +221,13 @@ class _CurveFunction:
             raise CurveError(f"expected finite angles in one dimension, got shape {axis.shape}")
         values = model.space.clip(values, bounds=False)
         flat = np.atleast_1d(axis)
-        if (np.diff(flat) > 0.0).all():
+        if len(flat) > 1 and (np.diff(flat) > 0.0).all():
             curve = np.array(model.bind(flat).curve(values))
         else:
-            unique, where = np.unique(flat, return_inverse=True)
-            curve = model.bind(unique).curve(values)[where]
+            # A single angle gets neighbours so far away that the tails of all that is between are there.
+            beside = model.frame.angles(np.radians([-1.0, 1.0])) if len(flat) == 1 else ()
+            unique, where = np.unique([*flat, *beside], return_inverse=True)
+            curve = model.bind(unique).curve(values)[where[: len(flat)]]
         return curve if axis.ndim else float(curve[0])
 
 
@@ -270,6 +272,18 @@ class CurveComposite(CurveFitting, CompositeModel):
     def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
         """The rocking-curve models among the components."""
         return tuple(model for model in self.components if hasattr(model, "space"))
+
+    def eval(self, params: Any = None, **kwargs: Any) -> Any:
+        """Return the model; a labelled ``x`` is converted for all components. See `lmfit.Model.eval`."""
+        return super().eval(params, **self._on_own_axis(kwargs))
+
+    def eval_components(self, **kwargs: Any) -> Any:
+        """Return the components by name; a labelled ``x`` is converted. See `lmfit.Model.eval_components`."""
+        return super().eval_components(**self._on_own_axis(kwargs))
+
+    def _on_own_axis(self, given: dict[str, Any]) -> dict[str, Any]:
+        x = given.get("x")
+        return given | {"x": self.frame.of_coordinate(x)} if isinstance(x, xr.DataArray) else given
 
     def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
         """Curve and Jacobian of all components on one x array."""

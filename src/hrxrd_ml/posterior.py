@@ -114,7 +114,10 @@ def sample(
     """
     _check_numbers(walkers, steps, burn)
     with one_thread():
-        extra = MODEL_ERROR if model_error else NOISE if result.scale_covar else None
+        result.recall()
+        # Counts have the error of counts: a factor on it, as scale_covar=True means, is no likelihood of theirs.
+        guessed = result.scale_covar and result.observation.likelihood.name != "poisson"
+        extra = MODEL_ERROR if model_error else NOISE if guessed else None
         names = tuple(result._coordinates.names)
         target = LogPosterior(result, result._coordinates, checked_priors(priors, names), extra)
         dimension, rng = len(target.names), np.random.default_rng(seed)
@@ -167,7 +170,7 @@ def _network_starts(result: RockingCurveResult) -> list[Parameters]:
         raise ParameterError('starts="network" is for a model of one rocking curve; give a list of Parameters')
     network: Any = guess_provider("network")
     starts = []
-    for values in network.profiles(models[0], result.curve):
+    for values in network.profiles(models[0], result.observation.to_guess()):
         params = result.params.copy()
         for name, value in values.items():
             params[models[0].prefix + name].value = value

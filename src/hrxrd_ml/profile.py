@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,7 @@ class ImplantedProfile:
 
     def segments(self, values: Values) -> Segments:
         """Return surface, maximum, the end of the declining Gaussian, and end."""
+        _second(values)  # checks them
         peak, end, end2 = values["Rp1"], values["L1"], values["L2"]
         d_max, d_min = max(values["Dmax1"], 2.0 * MINIMUM_STRAIN), MINIMUM_STRAIN
         front = peak / math.sqrt(max(math.log(d_max / values["D01"]), 0.05))
@@ -107,7 +108,7 @@ class ImplantedProfile:
         scale = []
         for lower in edges[1:]:
             first = front if lower <= peak else back
-            second = (values["D02"] if lower <= end2 else d_min) / d_max
+            second = (max(values["D02"], 0.0) if lower <= end2 else d_min) / d_max
             scale.append((1.0 / max(first, 1e-3) ** 3 + second / decline**3) ** (-1.0 / 3.0))
         return Segments(edges, slopes, np.array(scale))
 
@@ -115,8 +116,9 @@ class ImplantedProfile:
         """Return the largest strain and its depth [Å]: at the surface, or just in front of Rp1."""
         from . import _numba_profile  # compiled at first use
 
-        d_max, d2, depth2, twice2 = values["Dmax1"], values["D02"], values["L2"], 2.0 * values["Rp2"]
-        ratio, ratio2 = math.log(values["D01"] / d_max), math.log(MINIMUM_STRAIN / d2) / (depth2 * (depth2 - twice2))
+        d_max, depth2, twice2 = values["Dmax1"], values["L2"], 2.0 * values["Rp2"]
+        d2, log2 = _second(values)
+        ratio, ratio2 = math.log(values["D01"] / d_max), log2 / (depth2 * (depth2 - twice2))
         largest, where = _numba_profile.implanted_maximum(d_max, ratio, values["Rp1"], d2, ratio2, twice2)
         return float(largest), float(where)
 
@@ -125,11 +127,10 @@ class ImplantedProfile:
         from . import _numba_profile  # compiled at first use
 
         z = np.ascontiguousarray(z, dtype=float)
-        d_max, d2 = values["Dmax1"], values["D02"]
+        d_max, (d2, log2) = values["Dmax1"], _second(values)
         ratios = (math.log(values["D01"] / d_max), math.log(MINIMUM_STRAIN / d_max))
         strain = _numba_profile.implanted(
-            z.ravel(), d_max, *ratios, values["Rp1"], values["L1"], d2, math.log(MINIMUM_STRAIN / d2), values["L2"],
-            values["Rp2"],
+            z.ravel(), d_max, *ratios, values["Rp1"], values["L1"], d2, log2, values["L2"], values["Rp2"],
         )  # fmt: skip
         return np.asarray(strain.reshape(z.shape))
 
@@ -146,9 +147,8 @@ class ImplantedProfile:
         tau_z = np.where(front, -1.0 / front_length, 1.0 / back_length)
         tau_peak = np.where(front, (1.0 - tau) / front_length, (tau - 1.0) / back_length)
 
-        d2, depth2, centre2 = values["D02"], values["L2"], values["Rp2"]
+        (d2, log2), depth2, centre2 = _second(values), values["L2"], values["Rp2"]
         decline = _decline(z, depth2, centre2)
-        log2 = math.log(MINIMUM_STRAIN / d2)
         second = d2 * np.exp(decline * log2)
         denominator = depth2 * (depth2 - 2.0 * centre2)
         pull = second * log2 / denominator
@@ -157,11 +157,19 @@ class ImplantedProfile:
             "D01": np.where(front, first * square / d_surface, 0.0),
             "L1": np.where(back, -lever * tau / back_length, 0.0),
             "Rp1": lever * tau_peak,
-            "D02": second * (1.0 - decline) / d2,
+            "D02": np.exp(decline * log2) * (1.0 - decline) if d2 > 0.0 else np.zeros_like(z),
             "L2": -pull * decline * 2.0 * (depth2 - centre2),
             "Rp2": pull * 2.0 * (decline * depth2 - z),
         }
         return first + second, lever * tau_z + pull * 2.0 * (z - centre2), slopes
+
+
+def _second(values: Values) -> tuple[float, float]:
+    """Return D02, and ln(Dmin/D02); zeros where D02 is below Dmin, to which it could not decline."""
+    if values["D01"] <= 0.0 or values["Dmax1"] <= 0.0:
+        raise ParameterError(f"D01 and Dmax1 must be positive, got {values['D01']:g} and {values['Dmax1']:g}")
+    d2 = values["D02"]
+    return (d2, math.log(MINIMUM_STRAIN / d2)) if d2 >= MINIMUM_STRAIN else (0.0, 0.0)
 
 
 def _distance_from_peak(
@@ -318,7 +326,7 @@ class PseudoVoigtProfile:
 
 @dataclass(frozen=True)
 class FunctionProfile:
-    """Any function ``f(z, **values)`` of depth, with its own parameters; derivatives by central differences.
+    """Any function ``f(z, **values)`` of depth, with its own parameters; derivatives by differences.
 
     Parameters
     ----------
@@ -369,20 +377,29 @@ class FunctionProfile:
     def derivatives(self, z: FloatArray, values: Values) -> tuple[FloatArray, FloatArray, Slopes]:
         """Return profile, gradient and derivatives."""
 
-        def central(shifted: Callable[[float], FloatArray], step: float) -> FloatArray:
-            near, far = shifted(step) - shifted(-step), shifted(2.0 * step) - shifted(-2.0 * step)
-            return (8.0 * near - far) / (12.0 * step)
-
         slopes = {}
         for spec in self.specs:
-            size = max(abs(values[spec.name]), 1e-3 * (min(spec.max, 1e9) - max(spec.min, -1e9)))
+            span = spec.max - spec.min
+            size = max(abs(values[spec.name]), 1e-3 * span if math.isfinite(span) else abs(spec.value)) or 1.0
 
-            def moved(step: float, name: str = spec.name) -> FloatArray:
-                return self.evaluate(z, {**values, name: values[name] + step})
+            def moved(value: FloatArray, name: str = spec.name) -> FloatArray:
+                return self.evaluate(z, {**values, name: float(value)})
 
-            slopes[spec.name] = central(moved, 1e-3 * size)
-        gradient = central(lambda step: self.evaluate(z + step, values), 1e-3 * self.scale)
+            slopes[spec.name] = _slope(moved, np.float64(values[spec.name]), 1e-3 * size, spec.min, spec.max)
+        gradient = _slope(lambda at: self.evaluate(at, values), z, 1e-3 * self.scale, 0.0, values[self.depth])
         return self.evaluate(z, values), gradient, slopes
+
+
+def _slope(function: Callable[..., FloatArray], at: Any, step: float, low: float, high: float) -> FloatArray:
+    """Return the derivative of a function: that of the quartic through five places, which do not leave the limits."""
+    centre = at if high - low < 4.0 * step else np.clip(at, low + 2.0 * step, high - 2.0 * step)
+    if not low <= np.min(at) <= np.max(at) <= high:
+        centre = at  # somebody has gone beyond them already
+    a, b, c, d, e = (function(centre + k * step) for k in (-2.0, -1.0, 0.0, 1.0, 2.0))
+    t = (at - centre) / step
+    first, second = (a - 8.0 * b + 8.0 * d - e) / 12.0, (-a + 16.0 * b - 30.0 * c + 16.0 * d - e) / 12.0
+    third, fourth = (-a + 2.0 * b - 2.0 * d + e) / 4.0, (a - 4.0 * b + 6.0 * c - 4.0 * d + e) / 6.0
+    return np.asarray((first + t * (second + t * (third + t * fourth))) / step)
 
 
 def make_profile(kind: str, count: int = 12) -> Profile | None:

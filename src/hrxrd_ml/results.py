@@ -126,7 +126,8 @@ def _curves(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
     }
     for name in ("attenuation", "counting_time"):
         if name in curve.coords:
-            coords[name] = ("x", np.asarray(curve.coords[name].values), dict(curve.coords[name].attrs))
+            values = np.broadcast_to(np.asarray(curve.coords[name].values), len(curve))
+            coords[name] = ("x", values, dict(curve.coords[name].attrs))
     variables = {
         name: ("x", np.array(values), {"units": units, "long_name": label})
         for name, (values, units, label) in rows.items()

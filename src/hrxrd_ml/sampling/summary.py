@@ -24,6 +24,8 @@ Array = NDArray[np.float64]
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Of the bands on curve and profiles."""
 
+_AXES = frozenset({"chain", "draw", "quantile", "depth", "x"})
+
 _BANDS = 400  # how many samples the bands are made from
 _KEPT = 40_000  # how many samples are returned, at most; neighbours in a chain hardly differ
 
@@ -34,9 +36,14 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
     places = sampler.get_chain(thin=every)  # (draws, walkers, dimension)
     draws, walkers, dimension = places.shape
     flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
-    columns = {name: flat[:, i] for i, name in enumerate(target.names)}
+    labels = [_label(name) for name in target.names]
+    columns = {label: flat[:, i] for i, label in enumerate(labels)}
     summary = _summaries(result, target.names, flat)
-    units = result.parameter_units() | {"max_strain_depth": "Å", "damaged_thickness": "Å", "integrated_strain": "Å"}
+    units = {_label(name): unit for name, unit in result.parameter_units().items()} | {
+        "max_strain_depth": "Å",
+        "damaged_thickness": "Å",
+        "integrated_strain": "Å",
+    }
     variables = {
         name: (("chain", "draw"), column.reshape(draws, walkers).T, {"units": units.get(name, "1")})
         for name, column in (columns | summary).items()
@@ -49,11 +56,11 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
     effective = walkers * steps / np.maximum(np.where(np.isfinite(tau), tau, steps), 1.0)
     dataset = dataset.assign_attrs(
         title="posterior of an X-ray rocking curve",
-        parameters=json.dumps(list(target.names)),
+        parameters=json.dumps(labels),
         steps=steps,
         walkers=walkers,
         acceptance=float(np.mean(sampler.acceptance_fraction)),
-        autocorrelation_time=json.dumps({n: round(float(t), 2) for n, t in zip(target.names, tau, strict=True)}),
+        autocorrelation_time=json.dumps({n: round(float(t), 2) for n, t in zip(labels, tau, strict=True)}),
         effective_samples=float(np.min(effective)),
         rhat=float(spread.max()),
         converged=int(converged(tau, spread, steps)),
@@ -66,6 +73,11 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
         if note.startswith("the chain is too short"):
             warnings.warn(note, stacklevel=3)
     return dataset.assign_attrs(notes="\n".join(notes))
+
+
+def _label(name: str) -> str:
+    """Name of a parameter in the dataset: another one where an axis is called so, such as the end of splines, depth."""
+    return f"{name}_" if name in _AXES else name
 
 
 def _summaries(result: RockingCurveResult, names: tuple[str, ...], flat: Array) -> dict[str, Array]:
@@ -155,7 +167,7 @@ def _notes(
             "are too narrow; sample with model_error=True"
         )
     for name in target.names:
-        share = _modes(dataset[name].values)
+        share = _modes(dataset[_label(name)].values)
         if share is not None:
             notes.append(f"{name} has two maxima (the smaller one holds {100 * share:.0f} % of the samples)")
     return notes
