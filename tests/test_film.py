@@ -291,3 +291,64 @@ def test_what_is_not_said_of_the_model_follows_from_the_films_as_in_experiment_f
     assert hx.RockingCurveModel(GAAS, damage="none").simulation.diffuse is None
     with pytest.raises(ParameterError, match="tied"):
         hx.RockingCurveModel(GAAS, profile="none", damage="tied")
+
+
+# --- corners of the domain ---
+
+
+def test_fringes_of_an_asymmetric_reflection_are_followed():
+    """At grazing exit the fringes are six times as dense as in a symmetric reflection."""
+    films = (Film("f", "AlAs", 5000.0),)
+    x = np.arange(-500.0, 300.0, 4.0) * ARCSEC
+    curves = []
+    for depth in (8000.0, 48_000.0):
+        model = RockingCurve.of(GAAS_224, None, None, None, films=films, max_depth=depth)
+        curves.append(model.bind(x).curve(model.space.defaults() | {"fwhm": 12.0, "background": 0.0}))
+    np.testing.assert_allclose(curves[0], curves[1], rtol=1e-3)
+
+
+def test_a_film_may_become_thicker_than_it_was_said_to_be():
+    x = np.arange(-900.0, 401.0, 4.0) * ARCSEC
+    curves = []
+    for start in (10_000.0, 30_000.0):
+        model = RockingCurve.of(GAAS, None, None, None, films=(Film("f", "AlAs", start),))
+        values = model.space.defaults() | {"f_thickness": 30_000.0, "fwhm": 8.0, "background": 0.0}
+        curves.append(model.bind(x).curve(values))
+    np.testing.assert_allclose(curves[0], curves[1], rtol=2e-3)
+
+
+def test_a_long_correlation_length_makes_a_line_that_is_followed():
+    x = np.arange(-900.0, 401.0, 4.0) * ARCSEC
+    curves = []
+    for tolerance in (1e-4, 1e-8):
+        films = (Film("f", "AlAs", 5000.0, damage=0.3),)
+        model = RockingCurve.of(GAAS, None, None, "correlation", films=films, tolerance=tolerance)
+        values = model.space.defaults() | {"correlation_length": 3000.0, "fwhm": 12.0, "background": 0.0}
+        curves.append(model.bind(x).curve(values))
+    np.testing.assert_allclose(curves[0], curves[1], rtol=5e-3)
+
+
+def test_a_film_that_sends_no_wave_out_is_refused():
+    _, values, curve = bound(GAAS_224, (Film("f", "GaAsP", 3000.0, x=0.5, relaxation=1.0),))
+    with pytest.raises(ParameterError, match="grazing exit"):
+        curve.curve(values)
+
+
+def test_a_film_keeps_the_crystal_of_its_file(tmp_path, monkeypatch):
+    cif = tmp_path / "film.cif"
+    text = (
+        "data_x\n_cell_length_a {0}\n_cell_length_b {0}\n_cell_length_c {0}\n_cell_angle_alpha 90\n"
+        "_cell_angle_beta 90\n_cell_angle_gamma 90\n_space_group_name_H-M_alt 'F -4 3 m'\nloop_\n_atom_site_label\n_atom_site_type_symbol\n"
+        "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nGa Ga 0 0 0\nAs As 0.25 0.25 0.25\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    cif.write_text(text.format(5.66))
+    first = Film("f", "film.cif", 1000.0)
+    cif.write_text(text.format(5.70))
+    assert Film("f", "film.cif", 1000.0).at(None).a == 5.70
+    assert first.at(None).a == 5.66
+
+
+def test_hexagonal_alloys_stay_hexagonal():
+    for x in np.linspace(0.0, 1.0, 101):
+        assert Crystal.named("AlGaN", float(x)).gamma == 120.0

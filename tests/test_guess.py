@@ -110,6 +110,25 @@ def test_a_perfect_crystal_is_guessed_too(model):
     assert result.params["fwhm"].value == pytest.approx(20.0, rel=0.05)
 
 
+def test_the_classical_guess_stays_inside_the_bounds_of_the_user(model):
+    wide = RockingCurveModel(model.reflection, axis_kind="offset", unit="arcsec")
+    wide.set_param_hint("offset", min=-5000.0, max=5000.0)
+    curve = measured(model, 8)
+    moved = curve.assign_coords(x=("x", curve["x"].values + 3600.0, curve["x"].attrs))
+    result = wide.fit(moved, wide.guess(moved, provider="classical"))
+    assert result.params["offset"].value == pytest.approx(3600.0, abs=40.0)
+    assert result.redchi < 1.3
+
+
+@pytest.mark.parametrize("factor", [1.0, 1e-9])
+def test_a_peak_is_seen_whatever_the_unit_of_the_intensity(model, factor):
+    curve = measured(model, 9)
+    scaled = (curve * (factor / float(curve.max()))).assign_attrs(curve.attrs | {"kind": "intensity"})
+    with_background = scaled + 0.01 * factor
+    found = landmarks(X, with_background.values, 0.0)
+    assert found.peak == pytest.approx(landmarks(X, curve.values).peak, abs=2.0)
+
+
 def test_stepwise_frees_the_refinements_only_where_they_are_needed(model):
     plain = measured(model, 6)
     result = stepwise(model, plain, model.guess(plain))

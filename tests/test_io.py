@@ -22,6 +22,18 @@ from hrxrd_ml.experiment import read_experiment
 from hrxrd_ml.io import leave_out, make_curve, read_curve
 
 
+def test_a_relative_error_is_that_of_an_intensity(tmp_path):
+    curve = read_curve(save(tmp_path, "a.csv", text_of()), relative_error=0.03)
+    assert curve.name == "intensity"
+    np.testing.assert_allclose(curve.sigma, 0.03 * curve.values)
+
+
+def test_a_range_that_leaves_nothing_out_is_doubted():
+    curve = make_curve(OMEGA, COUNTS)
+    with pytest.warns(UserWarning, match=r"\[-20, 20\] to leave out holds no point"):
+        assert len(leave_out(curve, [(-20.0, 20.0)])) == len(curve)
+
+
 class TestExperimentBeside:
     def test_is_used(self, tmp_path):
         path = save(tmp_path, "a.csv", CURVE)

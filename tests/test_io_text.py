@@ -82,6 +82,43 @@ class TestText:
             read_curve(path)
         assert_is_the_curve(read_curve(path, column=2))
 
+    def test_whole_rates_are_no_counts(self, tmp_path):
+        text = text_of(heading="omega (deg),Intensity (cps)\n")
+        curve = read_curve(save(tmp_path, "a.csv", text))
+        assert curve.attrs["kind"] == "intensity"
+        rows = zip(OMEGA, COUNTS, strict=True)
+        text = "om,I (cps),t\n" + "".join(f"{a:.5f},{10.0 * b:.0f},0.1\n" for a, b in rows)
+        assert_is_the_curve(read_curve(save(tmp_path, "b.csv", text), counting_time_column="t"))
+
+    @pytest.mark.parametrize("sign", [",", "."])
+    def test_a_sign_between_thousands_is_no_decimal_sign(self, tmp_path, sign):
+        counts = np.r_[np.arange(500, 520), np.full(20, 12345)]
+        text = "".join(
+            f"{a:.0f}\t{f'{b:,}'.replace(',', sign)}\n" for a, b in zip(np.arange(40.0), counts, strict=True)
+        )
+        with pytest.raises(InputFileError, match="between thousands"):
+            read_curve(save(tmp_path, "a.tsv", text), kind="offset", unit="arcsec")
+
+    def test_spec_files_name_their_columns(self, tmp_path):
+        rows = zip(OMEGA, COUNTS, strict=True)
+        text = "#S 1 ascan\n#L Theta  Epoch  Seconds  Detector\n"
+        text += "".join(f"{a:.5f} {1700000 + i} 1 {b:.0f}\n" for i, (a, b) in enumerate(rows))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.spec", text), unit="deg"))
+
+    def test_a_unit_that_is_not_known_is_refused(self, tmp_path):
+        path = save(tmp_path, "a.csv", text_of(heading="Delta omega (mrad),counts\n"))
+        with pytest.raises(InputFileError, match="says mrad, which is none of"):
+            read_curve(path)
+        assert read_curve(path, kind="omega", unit="deg").x.attrs["units"] == "deg"
+
+    def test_headings_with_units_between_blanks(self, tmp_path):
+        text = text_of(delimiter="   ", heading="omega (deg)   counts\n")
+        assert_is_the_curve(read_curve(save(tmp_path, "a.txt", text), column="counts"))
+
+    def test_decimal_commas_between_blanks(self, tmp_path):
+        text = "".join(f"{a:.5f} {b:.2f}\n".replace(".", ",") for a, b in zip(OMEGA, COUNTS, strict=True))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.txt", text)))
+
     def test_commas_in_numbers_and_between_them(self, tmp_path):
         text = text_of(heading="omega,counts\n").replace(".", ",")
         with pytest.raises(InputFileError, match=r"both between columns and in numbers"):

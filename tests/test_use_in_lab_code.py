@@ -289,3 +289,13 @@ def test_counts_whose_covariance_is_scaled_are_sampled_as_counts():
     result = model.fit(counts, few(params, "scale", "background"), x=X, scale_covar=True)
     post = hx.sample(result, 20, walkers=4, burn=20, seed=1, progress=False, workers=1)
     assert "noise_factor" not in post
+
+
+@pytest.mark.parametrize("values", [{"fwhm": 200.0}, {"fwhm": 12.0, "curvature": 300.0}])
+def test_a_wide_resolution_reaches_beyond_the_scan(values):
+    model = fit_results.model(resolution="gaussian")
+    common = {k: v for k, v in fit_results.TRUTH.items() if k in model.param_names} | values | {"Dmax1": 0.012}
+    part, whole = np.arange(-700.0, 401.0, 5.0), np.arange(-2500.0, 2501.0, 5.0)
+    inside = (whole >= -700.0) & (whole <= 400.0)
+    params = model.make_params(**common)
+    np.testing.assert_allclose(model.eval(params, x=part), model.eval(params, x=whole)[inside], rtol=3e-3)

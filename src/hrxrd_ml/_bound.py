@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _gridding
-from ._grid import MARGIN, Grid
+from ._grid import Grid, Need
 from .dynamical import kernel
 from .dynamical._contract import Coefficients
 from .instrument import AngleGrid, background
@@ -62,10 +62,11 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[tuple[int, int, float], Grid] = {}
+        self._grids: dict[tuple[int, int, float, Need], Grid] = {}
+        self._step = float(np.median(np.diff(dtheta)))
         self._farthest = max(float(np.abs(dtheta[[0, -1]]).max()) / ARCSEC, 1.0)
         # Coarsest step of the nodes [arcsec]
-        self._coarse = AngleGrid.coarse_step(float(np.median(np.diff(dtheta))), model.fringe) / ARCSEC
+        self._coarse = AngleGrid.coarse_step(self._step, model.fringe()) / ARCSEC
         # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
         self._narrowest = self._coarse / (_NODES_PER_WIDTH * 2.0**_OCTAVES)
         weights = np.array(model.reflection.polarization_weights)
@@ -78,15 +79,17 @@ class BoundCurve:
         """
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
-        needed = self._coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
+        need = Need.of(self.model, values, self._farthest)
+        coarse = AngleGrid.coarse_step(self._step, self.model.fringe(need.depth)) / ARCSEC
+        needed = coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
         rung = 1.0 if self.model.tolerance <= 1e-4 else 0.5
         octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), _OCTAVES)
-        key = number, stretch, octave
+        key = number, stretch, octave, need
         if key not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
-            self._grids[key] = Grid.around(self.model, shifted, octave)
+            self._grids[key] = Grid.around(self.model, shifted, octave, need)
         return self._grids[key]
 
     def _part(self, values: Values, part: slice) -> Grid:
@@ -95,13 +98,13 @@ class BoundCurve:
         if part == slice(None):
             return grid
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
-        margin = MARGIN * ARCSEC
+        margin = Need.of(self.model, values, self._farthest).margin
         return grid.between(self.model, min(first - margin, -margin), max(last + margin, margin))
 
     @property
     def strain_range(self) -> float:
         """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
-        return max(map(abs, self._grid({"offset": 0.0, "step": 1.0, "fwhm": math.inf}).strains))
+        return max(map(abs, self._grid(self.model.space.defaults() | {"offset": 0.0, "step": 1.0}).strains))
 
     def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
         """Return the strained layer as lamellae."""

@@ -57,6 +57,7 @@ def add_commands(commands: Any, command: Command) -> None:
 def _make(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 
+    _at_least(arguments.workers, 0, "--workers")
     settings = DatasetSettings.read(arguments.settings, curves=arguments.curves, seed=arguments.seed)
     folder = DatasetFolder.create(arguments.out, settings)
     folder.make(arguments.workers)
@@ -82,6 +83,7 @@ def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.ml.recipe import Training
     from hrxrd_ml.ml.train import Trainer
 
+    _at_least(arguments.shards, 1, "--shards")
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(
         training,
@@ -130,3 +132,10 @@ def _checkpoint(name: str) -> str:
     if path is None:
         raise InputFileError("this build holds no trained network; give the path of a checkpoint")
     return path
+
+
+def _at_least(number: int | None, least: int, option: str) -> None:
+    from hrxrd_ml.errors import ParameterError
+
+    if number is not None and number < least:
+        raise ParameterError(f"{option} must be a whole number from {least}, got {number}")

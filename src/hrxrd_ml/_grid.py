@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,9 +18,60 @@ if TYPE_CHECKING:
     from .simulate import RockingCurve
 
 FloatArray = NDArray[np.float64]
+Values = Mapping[str, float]
 
 MARGIN = 100.0
-"""How far the nodes reach beyond the data [arcsec]."""
+"""How far the nodes reach beyond the data, at least [arcsec]."""
+
+_FAR_PICK = 26.0
+"""Distance of the nodes with a diffuse part far off the peak, at most [arcsec]."""
+
+_MOST_OCTAVES = 5
+
+
+@dataclass(frozen=True)
+class Need:
+    """What values of the parameters ask of a grid, in steps, so that grids can be kept.
+
+    Attributes
+    ----------
+    depth : int
+        Half octaves by which the layer is deeper than usual; see `RockingCurve.depth_rung`.
+    width : int
+        Octaves by which the instrument reaches farther than usual.
+    length : int
+        Octaves by which the diffuse line is narrower than usual.
+    """
+
+    depth: int = 0
+    width: int = 0
+    length: int = 0
+
+    @classmethod
+    def of(cls, model: RockingCurve, values: Values, reach: float) -> Need:
+        """Return what values ask for; ``reach``: how far the scan goes from the substrate peak [arcsec]."""
+        far = 1.7 * values["fwhm"] + 0.5 * values.get("curvature", 0.0)
+        far = max(far, 3.0 * values.get("strain_spread", 0.0) * reach)
+        line = 0.0
+        if model.diffuse is not None:
+            # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
+            per_angle = 2.0 * math.pi / model.reflection.wavelength * math.sin(2.0 * model.reflection.bragg_angle)
+            line = values.get("correlation_length", 0.0) * per_angle * 4.0 * _FAR_PICK * ARCSEC
+        return cls(model.depth_rung(values), _octaves(far / MARGIN), _octaves(line))
+
+    @property
+    def margin(self) -> float:
+        """How far the nodes reach beyond the data [rad]."""
+        return MARGIN * ARCSEC * 2.0**self.width
+
+    @property
+    def farthest_pick(self) -> float:
+        """Largest distance of nodes at which the diffuse part is calculated [rad]."""
+        return _FAR_PICK * ARCSEC * 0.5**self.length
+
+
+def _octaves(factor: float) -> int:
+    return min(max(math.ceil(math.log2(max(factor, 1.0)) - 1e-9), 0), _MOST_OCTAVES)
 
 
 @dataclass(frozen=True)
@@ -56,19 +108,19 @@ class Grid:
     strains: tuple[float, float]
 
     @classmethod
-    def around(cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0) -> Grid:
+    def around(cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0, need: Need | None = None) -> Grid:
         """Return the grid around offsets ``dtheta`` [rad], its steps halved ``octave`` times.
 
         With two nodes where one would do, the reflectivity is known well enough to be interpolated; what is finer is
         there for a narrow resolution function.
         """
-        reflection, deviation = model.reflection, model.deviation
+        reflection, deviation, need = model.reflection, model.deviation, need or Need()
         angles = AngleGrid.covering(
             dtheta,
             reflection.darwin_width(),
-            MARGIN * ARCSEC,
+            need.margin,
             centre=reflection.refraction_shift(),
-            fringe=model.fringe,
+            fringe=model.fringe(need.depth),
             fine=2.0 ** min(octave, 1.0),
             every=2 ** math.ceil(max(octave - 1.0, 0.0)),
         )
@@ -84,7 +136,7 @@ class Grid:
             y,
             deviation.flux(nodes),
             extinction(reflection, deviation, x, y),
-            _spaced(nodes, reflection.refraction_shift(), reflection.darwin_width()),
+            _spaced(nodes, reflection.refraction_shift(), reflection.darwin_width(), need.farthest_pick),
             _strains(model, x, y),
         )
 
@@ -117,10 +169,10 @@ def _strains(model: RockingCurve, x: FloatArray, y: FloatArray) -> tuple[float, 
     return float(-by_x * x[-1] - by_y * abs(y[-1])), float(-by_x * x[0] + by_y * abs(y[0]))
 
 
-def _spaced(nodes: FloatArray, centre: float, darwin_width: float) -> NDArray[np.int64]:
-    """Pick nodes for the diffuse part: an eighth of the Darwin width apart at the substrate peak, 26 arcsec far off."""
+def _spaced(nodes: FloatArray, centre: float, darwin_width: float, farthest: float) -> NDArray[np.int64]:
+    """Pick nodes for the diffuse part: an eighth of the Darwin width apart at the peak, ``farthest`` [rad] far off."""
     closest = min(3.0 * ARCSEC, darwin_width / 8.0)
-    target = np.clip(np.abs(nodes - centre) / 6.0, closest, 26.0 * ARCSEC)
+    target = np.clip(np.abs(nodes - centre) / 6.0, closest, max(farthest, closest))
     number = np.concatenate([[0.0], np.cumsum(np.diff(nodes) / target[1:])])
     pick = np.searchsorted(number, np.arange(0.0, number[-1]))
     return np.unique(np.append(pick, len(nodes) - 1))

@@ -42,13 +42,15 @@ class Landmarks:
     edge: float
 
 
-def landmarks(arcsec: FloatArray, intensity: FloatArray) -> Landmarks:
+def landmarks(arcsec: FloatArray, intensity: FloatArray, count: float = 1.0) -> Landmarks:
     """Read the landmarks off a curve.
 
     Parameters
     ----------
     arcsec, intensity : ndarray, shape (n,)
         Offsets from the nominal Bragg angle [arcsec], and counts or intensity.
+    count : float
+        Intensity that one count stands for, 0 if nothing was counted: what noise a peak has to stand out of.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def landmarks(arcsec: FloatArray, intensity: FloatArray) -> Landmarks:
     top = int(np.argmax(intensity))
     height = float(intensity[top])
     background = float(np.percentile(intensity, 3.0))
-    if not height > 3.0 * background + 10.0 * math.sqrt(max(background, 0.0)):
+    if not height > 3.0 * background + 10.0 * math.sqrt(max(background * count, 0.0)):
         raise CurveError(
             f"the curve has no clear substrate peak: its maximum, {height:g}, does not stand out of its background, "
             f"{background:g}; the scan has to contain the substrate peak"

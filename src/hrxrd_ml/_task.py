@@ -58,8 +58,9 @@ class Task:
         arcsec, intensity = dtheta[good] / ARCSEC, np.asarray(observation.values)[good]
         params = model.make_params()
         _check_reach(model, arcsec, params[model.prefix + "offset"])
-        marks = landmarks(arcsec, intensity)
-        if observation.likelihood.name == "poisson":
+        counted = observation.likelihood.name == "poisson"
+        marks = landmarks(arcsec, intensity, 1.0 if counted else 0.0)
+        if counted:
             exposure = getattr(observation.likelihood, "exposure", None)
             unit = np.ones(len(arcsec)) if exposure is None else 1.0 / np.asarray(exposure)[good]
             noise = np.sqrt(np.maximum(intensity, unit) * unit)

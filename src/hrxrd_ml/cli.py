@@ -7,6 +7,7 @@ input cannot be used, which one line on standard error explains; 130, interrupte
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,9 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # where it has no σ, as a file on Windows
     try:
         arguments = _parser().parse_args(argv)
         with _warnings_in_one_line():
@@ -160,6 +164,8 @@ def _demo(arguments: argparse.Namespace) -> int:
 def _fit(arguments: argparse.Namespace) -> int:
     if arguments.emcee < 0 or (arguments.model_error and not arguments.emcee):
         raise _UsageError("--emcee takes a number of steps, such as 1000; --model-error goes with it")
+    if arguments.seed < 0:
+        raise _UsageError(f"--seed must be a whole number from 0, got {arguments.seed}")
     return _fit_and_write(*_read(arguments.curve, arguments.experiment), arguments)
 
 
@@ -167,7 +173,14 @@ def _guess(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import outputs, run
 
     curve, experiment = _read(arguments.curve, arguments.experiment)
-    _write(outputs.parameters_toml(run.guess_curve(curve, experiment)[2]), arguments.out)
+    model, _, params = run.guess_curve(curve, experiment)
+    # Where parameters stand that nobody has set, a later fit would take them for chosen and not free them.
+    chosen = params.copy()
+    for name in set(model.space.names) - set(experiment.parameters):
+        par, spec = params[name], model.space[name]
+        if not par.vary and par.expr is None and par.value == spec.value:
+            del chosen[name]
+    _write(outputs.parameters_toml(chosen), arguments.out, (arguments.curve, experiment.path))
     return 0
 
 
@@ -197,7 +210,7 @@ def _simulate(arguments: argparse.Namespace) -> int:
     )
     noise = f"Poisson noise, seed {arguments.seed}" if arguments.noise else "without noise"
     origin = f"by hrxrd-ml from {arguments.experiment.name}, {noise}"
-    _write(outputs.simulation_text(curve, values, origin), arguments.out)
+    _write(outputs.simulation_text(curve, values, origin), arguments.out, (arguments.experiment,))
     return 0
 
 
@@ -237,6 +250,9 @@ def _fit_and_write(
     for note in fit.result.bound_notes:
         print(f"note: {note}")
     print(f"written to {arguments.out}: {', '.join(outputs.FILES)}")
+    later = [*(() if arguments.emcee else outputs.POSTERIOR_FILES), *(() if arguments.report else ("fit.html",))]
+    if old := [name for name in later if (arguments.out / name).exists()]:
+        print(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1
@@ -308,9 +324,15 @@ class _Nowhere:
         pass
 
 
-def _write(text: str, path: Path | None) -> None:
+def _write(text: str, path: Path | None, inputs: Sequence[Path | None] = ()) -> None:
+    """Print, or write to a file, which may be none of those that were read."""
     if path is None:
         sys.stdout.write(text)
+        return
+    if path.exists() and any(own is not None and own.exists() and path.samefile(own) for own in inputs):
+        raise _UsageError(f"--out {path} is the file that was read; choose another name")
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe is not to be replaced
+        path.write_text(text, encoding="utf-8")
     else:
         write_text(path, text)
 

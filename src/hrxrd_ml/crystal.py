@@ -142,7 +142,7 @@ class Crystal:
             )
 
         def mix(p: float, q: float) -> float:
-            return x * p + (1.0 - x) * q
+            return p if p == q else x * p + (1.0 - x) * q  # 120 degrees stay what they are
 
         a, b, c, alpha, beta, gamma = (mix(p, q) for p, q in zip(one.cell, two.cell, strict=True))
         shrink = 1.0 - bowing * x * (1.0 - x) / a

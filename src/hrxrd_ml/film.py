@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cmath
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -89,7 +91,9 @@ class Film:
             raise ParameterError(f"{self.name}: give its strain, or what the strain follows from (x, relaxation)")
         if self.x is not None and not isinstance(self.crystal, str):
             raise ParameterError(f'{self.name}: x is for the name of an alloy, such as crystal="AlGaAs"')
-        self.at(self.x)  # raises if there is no such crystal
+        crystal = self.at(self.x)  # raises if there is no such crystal
+        if str(self.crystal).lower().endswith(".cif"):  # read once: the file may change or move
+            object.__setattr__(self, "crystal", crystal)
 
     def at(self, x: float | None) -> Crystal:
         """Return the crystal at a composition."""
@@ -168,6 +172,10 @@ class Film:
         return facts
 
 
+_TURNED = 0.3
+"""Difference of phases [rad], apart from a change of sign, that crystals on one another seldom have."""
+
+
 @dataclass(frozen=True)
 class _Facts:
     """A crystal beside that of the substrate.
@@ -199,6 +207,17 @@ class _Facts:
         ratio = crystal.biaxial_ratio(surface)
         found = crystal.susceptibility(reflection.hkl, reflection.wavelength, substrate)
         sigma, pi = (found.pair(polarisation) for polarisation in (0, 1))
+        if crystal.spacegroup != substrate.spacegroup:
+            own = reflection.crystal.susceptibility(reflection.hkl, reflection.wavelength)
+            turned = abs(math.remainder(cmath.phase(sigma[0]) - cmath.phase(own.pair(0)[0]), math.pi))
+            one_group = crystal.spacegroup.split(":")[0] == substrate.spacegroup.split(":")[0]
+            if one_group or turned > _TURNED:
+                warnings.warn(
+                    f"the structure factor of {crystal.name} ({crystal.spacegroup}) and that of "
+                    f"{substrate.name} ({substrate.spacegroup}) may have different phases, since the origins of the "
+                    "unit cells differ; where both are of one structure, describe them with the same origin and setting",
+                    stacklevel=2,
+                )
         return cls(
             out,
             math.sqrt(crystal.volume / substrate.volume / out),
@@ -228,11 +247,13 @@ def _over_compositions(alloy: str, reflection: Reflection) -> NDArray[np.complex
     return np.asarray(chebyshev.chebfit(nodes, np.array(rows), _NODES - 1))
 
 
-@lru_cache(maxsize=4096)
 def _composed(crystal: Crystal | str, x: float | None) -> Crystal:
-    if x is None:
-        return Crystal.resolve(crystal)
-    return Crystal.named(str(crystal), x)
+    return Crystal.resolve(crystal) if x is None else _alloy(str(crystal), x)
+
+
+@lru_cache(maxsize=4096)
+def _alloy(name: str, x: float) -> Crystal:
+    return Crystal.named(name, x)
 
 
 def pile(films: Sequence[Film], values: Values, reflection: Reflection) -> Pile:

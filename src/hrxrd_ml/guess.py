@@ -101,7 +101,9 @@ class ClassicalGuess:
                         "Rp2": -0.05 * depth,
                     }
                     held = {name: value for name, value in start.items() if name not in problem.free}
-                    trials.append(envelope.scaled(problem.simulation.space.clip({**start, **trial, **held})))
+                    trials.append(
+                        envelope.scaled(problem.simulation.space.clip({**start, **trial, **held}, bounds=False))
+                    )
         trials.sort(key=lambda pair: pair[0])
         fits = sorted((envelope.run(trial, 15) for _, trial in trials[:8]), key=lambda pair: pair[0])
         followed = [problem.follow(values, smoothing[1:]) for _, values in fits[: self.followed]]
@@ -137,7 +139,7 @@ class ClassicalGuess:
                 shape["curvature_skew"] = skew
                 trials.append({**values, **{name: value for name, value in shape.items() if name in problem.free}})
         space = problem.simulation.space
-        found = [peak.run(peak.scaled(space.clip(trial))[1], 40) for trial in trials]
+        found = [peak.run(peak.scaled(space.clip(trial, bounds=False))[1], 40) for trial in trials]
         best = min(found, key=lambda pair: pair[0])[1]
         whole = problem.search(relative=0.02)
         return min((whole.run(trial, 40) for trial in (best, values)), key=lambda pair: pair[0])[1]
@@ -153,7 +155,7 @@ class ClassicalGuess:
                 trial = {name: reset.get(name, v) if name in problem.free else v for name, v in values.items()}
                 if "damage" in problem.free:
                     trial["damage"] *= factor
-                kicked, found = search.run(problem.simulation.space.clip(trial), 60, 1e-5)
+                kicked, found = search.run(problem.simulation.space.clip(trial, bounds=False), 60, 1e-5)
                 if kicked < cost:
                     cost, values = kicked, found
             if cost > 0.995 * before:

@@ -179,11 +179,27 @@ class RockingCurve:
         refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
         return slope / reflection.diffraction_vector, float(refraction / reflection.diffraction_vector)
 
-    @property
-    def fringe(self) -> float:
-        """Shortest period that the deepest layer gives the curve [rad]."""
-        depth = max(self.max_depth, 1.25 * sum(film.thickness for film in self.films))
-        return self.reflection.wavelength / (2.0 * depth * math.cos(self.reflection.bragg_angle))
+    def fringe(self, rung: int = 0) -> float:
+        """Shortest period that the deepest layer gives the curve [rad], λ γ_h/(t sin 2θ_B).
+
+        Every rung stands for half an octave of depth more; see `depth_rung`.
+        """
+        reflection, depth = self.reflection, self._usual_depth * 2.0 ** (0.5 * rung)
+        return reflection.wavelength * reflection.gammah / (depth * math.sin(2.0 * reflection.bragg_angle))
+
+    @cached_property
+    def _usual_depth(self) -> float:
+        return max(self.max_depth, 1.25 * sum(film.thickness for film in self.films))
+
+    def depth_rung(self, values: Values) -> int:
+        """Return by how many half octaves the layer is deeper than what was expected; 0 if it is not."""
+        end = 0.0
+        if isinstance(self.profile, ImplantedProfile):
+            end = values["L1"]
+        elif self.profile is not None:
+            end = float(self.profile.segments(values).edges[-1])
+        depth = max(end, sum(values[f"{film.name}_thickness"] for film in self.films))
+        return max(math.ceil(2.0 * math.log2(max(depth / self._usual_depth, 1.0)) - 1e-9), 0)
 
     def bind(self, dtheta: ArrayLike) -> BoundCurve:
         """Return the curve bound to the angles of a measurement.
@@ -216,7 +232,15 @@ class RockingCurve:
             tolerance=self.tolerance,
             derivatives=derivatives,
             films=films,
+            extinction_length=self._extinction_length,
         )
+
+    @cached_property
+    def _extinction_length(self) -> float:
+        reflection = self.reflection
+        strongest = max(abs(chi) for chi in (reflection.susceptibility.chih, reflection.susceptibility.pair(0)[1]))
+        cosines = math.sqrt(reflection.gamma0 * abs(reflection.gammah))
+        return reflection.wavelength * cosines / (math.pi * strongest)
 
     def layer_optics(self, layer: Layer, values: Values) -> LayerOptics:
         """Return what a layer is made of, and how far each lamella is from the Bragg condition."""

@@ -142,6 +142,7 @@ def discretise(
     tolerance: float = 1e-4,
     derivatives: bool = False,
     films: Pile | None = None,
+    extinction_length: float = math.inf,
 ) -> Layer:
     """Cut the profiles, and the films that they reach through, into graded lamellae.
 
@@ -163,6 +164,8 @@ def discretise(
     films : Pile, optional
         With films, the profile is relative to the lattice of each: the strain relative to the substrate is
         ``(1 + profile) (1 + strain of the film) - 1``.
+    extinction_length : float
+        Of the substrate, λ √(γ_0 γ_h)/(π |χ_h|) [Å].
     """
     from . import _numba_profile  # compiled at first use
 
@@ -180,6 +183,12 @@ def discretise(
     # benchmarks/convergence.py.
     thickest = 1.9 * (tolerance / 1e-4 * segments.scale**3 / (diffraction_vector * size)) ** 0.25
     thickest = np.minimum(thickest, 0.17 * (tolerance / 1e-4) ** 0.25 * segments.scale)
+    # The kernel's error grows with the third power of the thickness over the extinction length, too.
+    thickest = np.minimum(thickest, 0.01 * (tolerance / 1e-4) ** (1.0 / 3.0) * extinction_length)
+    # The diffuse line is integrated over what a lamella spans of it.
+    length = values.get("correlation_length", 0.0)
+    if length > 0.0:
+        thickest = np.minimum(thickest, 2.0 * segments.scale / (diffraction_vector * size * length))
     lowest, highest = strain_range if isinstance(strain_range, tuple) else (-strain_range, strain_range)
     # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as above.
     limit = PHASE_LIMIT if films is None else FILM_PHASE_LIMIT

@@ -28,6 +28,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import ParameterError
 from ..reflection import Reflection
 
 FloatArray = NDArray[np.float64]
@@ -280,6 +281,11 @@ class Deviation:
         # In-plane strain turns the exit angle; how much depends on that angle, to first order as Y does.
         shift = g.along * strain_parallel / (1.0 + strain_parallel)
         lift = shift * (2.0 * g.cos_exit - shift)
+        if np.any(g.gammah**2 + lift < 0.0):
+            raise ParameterError(
+                f"a film strained by {float(np.min(strain_parallel)):.3g} in the plane sends no wave out through the "
+                "surface at this grazing exit; measure it with another reflection, or at grazing incidence"
+            )
         turned = lift / (np.sqrt(g.gammah**2 + lift) + g.gammah)
         return u0 + g.wavenumber * turned, q1, q2 + g.wavenumber * g.per_y * shift
 

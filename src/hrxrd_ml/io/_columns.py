@@ -7,6 +7,8 @@ from hrxrd_ml.errors import InputFileError
 
 Column = str | int
 _DATA_WORDS = re.compile(r"\b(counts?|cts|cps|intensit(y|ies)|detector|signal)\b")
+_RATE_WORDS = re.compile(r"\bcps\b|\bc/s|/ ?s\b|per s|a\.? ?u\.?\b|\bnorm")
+_OTHER_UNITS = re.compile(r"[(\[] *(mrad|[µμu]rad|micro ?rad\w*|arc ?min\w*|amin|min|gon|grad)\.? *[)\]]")
 _UNIT_WORDS = (
     ("arcsec", r"arc ?sec\w*|asec|seconds? of arc|″|''"),
     ("mdeg", r"mdeg\w*|millideg\w*"),
@@ -101,3 +103,14 @@ def guess_data(header: list[str] | None, others: list[int]) -> int | None:
     named = [i for i, heading in enumerate(header or ()) if _DATA_WORDS.search(heading.lower().replace("_", " "))]
     named = [i for i in named if i not in others]
     return named[0] if len(named) == 1 else None
+
+
+def is_rate(heading: str) -> bool:
+    """Whether a heading says that what stands below was divided by something, so that whole numbers are no counts."""
+    return _RATE_WORDS.search(heading.lower().replace("_", " ")) is not None
+
+
+def foreign_unit(heading: str) -> str:
+    """Unit of angles in a heading that nobody here knows, or an empty string."""
+    found = _OTHER_UNITS.search(heading.lower())
+    return found[1] if found else ""

@@ -6,6 +6,7 @@ attributes ``kind``, ``units`` and, where known, ``source``, ``wavelength`` [Å]
 Coordinates ``attenuation``, ``counting_time`` [s] and ``sigma`` lie along x where they are known.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,8 @@ def make_curve(
     where = _Where(lines)
     _check_finite(angles, "angle", where)
     _check_finite(data, "value", where)
+    if data_kind is None and relative_error is not None:
+        data_kind = "intensity"  # whoever gives the error of counts does not take them for counts
     data_kind = _data_kind(data, data_kind, where)
     if data_kind == "counts" and sigma is not None:
         raise CurveError("counts carry their Poisson error; give no sigma, or data_kind='intensity'")
@@ -141,7 +144,14 @@ def leave_out(curve: "xr.DataArray", ranges: Sequence[tuple[float, float]]) -> "
     for low, high in ranges:
         if not low < high:
             raise CurveError(f"the range [{low:g}, {high:g}] to leave out is empty; expected low < high")
-        keep &= (x < low) | (x > high)
+        left = (x < low) | (x > high)
+        if left.all():
+            warnings.warn(
+                f"the range [{low:g}, {high:g}] to leave out holds no point; the axis goes from {x[0]:g} to {x[-1]:g} "
+                f"{curve['x'].attrs.get('units')}",
+                stacklevel=2,
+            )
+        keep &= left
     if keep.sum() < MIN_POINTS:
         raise CurveError(
             f"leaving out the given ranges keeps {int(keep.sum())} of {len(x)} points; "

@@ -117,7 +117,7 @@ def read_curve(
         with np.errstate(all="ignore"):
             found, name = _read_scan(path, data, columns, _first(scan, axis.scan))
             x, kind, unit = _choose_axis(found, kind, unit)
-        attrs: dict[str, Any] = {"source": str(path), "format": name}
+        attrs: dict[str, Any] = {"source": _writable(path), "format": name}
         if found.scan_axis:
             attrs["scan_axis"] = found.scan_axis
         if wavelength is None:
@@ -148,6 +148,11 @@ def read_curve(
     except (InputFileError, CurveError) as error:
         beside = f" (with the settings of {settings.path})" if settings and settings.path else ""
         raise InputFileError(f"{path}: {error}{beside}") from error
+
+
+def _writable(path: Path) -> str:
+    """Path as text that every file can hold, also where the name of the file is no text."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _first(given: Any, otherwise: Any) -> Any:
@@ -216,6 +221,11 @@ def _choose_axis(found: Scan, kind: str | None, unit: str | None) -> tuple[Array
                 f"{', '.join(found.axes)} moves; set the kind of the axis to {next(iter(found.axes))!r}"
             )
         x = found.axes[kind]
+    if found.unit is None and unit is None and found.foreign_unit:
+        raise InputFileError(
+            f"the heading of the angles says {found.foreign_unit}, which is none of {', '.join(ANGLE_UNITS)}; convert "
+            "them, or give the unit (unit under [axis], or unit=)"
+        )
     if found.unit is None:
         return x, kind, unit or found.guessed_unit or "deg"
     wanted = unit or found.unit

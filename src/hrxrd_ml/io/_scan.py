@@ -24,6 +24,8 @@ class Scan:
         Unit of the angles, one of ``hrxrd_ml.units.ANGLE_UNITS``, or None where the file does not say.
     values
         What was recorded [n]: counts before any correction for attenuation, or an intensity.
+    foreign_unit
+        Unit of the angles that the file names and that is none of `hrxrd_ml.units`, or ``""``.
     values_unit
         ``"counts"`` if the file promises counts, else its own word for the unit, ``""`` if it has none.
     attenuation
@@ -46,6 +48,7 @@ class Scan:
     values: Array
     unit: str | None = None
     values_unit: str = ""
+    foreign_unit: str = ""
     attenuation: Array | None = None
     counting_time: Array | None = None
     sigma: Array | None = None

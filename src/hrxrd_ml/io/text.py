@@ -16,8 +16,18 @@ import numpy as np
 
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io._bytes import decode
-from hrxrd_ml.io._columns import Column, find_column, guess_data, guess_kind, guess_unit, is_unit, plain
-from hrxrd_ml.io._scan import Array, Scan
+from hrxrd_ml.io._columns import (
+    Column,
+    find_column,
+    foreign_unit,
+    guess_data,
+    guess_kind,
+    guess_unit,
+    is_rate,
+    is_unit,
+    plain,
+)  # fmt: skip
+from hrxrd_ml.io._scan import Array, Scan, recover_counts
 
 COMMENTS = ("#", ";", "%", "'")
 _DELIMITERS = ("\t", ";", ",", None)  # None: any blanks
@@ -95,9 +105,15 @@ def read(
             f"{_called(table, iy)}, taken for the counts, is {values[0]:g} in every row; the file has {width} columns: "
             "name the right one (column under [intensity], or column=)"
         )
+    unit = ""
+    if table.header and is_rate(table.header[iy]):
+        counts = recover_counts(values, seconds)
+        values, unit = (values, "arb. units") if counts is None else (counts, "counts")
     return Scan(
         axes={"": angles},
         values=values,
+        values_unit=unit,
+        foreign_unit=foreign_unit(heading),
         attenuation=attenuation,
         counting_time=seconds,
         sigma=sigma,
@@ -140,14 +156,18 @@ def _split(text: str, x_column: Column | None) -> _Table:
 
 
 def _delimiter(sample: list[str]) -> str | None:
-    """The delimiter under which most lines have at least two numbers."""
+    """The delimiter under which most lines have at least two numbers, and little else."""
     best: tuple[float, str | None] = (0.0, None)
     for delimiter in _DELIMITERS:
         rows = [_cells(line, delimiter) for line in sample]
-        good = sum(1 for row in rows if len(row) >= 2 and sum(bool(_NUMBER.match(c)) for c in row) >= 2)
+        good = sum(share for row in rows if (share := _numeric(row)) * len(row) > 1.5)
         if good / len(rows) > best[0] + 0.2:  # the first of the list wins unless another is clearly better
             best = good / len(rows), delimiter
     return best[1]
+
+
+def _numeric(row: list[str]) -> float:
+    return sum(bool(_NUMBER.match(cell)) for cell in row) / max(len(row), 1)
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:
@@ -190,11 +210,16 @@ def _header(
             names = before[-2][1]
             if len(names) == len(last):
                 last = [f"{name} ({unit.strip('[]()')})" for name, unit in zip(names, last, strict=True)]
+        if delimiter is None and len(last) != len(row):  # "omega (deg)  counts" are two headings
+            text = next(line for n, line in lines if n == last_number)
+            last = re.sub(r"\s+(?=[(\[])", "", text).split()
+            return last if len(last) == len(row) else None
         return last if len(last) >= len(row) else None
     comments = [line for n, line in lines if n < number and line.startswith(COMMENTS)]
     if not comments:
         return None
-    text = comments[-1].lstrip("".join(COMMENTS) + " ")
+    text = re.sub(r"^#L\s+", "", comments[-1])  # of a SPEC file
+    text = text.lstrip("".join(COMMENTS) + " ")
     for split in (_cells(text, delimiter), text.split()):
         if len(split) == len(row) and len(row) > 1:
             return split
@@ -209,6 +234,11 @@ def _reader(table: _Table, used: list[int]) -> Callable[[str], float]:
             if i < len(row):
                 points = points or "." in row[i]
                 commas = commas or "," in row[i]
+    if _thousands(table, used[1:]):
+        raise InputFileError(
+            "the points or commas in the numbers seem to stand between thousands, as in 1,234; expected one decimal "
+            "sign and no sign between thousands"
+        )
     if points and commas:
         raise InputFileError(
             "decimal points and commas are mixed; expected one decimal sign and no sign between thousands"
@@ -216,6 +246,17 @@ def _reader(table: _Table, used: list[int]) -> Callable[[str], float]:
     if commas:
         return lambda cell: float(cell.replace(",", "."))
     return float
+
+
+def _thousands(table: _Table, used: list[int]) -> bool:
+    """Whether a column has numbers such as 1,234 beside whole ones below 1000, and no others."""
+    for i in used:
+        cells = [row[i] for row in table.rows if i < len(row)]
+        apart = [bool(re.fullmatch(r"\d{1,3}[.,]\d{3}", cell)) for cell in cells]
+        whole = [bool(re.fullmatch(r"\d{1,3}", cell)) for cell in cells]
+        if any(apart) and any(whole) and all(a or b for a, b in zip(apart, whole, strict=True)):
+            return True
+    return False
 
 
 def _column(table: _Table, index: int, number: Callable[[str], float]) -> Array:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.ml.dataset import DatasetFolder
 from hrxrd_ml.ml.targets import PROFILE
 from hrxrd_ml.parameters import implanted_space
@@ -96,16 +97,19 @@ def text(about: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"crystals: {crystals}"]) + "\n"
 
 
-def plot(folder: DatasetFolder, path: str | os.PathLike[str]) -> None:
+def plot(folder: DatasetFolder, path: Path) -> None:
     """Draw the marginals of the seven parameters and of the places between their limits."""
     from matplotlib.figure import Figure
 
     from hrxrd_ml.files import atomic_path
 
+    figure = Figure(figsize=(12.0, 5.0), layout="constrained")
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise ExperimentError(f"{path}: pictures are written as .png, .pdf or .svg; give such a name")
     values = parameters_of(folder)[0]
     space = implanted_space()
     cube = space.to_unit({name: values[name] for name in PROFILE})
-    figure = Figure(figsize=(12.0, 5.0), layout="constrained")
     axes = figure.subplots(2, len(PROFILE))
     for i, name in enumerate(PROFILE):
         spec = space[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -183,8 +184,9 @@ def _cached(
     size = folder.settings.size(number)
     zooms = np.exp(np.clip(rng.normal(0.0, jitter, size), -0.4, 0.6)) if jitter > 0.0 else None
     made = shard_features(folder.shard(number), preprocessing, targets, zooms)
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **{name: getattr(made, name) for name in Features.__dataclass_fields__})
+    if os.access(folder.path, os.W_OK):  # else they are made anew every time
+        with atomic_path(path) as temporary:
+            np.savez(temporary, **{name: getattr(made, name) for name in Features.__dataclass_fields__})
     return made
 
 

@@ -136,7 +136,15 @@ def bundled_path() -> str | None:
         return str(path)
 
 
-@lru_cache(maxsize=4)
 def predictor(path: str) -> Predictor:
-    """Return the predictor of a checkpoint, read once."""
+    """Return the predictor of a checkpoint, read once as long as the file stays the same."""
+    try:
+        known = os.stat(path)
+    except OSError:
+        return Predictor.load(path)  # which says what is wrong
+    return _predictor(os.path.abspath(path), known.st_mtime_ns, known.st_size)
+
+
+@lru_cache(maxsize=4)
+def _predictor(path: str, changed: int, size: int) -> Predictor:
     return Predictor.load(path)

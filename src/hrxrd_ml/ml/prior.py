@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, ParameterError
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.parameters import implanted_space
@@ -22,6 +23,7 @@ from hrxrd_ml.reflection import Reflection, Susceptibility
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.strategy import REFINEMENTS
 from hrxrd_ml.units import ARCSEC
+from hrxrd_ml.wavelength import resolve_wavelength
 
 FloatArray = NDArray[np.float64]
 Indices = tuple[int, int, int]
@@ -166,6 +168,13 @@ class UniversalPrior:
             raise ExperimentError(
                 "expected at least one crystal and one wavelength, groups of 1 or more curves, and 200 to 100000 points"
             )
+        try:
+            for crystal in self.crystals:
+                Crystal.named(crystal)
+            for wavelength in self.wavelengths:
+                resolve_wavelength(wavelength)
+        except CrystalError as error:
+            raise ExperimentError(f"prior: {error}") from error
         if len(self.counts) != 2 or not 1.0 <= self.counts[0] < self.counts[1] <= 1e12:
             raise ExperimentError(f"counts: expected two numbers from 1 to 1e12, the first smaller, got {self.counts}")
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._task import Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml._threads import one_thread
-from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.guess import ClassicalGuess
 from hrxrd_ml.ml.domain import wrong_side
 from hrxrd_ml.ml.features import image_of
@@ -99,6 +99,11 @@ class NetworkGuess:
             return _classical(model, curve, "this build holds no trained network")
         task = Task.of(model, curve)
         network = predictor(path)
+        if network.plan.preprocessing.kind != "window":
+            raise InputFileError(
+                f"{path}: this network knows one experiment on one axis, not curves in general; give one trained with "
+                'kind = "window" under [input]'
+            )
         sight = self.look(network, task)
         if sight.score > self.outside:
             return _classical(model, curve, "the curve is outside what the network was trained on", sight.score)
@@ -206,7 +211,7 @@ class NetworkGuess:
         exact = problem.exact()
         if not math.isfinite(cost):
             cost, values = exact.run(values, 3 * self.steps // 2, 1e-3)
-        trial = exact.run(problem.simulation.space.clip(values | own), 3 * self.steps, 1e-4)
+        trial = exact.run(problem.simulation.space.clip(values | own, bounds=False), 3 * self.steps, 1e-4)
         return trial[1] if trial[0] < cost else values
 
 

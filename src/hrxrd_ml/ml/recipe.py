@@ -6,7 +6,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml.errors import ExperimentError, in_short
 from hrxrd_ml.ml.plan import NetworkSettings, Plan
 from hrxrd_ml.ml.settings import fill, read_toml
 from hrxrd_ml.ml.targets import PROFILE, Targets
@@ -89,6 +89,10 @@ class Training:
     def read(cls, path: str | os.PathLike[str], **changes: Any) -> Training:
         """Return the tables [input], [output], [network] and [train] of a TOML file, or of bundled settings."""
         data, source = read_toml(path)
+        known = ("dataset", "input", "output", "network", "train")
+        for key in data:
+            if key not in known:
+                raise ExperimentError(f"{source}: unknown table or key {in_short(key)}; known: {', '.join(known)}")
         plan = Plan(
             fill(Preprocessing, data.get("input", {}), f"{source}: [input]"),
             fill(Targets, data.get("output", {}), f"{source}: [output]"),

@@ -251,7 +251,9 @@ class Trainer:
     # --- files -------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state, whole or not at all; before the first step there is none."""
+        if self.step == 0:
+            return
         arrays = to_arrays(self.network.state_dict(), "network.") | to_arrays(self.average, "average.")
         for name, p in self.network.named_parameters():
             for key, value in self.optimiser.state[p].items():

@@ -127,7 +127,7 @@ class Preprocessing:
         CurveError
             If the curve has no substrate peak.
         """
-        marks = landmarks(dtheta / ARCSEC, intensity)
+        marks = landmarks(dtheta / ARCSEC, intensity, float(np.median(unit)))
         window = self.window(axis, dtheta, marks, zoom)
         strain = axis.strain(dtheta)[::-1]
         counts = (intensity / unit)[::-1]
