@@ -261,6 +261,52 @@ def test_guess_is_a_section_of_an_experiment_file(folder, capsys):
     assert Path("start.toml").read_text(encoding="utf-8") == text
 
 
+@pytest.mark.usefixtures("known_start")
+def test_guess_does_not_hold_what_nobody_has_set(folder, capsys):
+    assert cli.main(["guess", "sample.csv"]) == 0
+    section = tomllib.loads(capsys.readouterr().out)["parameters"]
+    assert not {"curvature", "strain_spread", "dead_time"} & set(section)
+    assert {"Dmax1", "scale"} <= set(section)
+
+
+@pytest.mark.usefixtures("known_start")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "simulate sample.toml --out sample.toml",
+        "guess sample.csv --out sample.toml",
+        "guess sample.csv --out sample.csv",
+    ],
+)
+def test_no_command_writes_over_what_it_reads(folder, capsys, command):
+    before = [Path(name).read_bytes() for name in ("sample.toml", "sample.csv")]
+    assert cli.main(command.split()) == 2
+    assert "choose another name" in capsys.readouterr().err
+    assert [Path(name).read_bytes() for name in ("sample.toml", "sample.csv")] == before
+
+
+@pytest.mark.usefixtures("known_start")
+def test_files_of_an_earlier_run_are_named(folder, capsys):
+    out = folder / "out"
+    out.mkdir()
+    (out / "fit.html").write_text("of yesterday")
+    assert cli.main(["fit", "sample.csv", "--out", "out"]) == 0
+    assert "fit.html in out are of an earlier run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("fit sample.csv --out out --emcee 20 --seed -1", "--seed"),
+        ("dataset make universal --out set --workers -1", "--workers"),
+        ("train universal set --out run --shards 0", "--shards"),
+    ],
+)
+def test_impossible_numbers_are_refused_at_once(folder, capsys, command, words):
+    assert cli.main(command.split()) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_version_and_help(capsys):
     for option, words in (("--version", "hrxrd-ml "), ("--help", "simulate")):
         with pytest.raises(SystemExit) as stopped:

@@ -336,11 +336,10 @@ def test_a_film_that_sends_no_wave_out_is_refused():
 
 def test_a_film_keeps_the_crystal_of_its_file(tmp_path, monkeypatch):
     cif = tmp_path / "film.cif"
-    text = (
-        "data_x\n_cell_length_a {0}\n_cell_length_b {0}\n_cell_length_c {0}\n_cell_angle_alpha 90\n"
-        "_cell_angle_beta 90\n_cell_angle_gamma 90\n_space_group_name_H-M_alt 'F -4 3 m'\nloop_\n_atom_site_label\n_atom_site_type_symbol\n"
-        "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nGa Ga 0 0 0\nAs As 0.25 0.25 0.25\n"
-    )
+    text = "data_x\n" + "".join(f"_cell_length_{axis} {{0}}\n" for axis in "abc")
+    text += "".join(f"_cell_angle_{angle} 90\n" for angle in ("alpha", "beta", "gamma"))
+    text += "_space_group_name_H-M_alt 'F -4 3 m'\nloop_\n_atom_site_label\n_atom_site_type_symbol\n"
+    text += "".join(f"_atom_site_fract_{axis}\n" for axis in "xyz") + "Ga Ga 0 0 0\nAs As 0.25 0.25 0.25\n"
     monkeypatch.chdir(tmp_path)
     cif.write_text(text.format(5.66))
     first = Film("f", "film.cif", 1000.0)

@@ -79,6 +79,8 @@ def test_settings_survive_the_file() -> None:
     ("table", "what"),
     [
         ({"curvs": 3}, "unknown key 'curvs'"),
+        ({"prior": {"crystals": ["GGG", "Saphire"]}}, "'Saphire' is not built in"),
+        ({"prior": {"wavelengths": ["CuKa9"]}}, "CuKa9"),
         ({"curves": "many"}, "expected int"),
         ({"curves": 0}, "1 or more curves"),
         ({"prior": {"kind": "flat"}}, "unknown prior kind 'flat'"),

@@ -216,6 +216,8 @@ def test_precision_is_what_is_said_or_what_is_faster(
         ("[train]\nepochs = -1.0", "must be positive"),
         ("[train]\nbatch = 'big'", "expected int"),
         ("[network]\nhidden = 3", "unknown key 'hidden'"),
+        ("[training]\nepochs = 3.0", "unknown table or key training"),
+        ("epochs = 3.0", "unknown table or key epochs"),
         ("[train", "not a TOML file"),
     ],
 )

@@ -215,7 +215,7 @@ class _Facts:
                 warnings.warn(
                     f"the structure factor of {crystal.name} ({crystal.spacegroup}) and that of "
                     f"{substrate.name} ({substrate.spacegroup}) may have different phases, since the origins of the "
-                    "unit cells differ; where both are of one structure, describe them with the same origin and setting",
+                    "unit cells differ; where both are of one structure, describe them with the same origin",
                     stacklevel=2,
                 )
         return cls(
