@@ -142,9 +142,9 @@ def predictor(path: str) -> Predictor:
         known = os.stat(path)
     except OSError:
         return Predictor.load(path)  # which says what is wrong
-    return _predictor(os.path.abspath(path), known.st_mtime_ns, known.st_size)
+    return _predictor(path, os.path.abspath(path), known.st_mtime_ns, known.st_size)
 
 
 @lru_cache(maxsize=4)
-def _predictor(path: str, changed: int, size: int) -> Predictor:
-    return Predictor.load(path)
+def _predictor(path: str, absolute: str, changed: int, size: int) -> Predictor:
+    return Predictor.load(path)  # the path as given, which is what messages should name
