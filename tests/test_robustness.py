@@ -109,14 +109,14 @@ def failures(count: int, seed: int) -> list[str]:
 
 
 def test_value_and_jacobian_everywhere_inside_the_bounds():
-    found = failures(150, seed=3)
-    assert not found, f"{len(found)} of 150:\n" + "\n".join(found[:20])
+    found = failures(25, seed=3)
+    assert not found, f"{len(found)} of 25:\n" + "\n".join(found[:20])
 
 
 @pytest.mark.slow
-def test_value_and_jacobian_at_ten_thousand_points():
-    found = failures(10_000, seed=4)
-    assert not found, f"{len(found)} of 10000:\n" + "\n".join(found[:20])
+def test_value_and_jacobian_at_five_hundred_points():
+    found = failures(500, seed=4)
+    assert not found, f"{len(found)} of 500:\n" + "\n".join(found[:20])
 
 
 # --- fits ---
