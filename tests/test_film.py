@@ -228,6 +228,25 @@ def test_films_are_found_from_a_description_that_is_a_little_wrong():
         assert abs(result.params[name].value - value) < 5.0 * result.params[name].stderr, name
 
 
+def test_films_are_found_from_thicknesses_that_are_fringes_away():
+    films = (
+        Film("lower", "AlGaAs", 4900.0, x=0.5),
+        Film("spacer", "GaAs", 940.0),
+        Film("upper", "AlGaAs", 2650.0, x=0.5),
+    )
+    model = hx.RockingCurveModel(
+        GAAS, profile="none", damage="none", diffuse="none", films=films, axis_kind="offset", unit="arcsec"
+    )
+    axis = np.arange(-900.0, 600.0, 2.0)
+    truth = {"lower_thickness": 6220.0, "lower_x": 0.52, "spacer_thickness": 700.0}
+    truth |= {"upper_thickness": 1940.0, "upper_x": 0.53, "scale": 1e6}
+    counts = np.random.default_rng(1).poisson(model.eval(model.make_params(**truth), x=axis)).astype(float)
+    result = model.fit(counts, model.guess(counts, x=axis), x=axis)
+    assert result.redchi < 1.2
+    for name, value in truth.items():
+        assert abs(result.params[name].value - value) < 5.0 * result.params[name].stderr, name
+
+
 def test_a_model_with_films_survives_its_file(tmp_path):
     model = hx.RockingCurveModel(GAAS, profile="none", damage="none", diffuse="none", films=LASER)
     model.save(tmp_path / "model.json")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import qmc
 
 from ._landmarks import Landmarks
 from ._search import Problem, Values
@@ -30,6 +31,12 @@ FloatArray = NDArray[np.float64]
 SMOOTHING = (0.1, 0.045, 0.016)
 """FWHM of the smoothing, step by step, over the width of the damage region."""
 
+_ADEQUATE = 1.2
+"""χ² over the points, with an error of 4 % beside the noise, up to which a curve of films counts as described."""
+
+_THINNEST = 1.0 / 1.6
+"""Thinnest start of a film over the thickness that was described; the thickest is the inverse."""
+
 _INSTRUMENT = ("scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew")
 _SUBSTRATE = ("substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix")
 
@@ -44,10 +51,13 @@ class ClassicalGuess:
         How many of the envelope fits are followed to full resolution.
     kicks : int
         How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
+    thicknesses : int
+        How many sets of thicknesses films are started from, where those that were described do not do.
     """
 
     followed: int = 3
     kicks: int = 2
+    thicknesses: int = 16
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
@@ -120,7 +130,33 @@ class ClassicalGuess:
         found = sorted((coarse.run(trial, 15) for trial in trials), key=lambda pair: pair[0])
         smoothed = problem.follow({**found[0][1], "fwhm": start["fwhm"]}, (1.5 * marks.width,))
         plain = problem.follow(trials[0], ())
-        return min(smoothed, plain, key=lambda pair: pair[0])[1]
+        best = min(smoothed, plain, key=lambda pair: pair[0])
+        points = len(problem.intensity)
+        if 2.0 * best[0] > _ADEQUATE * points:
+            best = self._thicknesses(problem, {**found[0][1], "fwhm": start["fwhm"]}, start, best)
+        return best[1]
+
+    def _thicknesses(
+        self, problem: Problem, values: Values, start: Values, best: tuple[float, Values]
+    ) -> tuple[float, Values]:
+        """Start from other thicknesses, which have a minimum for about each fringe by which they are wrong.
+
+        First from points that fill the surroundings of what was described evenly (Halton, Numer. Math. 2 (1960) 84),
+        then from the best with one film at a time thicker and thinner.
+        """
+        names = [name for name in problem.free if name.endswith("_thickness")]
+        if not names:
+            return best
+        search = problem.search(relative=0.04)
+        for point in qmc.Halton(len(names), scramble=False).random(self.thicknesses + 1)[1:]:
+            factors = _THINNEST ** (1.0 - 2.0 * point)
+            trial = {name: factor * start[name] for name, factor in zip(names, factors.tolist(), strict=True)}
+            best = min(best, search.run({**values, **trial}, 25), key=lambda pair: pair[0])
+        for factor in (1.25, 1.0 / 1.25, 1.1, 1.0 / 1.1):
+            for name in names:
+                found = search.run({**best[1], name: factor * best[1][name]}, 25)
+                best = min(best, found, key=lambda pair: pair[0])
+        return best
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
         """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""
