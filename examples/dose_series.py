@@ -32,9 +32,7 @@ for dose in doses:
     curve = measured(dose)
     result = model.fit(curve, model.guess(curve))
     strain, error = result.params["Dmax1"].value, result.params["Dmax1"].stderr
-    print(
-        f"{dose:.0e} ions/cm²: largest strain {100 * strain:.4f} ± {100 * error:.4f} %, redchi {result.redchi:.2f}"
-    )
+    print(f"{dose:.0e} ions/cm²: largest strain {100 * strain:.4f} ± {100 * error:.4f} %, redchi {result.redchi:.2f}")
     depth = np.linspace(0.0, 6000.0, 301)
     profiles = hx.to_dataset(result)[["strain", "strain_sigma"]].interp(depth=depth, kwargs={"fill_value": 0.0})
     datasets.append(profiles)

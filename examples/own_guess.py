@@ -37,7 +37,5 @@ model.set_param_hint("substrate_diffuse_mix", value=1.0, vary=False)
 for name, provider in {"network": None, "own": FromRange(depth=3400.0, straggle=550.0, strain=0.0082)}.items():
     params = model.guess(curve, provider=provider)
     result = model.fit(curve, params)
-    print(
-        f"{name:8} L1 from {params['L1'].value:.0f} to {result.params['L1'].value:.0f} Å, redchi {result.redchi:.3f}"
-    )
+    print(f"{name:8} L1 from {params['L1'].value:.0f} to {result.params['L1'].value:.0f} Å, redchi {result.redchi:.3f}")
 hx.plot.overview(result).savefig("own_guess.png", dpi=200)
