@@ -128,12 +128,12 @@ class ClassicalGuess:
         coarse = problem.search(4.0 * marks.width, 0.08, widths=start)
         trials = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
         found = sorted((coarse.run(trial, 15) for trial in trials), key=lambda pair: pair[0])
-        smoothed = problem.follow({**found[0][1], "fwhm": start["fwhm"]}, (1.5 * marks.width,))
+        laid = {**found[0][1], "fwhm": start["fwhm"]}
+        smoothed = problem.follow(laid, (1.5 * marks.width,))
         plain = problem.follow(trials[0], ())
         best = min(smoothed, plain, key=lambda pair: pair[0])
-        points = len(problem.intensity)
-        if 2.0 * best[0] > _ADEQUATE * points:
-            best = self._thicknesses(problem, {**found[0][1], "fwhm": start["fwhm"]}, start, best)
+        if 2.0 * best[0] > _ADEQUATE * len(problem.intensity):
+            best = self._thicknesses(problem, laid, start, best)
         return best[1]
 
     def _thicknesses(
@@ -144,10 +144,11 @@ class ClassicalGuess:
         First from points that fill the surroundings of what was described evenly (Halton, Numer. Math. 2 (1960) 84),
         then from the best with one film at a time thicker and thinner.
         """
-        names = [name for name in problem.free if name.endswith("_thickness")]
+        of_films = {f"{film.name}_thickness" for film in problem.simulation.films}
+        names = [name for name in problem.free if name in of_films]
         if not names:
             return best
-        search = problem.search(relative=0.04)
+        search = problem.search()
         for point in qmc.Halton(len(names), scramble=False).random(self.thicknesses + 1)[1:]:
             factors = _THINNEST ** (1.0 - 2.0 * point)
             trial = {name: factor * start[name] for name, factor in zip(names, factors.tolist(), strict=True)}
