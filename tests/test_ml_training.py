@@ -18,7 +18,8 @@ from hrxrd_ml.errors import ExperimentError, InputFileError
 from hrxrd_ml.ml.checkpoint import Checkpoint
 from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 from hrxrd_ml.ml.evaluate import Evaluation, text
-from hrxrd_ml.ml.network import Mixture, TorchForward
+from hrxrd_ml.ml.forward import FORWARDS
+from hrxrd_ml.ml.network import GuessNetwork, Mixture, TorchForward
 from hrxrd_ml.ml.plan import NetworkSettings, Plan
 from hrxrd_ml.ml.predict import Prediction, Predictor
 from hrxrd_ml.ml.prior import FixedPrior
@@ -127,11 +128,86 @@ def test_prediction_without_torch_is_that_of_torch(trained: Path) -> None:
         plain.answer(plain.hidden(image, constants)), twin.answer(twin.hidden(image, constants)), strict=True
     ):
         assert one == pytest.approx(two, abs=1e-3)
+    assert not _needs_torch(trained)
+
+
+def _needs_torch(path: Path) -> bool:
     code = (
         "import sys; from hrxrd_ml.ml.predict import Predictor as P; P.load(sys.argv[1]); print('torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(trained)], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    return done.stdout.strip() == "True"
+
+
+MLP = NetworkSettings(width=48, depth=2, crop=5)
+TOKENS = NetworkSettings("tokens", width=64, depth=2)
+PLANS = {
+    "mlp": Plan(Preprocessing(), Targets(), MLP),
+    "window": Plan(Preprocessing(), Targets(), TOKENS),
+    "fixed": Plan(Preprocessing("fixed", points=701), Targets("linear"), TOKENS),
+    "odd": Plan(Preprocessing(), Targets(), dataclasses.replace(TOKENS, stride=7, crop=5, readout=3)),
+}
+
+
+def _random(plan: Plan) -> dict[str, np.ndarray]:
+    """Return weights none of which is zero, as the residual ones of an untrained network are."""
+    rng = np.random.default_rng(4)
+    arrays = {
+        name: (rng.standard_normal(shape) / np.sqrt(shape[-1] if len(shape) > 1 else 4.0)).astype(np.float32)
+        for name, shape in plan.shapes().items()
+    }
+    return {name: np.abs(a) + 0.5 if name.endswith("_scale") else a for name, a in arrays.items()}
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_each_network_in_numpy_is_that_of_torch(name: str) -> None:
+    plan = PLANS[name]
+    assert plan.shapes() == {name: tuple(t.shape) for name, t in GuessNetwork(plan).state_dict().items()}
+    rng, p, arrays = np.random.default_rng(5), plan.preprocessing, _random(plan)
+    image = rng.standard_normal((3, p.channels * p.points)).astype(np.float32)
+    constants = rng.standard_normal((3, p.constants)).astype(np.float32)
+    plain, twin = FORWARDS[plan.network.architecture](plan, arrays), TorchForward(plan, arrays)
+    hidden = plain.hidden(image, constants)
+    assert hidden.dtype == np.float32
+    assert hidden == pytest.approx(twin.hidden(image, constants), abs=1e-5)
+    assert plain.hidden(image[1:2], constants[1:2]) == pytest.approx(hidden[1:2], abs=1e-5)
+    for one, two in zip(plain.answer(hidden), twin.answer(hidden), strict=True):
+        assert one == pytest.approx(two, abs=1e-5)
+
+
+def test_tokens_in_a_checkpoint(tmp_path: Path) -> None:
+    plan, path = PLANS["window"], tmp_path / "tokens.safetensors"
+    Checkpoint(plan, {f"network.{name}": a for name, a in _random(plan).items()}).save(path)
+    assert Checkpoint.load(path).plan == plan
+    assert not _needs_torch(path)
+
+
+def test_tokens_learn_in_half_precision() -> None:
+    plan = PLANS["window"]
+    torch.manual_seed(0)
+    network, generator = GuessNetwork(plan), torch.Generator().manual_seed(6)
+    image, constants, answer = (torch.randn(8, n, generator=generator) for n in (1280, 14, len(plan.targets.names)))
+    optimiser, losses = torch.optim.AdamW(network.parameters(), lr=1e-3), []
+    for _ in range(5):
+        with torch.autocast("cpu", torch.bfloat16):
+            mixture = network(image, constants)
+        loss = mixture.loss(answer, torch.ones(answer.shape[1]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 1.0
+    assert all(p.grad is not None and bool(p.grad.any()) for p in network.parameters())
+
+
+def test_a_checkpoint_from_before_a_setting_has_its_default(trained: Path, tmp_path: Path) -> None:
+    header, body = _header(trained)
+    own = json.loads(header["__metadata__"]["hrxrd_ml"])
+    for key in ("stride", "readout"):
+        del own["plan"]["network"][key]
+    header["__metadata__"]["hrxrd_ml"] = json.dumps(own)
+    _write(tmp_path / "old.safetensors", header, body)
+    assert Predictor.load(tmp_path / "old.safetensors").plan == PLAN
 
 
 def test_what_it_has_not_learnt_is_outside(trained: Path, other: DatasetFolder) -> None:
@@ -157,7 +233,7 @@ def test_evaluation(trained: Path, data: DatasetFolder, other: DatasetFolder) ->
     assert perfect.report()["within 10 %"]["all"]["shape"] == 100.0
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "v3"])
+@pytest.mark.parametrize("architecture", ["mlp", "tokens", "v3"])
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(
     architecture: str, data: DatasetFolder, tmp_path: Path
 ) -> None:
@@ -211,6 +287,9 @@ def test_precision_is_what_is_said_or_what_is_faster(
     [
         ("[train]\nprecision = 'fp8'", "precision auto, bf16 or fp32"),
         ("[network]\narchitecture = 'transformer'", "unknown architecture"),
+        ("[network]\narchitecture = 'tokens'\nwidth = 100", "multiple of 32, got 100"),
+        ("[network]\nstride = 0", "stride and readout must be positive"),
+        ("[input]\npoints = 9000\n[network]\narchitecture = 'tokens'\nstride = 8", "makes 1125 tokens"),
         ("[train]\nloss = 'square'", "loss is one of"),
         ("[train]\nweights = [1, 2]", "expected 7 weights"),
         ("[train]\nepochs = -1.0", "must be positive"),

@@ -33,11 +33,18 @@ def add_commands(commands: Any, command: Command) -> None:
     show.add_argument("folder", metavar="DIR", type=Path)
     show.add_argument("--out", metavar="FILE", type=Path, help="picture of the distribution of the parameters")
 
-    train = command("train", _train, "train a network on a data set")
+    train = command("train", _train, "train a network")
     train.add_argument("settings", metavar="SETTINGS", help="TOML file, or bundled settings by name")
-    train.add_argument("dataset", metavar="DATASET", type=Path, help="folder made by dataset make")
+    train.add_argument(
+        "dataset",
+        metavar="DATASET",
+        type=Path,
+        nargs="?",
+        help="folder made by dataset make (default: make what the table [dataset] of SETTINGS says, while training)",
+    )
     train.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder; a training in it goes on")
     train.add_argument("--epochs", metavar="X", type=float, help="passes over the data")
+    train.add_argument("--finish-in", metavar="X", type=float, help="finish in so many minutes, if not before")
     train.add_argument("--minutes", metavar="X", type=float, help="stop, to go on later, after this time")
     train.add_argument("--shards", metavar="N", type=int, help="use the first N files of the data set only")
     train.add_argument(
@@ -79,7 +86,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import __version__
-    from hrxrd_ml.ml.dataset import DatasetFolder
+    from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
     from hrxrd_ml.ml.recipe import Training
     from hrxrd_ml.ml.train import Trainer
 
@@ -87,11 +94,12 @@ def _train(arguments: argparse.Namespace) -> int:
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(
         training,
-        DatasetFolder(arguments.dataset),
+        DatasetSettings.read(arguments.settings) if arguments.dataset is None else DatasetFolder(arguments.dataset),
         arguments.out,
         device=arguments.device,
         shards=arguments.shards,
         start=None if arguments.start is None else _checkpoint(arguments.start),
+        finish_in=None if arguments.finish_in is None else 60.0 * arguments.finish_in,
         version=__version__,
     )
     limit = None if arguments.minutes is None else 60.0 * arguments.minutes

@@ -9,6 +9,7 @@ import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -66,13 +67,15 @@ class Features:
         return type(self)(*(getattr(self, name)[chosen] for name in self.__dataclass_fields__))
 
 
-def apparent(values: dict[str, FloatArray]) -> dict[str, FloatArray]:
+def apparent(values: dict[str, Any]) -> dict[str, Any]:
     """Return the profile that a curve shows to somebody who does not know of the error of the angular step.
 
     A scale of the angle axis is one of the strains and, inversely, of the depths (`scale`), so this is what can be
-    known, and what a fit with ``step = 1`` finds.
+    known, and what a fit with ``step = 1`` finds.  For arrays and tensors alike.
     """
-    step = values.get("step", np.ones(1))
+    if "step" not in values:
+        return values
+    step = values["step"]
     return {name: column * step ** _TO_APPARENT.get(name, 0) for name, column in values.items()}
 
 

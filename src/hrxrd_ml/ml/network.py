@@ -1,8 +1,8 @@
 """The networks: from an image of a curve and the constants of its experiment to a mixture over the parameters.
 
 ``mlp`` is the default: residual blocks of plain matrix products on the whole window, which train several times more
-curves a second than a convolutional network, on a CPU and on a GPU.  ``v3`` is the convolutional network of an earlier
-project, kept for comparison.
+curves a second than a convolutional network, on a CPU and on a GPU.  ``tokens`` is a transformer on patches of the
+curve, for a long training on a GPU.  ``v3`` is the convolutional network of an earlier project, kept for comparison.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hrxrd_ml.ml.forward import LARGEST_SCALE
-from hrxrd_ml.ml.plan import NetworkSettings, Plan
+from hrxrd_ml.ml.plan import HEAD, TOKEN_FEATURES, NetworkSettings, Plan
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Mixture:
 
 
 class Block(nn.Module):
-    """Residual block of two matrix products."""
+    """Residual block of two matrix products, with ``inner`` features between them."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.first = nn.Linear(width, width)
-        self.second = nn.Linear(width, width)
+        self.first = nn.Linear(width, inner)
+        self.second = nn.Linear(inner, width)
         nn.init.zeros_(self.second.weight)
         nn.init.zeros_(self.second.bias)
 
@@ -73,7 +73,7 @@ class Body(nn.Module):
         super().__init__()
         self.features = settings.width
         self.entry = nn.Linear(inputs, settings.width)
-        self.blocks = nn.Sequential(*(Block(settings.width) for _ in range(settings.depth)))
+        self.blocks = nn.Sequential(*(Block(settings.width, settings.width) for _ in range(settings.depth)))
         self.norm = nn.LayerNorm(settings.width)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,6 +81,66 @@ class Body(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             x = self.entry(x.float())
         return self.norm(self.blocks(x))
+
+
+class Attention(nn.Module):
+    """Residual attention of tokens, shape (n, tokens, width), to each other."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, tokens, width = x.shape
+        parts = self.qkv(self.norm(x)).reshape(n, tokens, 3, width // HEAD, HEAD).permute(2, 0, 3, 1, 4)
+        y = functional.scaled_dot_product_attention(*parts.unbind(0))
+        return x + self.out(y.transpose(1, 2).reshape(n, tokens, width))
+
+
+class TokenBody(nn.Module):
+    """A transformer on overlapping patches of the curve, each of which gets the constants too.
+
+    What it reads out keeps the order of the tokens: where something lies on the curve is what the answer is made of.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        settings, p = plan.network, plan.preprocessing
+        width, self.stride, self.features = settings.width, settings.stride, TOKEN_FEATURES
+        self.shape = (p.channels, p.points - settings.crop)
+        self.entry = nn.Linear(plan.token_inputs, width)
+        self.position = nn.Parameter(0.02 * torch.randn(plan.tokens, width))
+        self.attentions = nn.ModuleList(Attention(width) for _ in range(settings.depth))
+        self.blocks = nn.ModuleList(Block(width, 4 * width) for _ in range(settings.depth))
+        self.norm = nn.LayerNorm(width)
+        self.readout = nn.Linear(width, settings.readout)
+        self.gather = nn.Linear(plan.tokens * settings.readout, self.features)
+        self.last = Block(self.features, self.features)
+        self.last_norm = nn.LayerNorm(self.features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels, points = self.shape
+        # Single precision where small differences of large numbers come in.
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.float()
+            patches = self.patches(x[:, : channels * points].reshape(-1, channels, points))
+            constants = x[:, None, channels * points :].expand(-1, len(self.position), -1)
+            x = self.entry(torch.cat([patches, constants], dim=2)) + self.position
+        for attention, block in zip(self.attentions, self.blocks, strict=True):
+            x = block(attention(x))
+        y = functional.gelu(self.gather(self.readout(self.norm(x)).flatten(1)))
+        return self.last_norm(self.last(y))
+
+    def patches(self, image: Tensor) -> Tensor:
+        """Return what each token sees of images (n, channels, points), shape (n, tokens, channels * 2 * stride)."""
+        tokens, before = len(self.position), self.stride // 2
+        after = (tokens + 1) * self.stride - before - image.shape[2]
+        pieces = functional.pad(image, (before, after)).unflatten(2, (tokens + 1, self.stride))
+        return torch.cat([pieces[:, :, :-1], pieces[:, :, 1:]], dim=3).transpose(1, 2).flatten(2)
 
 
 class DilatedBlock(nn.Module):
@@ -157,7 +217,9 @@ class GuessNetwork(nn.Module):
         self.plan = plan
         settings, p, parameters = plan.network, plan.preprocessing, len(plan.targets.names)
         if settings.architecture == "mlp":
-            self.body: Body | BodyV3 = Body(plan.inputs, settings)
+            self.body: Body | TokenBody | BodyV3 = Body(plan.inputs, settings)
+        elif settings.architecture == "tokens":
+            self.body = TokenBody(plan)
         else:
             self.body = BodyV3(p.channels, p.points - settings.crop, p.constants, settings)
         self.head = nn.Linear(self.body.features, settings.components * (1 + 2 * parameters))

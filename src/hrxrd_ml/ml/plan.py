@@ -11,7 +11,13 @@ from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
 from hrxrd_ml.parameters import implanted_space
 
-ARCHITECTURES = ("mlp", "v3")
+ARCHITECTURES = ("mlp", "tokens", "v3")
+HEAD = 32
+"""Features of an attention head of "tokens"."""
+TOKEN_FEATURES = 512
+"""Features that "tokens" gives to the head."""
+MOST_TOKENS = 1024
+"""Attention takes memory with the square of the number of tokens."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +26,20 @@ class NetworkSettings:
 
     Attributes
     ----------
-    architecture : {"mlp", "v3"}
+    architecture : {"mlp", "tokens", "v3"}
     width, depth : int
-        Features, and number of residual blocks, of "mlp".
+        Features, and number of residual blocks, of "mlp"; of "tokens" features of a token, a multiple of 32, and number
+        of pairs of attention and residual block.
     components : int
         Of the mixture: how many candidates the network may give.
     dropout : float
         In the head of "v3".
     crop : int
         Leave out so many of the first points of the curve.
+    stride : int
+        Of "tokens": points from one token to the next; a token sees twice as many.
+    readout : int
+        Of "tokens": features that are left of a token when all are put together.
     """
 
     architecture: str = "mlp"
@@ -37,16 +48,21 @@ class NetworkSettings:
     components: int = 4
     dropout: float = 0.2
     crop: int = 0
+    stride: int = 16
+    readout: int = 32
 
     def __post_init__(self) -> None:
         """Check the values."""
         if self.architecture not in ARCHITECTURES:
             raise ExperimentError(f"unknown architecture {self.architecture!r}; known: {', '.join(ARCHITECTURES)}")
-        sizes = (self.width, self.depth, self.components)
+        sizes = (self.width, self.depth, self.components, self.stride, self.readout)
         if not all(1 <= size <= 65536 for size in sizes) or self.crop < 0 or not 0.0 <= self.dropout < 1.0:
             raise ExperimentError(
-                "width, depth and components must be positive (to 65536), crop from 0, dropout from 0 to below 1"
+                "width, depth, components, stride and readout must be positive (to 65536), crop from 0, dropout from 0 "
+                "to below 1"
             )
+        if self.architecture == "tokens" and self.width % HEAD:
+            raise ExperimentError(f'the width of "tokens" must be a multiple of {HEAD}, got {self.width}')
 
 
 @dataclass(frozen=True)
@@ -65,10 +81,14 @@ class Plan:
     network: NetworkSettings = field(default_factory=NetworkSettings)
 
     def __post_init__(self) -> None:
-        """Check that something is left of the curve."""
+        """Check that something is left of the curve, in not too many tokens."""
         if self.preprocessing.points - self.network.crop < 32:
             raise ExperimentError(
                 f"crop = {self.network.crop} of {self.preprocessing.points} points leaves fewer than 32"
+            )
+        if self.network.architecture == "tokens" and self.tokens > MOST_TOKENS:
+            raise ExperimentError(
+                f"stride = {self.network.stride} makes {self.tokens} tokens; at most {MOST_TOKENS} are possible"
             )
 
     @property
@@ -76,6 +96,17 @@ class Plan:
         """How many numbers the body of the network gets."""
         p = self.preprocessing
         return p.channels * (p.points - self.network.crop) + p.constants
+
+    @property
+    def tokens(self) -> int:
+        """Into how many tokens "tokens" divides the curve, the last one filled up."""
+        return -(-(self.preprocessing.points - self.network.crop) // self.network.stride)
+
+    @property
+    def token_inputs(self) -> int:
+        """How many numbers a token is made of."""
+        p = self.preprocessing
+        return 2 * p.channels * self.network.stride + p.constants
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings, and the parameter space that they rest on, as JSON holds them."""
@@ -105,26 +136,44 @@ class Plan:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor of the network by name."""
-        if self.network.architecture != "mlp":
+        own, p, parameters = self.network, self.preprocessing, len(self.targets.names)
+        if own.architecture == "v3":
             import torch
 
             from hrxrd_ml.ml.network import GuessNetwork
 
             with torch.device("meta"):  # shapes alone: whatever the settings ask for takes no memory
                 return {name: tuple(tensor.shape) for name, tensor in GuessNetwork(self).state_dict().items()}
-        p, width = self.preprocessing, self.network.width
-        sizes = {"image": p.channels * p.points, "constant": p.constants, "answer": len(self.targets.names)}
         shapes: dict[str, tuple[int, ...]] = {}
-        for name, size in sizes.items():
+        for name, size in (("image", p.channels * p.points), ("constant", p.constants), ("answer", parameters)):
             shapes |= {f"{name}_mean": (size,), f"{name}_scale": (size,)}
-        linear = {"body.entry": (width, self.inputs)}
-        norms = ["body.norm"]
-        for k in range(self.network.depth):
-            linear |= {f"body.blocks.{k}.first": (width, width), f"body.blocks.{k}.second": (width, width)}
-            norms.append(f"body.blocks.{k}.norm")
-        linear["head"] = (self.network.components * (1 + 2 * sizes["answer"]), width)
-        for name, shape in linear.items():
-            shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-        for name in norms:
-            shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-        return shapes
+        shapes |= _norm("body.norm", own.width)
+        if own.architecture == "mlp":
+            features = inner = own.width
+            shapes |= _linear("body.entry", self.inputs, own.width)
+        else:
+            features, inner = TOKEN_FEATURES, 4 * own.width
+            shapes |= _linear("body.entry", self.token_inputs, own.width) | {"body.position": (self.tokens, own.width)}
+            for k in range(own.depth):
+                name = f"body.attentions.{k}"
+                shapes |= _norm(f"{name}.norm", own.width) | _linear(f"{name}.qkv", own.width, 3 * own.width)
+                shapes |= _linear(f"{name}.out", own.width, own.width)
+            shapes |= _linear("body.readout", own.width, own.readout)
+            shapes |= _linear("body.gather", self.tokens * own.readout, features)
+            shapes |= _block("body.last", features, features) | _norm("body.last_norm", features)
+        for k in range(own.depth):
+            shapes |= _block(f"body.blocks.{k}", own.width, inner)
+        return shapes | _linear("head", features, own.components * (1 + 2 * parameters))
+
+
+def _linear(name: str, inputs: int, outputs: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _norm(name: str, width: int) -> dict[str, tuple[int, ...]]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _block(name: str, width: int, inner: int) -> dict[str, tuple[int, ...]]:
+    outer = _norm(f"{name}.norm", width)
+    return outer | _linear(f"{name}.first", width, inner) | _linear(f"{name}.second", inner, width)

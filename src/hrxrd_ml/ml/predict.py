@@ -15,7 +15,7 @@ from scipy.special import softmax
 from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.ml.checkpoint import Checkpoint
 from hrxrd_ml.ml.domain import Domain
-from hrxrd_ml.ml.forward import Forward
+from hrxrd_ml.ml.forward import FORWARDS
 from hrxrd_ml.ml.plan import Plan
 from hrxrd_ml.ml.targets import Frame
 
@@ -68,8 +68,8 @@ class Predictor:
     Attributes
     ----------
     plan : Plan
-    forward : Forward or TorchForward
-        "mlp" runs in NumPy, other architectures in torch.
+    forward : Forward, TokenForward or TorchForward
+        "mlp" and "tokens" run in NumPy, "v3" in torch.
     domain : Domain or None
     about : dict
         What the checkpoint says of its training.
@@ -96,13 +96,10 @@ class Predictor:
 
     @classmethod
     def _of(cls, found: Checkpoint) -> Predictor:
-        if found.plan.network.architecture == "mlp":
-            forward: Any = Forward(found.plan, found.part("network"))
-        else:
-            from hrxrd_ml.ml.network import TorchForward
-
-            forward = TorchForward(found.plan, found.part("network"))
-        return cls(found.plan, forward, Domain.of(found.part("domain")), found.about)
+        kind: Any = FORWARDS.get(found.plan.network.architecture)
+        if kind is None:
+            from hrxrd_ml.ml.network import TorchForward as kind
+        return cls(found.plan, kind(found.plan, found.part("network")), Domain.of(found.part("domain")), found.about)
 
     def predict(self, image: NDArray[np.floating], constants: NDArray[np.floating]) -> Prediction:
         """Return candidates for inputs as `Features` holds them: images (n, channels * points), constants (n, c)."""

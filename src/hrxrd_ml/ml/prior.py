@@ -118,6 +118,16 @@ class FixedPrior:
         return self.points
 
     @property
+    def reflection(self) -> Reflection:
+        """The reflection."""
+        return Reflection(self.crystal, self.hkl, self.wavelength)
+
+    @property
+    def dtheta(self) -> FloatArray:
+        """Offsets of the points from the Bragg angle, ascending [rad]."""
+        return (np.arange(1.0 - self.points, 1.0) + self.zero) * (self.step * ARCSEC)
+
+    @property
     def columns(self) -> int:
         """How many numbers from 0 to 1 make a curve."""
         return len(implanted_space())
@@ -126,12 +136,10 @@ class FixedPrior:
         """Yield the curves of the points ``unit`` (n, columns) of the unit cube, as one group."""
         del rng  # nothing is random here but the profiles
         n = len(unit)
-        dtheta = (np.arange(1.0 - self.points, 1.0) + self.zero) * (self.step * ARCSEC)
         values = implanted_space().from_unit(unit)
         fixed = {"scale": 1.0, "background": 0.0, "fwhm": self.fwhm, "eta": 0.0, "damage": 0.0, "substrate_damage": 0.0}
         values |= {name: np.full(n, value) for name, value in fixed.items()}
-        reflection = Reflection(self.crystal, self.hkl, self.wavelength)
-        yield Group(reflection, dtheta, np.arange(n), np.ones((n, self.points), dtype=bool), values)
+        yield Group(self.reflection, self.dtheta, np.arange(n), np.ones((n, self.points), dtype=bool), values)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,7 +33,7 @@ RANGES = {"Dmax1": 0.030, "D01": 0.030, "L1": 6500.0, "Rp1": 5000.0, "D02": 0.03
 
 @dataclass(frozen=True)
 class Frame:
-    """Windows of a batch of curves, shape (n,) each: what makes parameters dimensionless.
+    """Windows of a batch of curves, shape (n,) each, arrays or tensors: what makes parameters dimensionless.
 
     Attributes
     ----------
@@ -44,11 +45,11 @@ class Frame:
         A second of arc on the strain axis.
     """
 
-    span: FloatArray
-    peak: FloatArray
-    height: FloatArray
-    normal: FloatArray
-    per_arcsec: FloatArray
+    span: Any
+    peak: Any
+    height: Any
+    normal: Any
+    per_arcsec: Any
 
     @classmethod
     def stack(cls, *columns: ArrayLike) -> Frame:
@@ -79,32 +80,35 @@ class Targets:
         """Names of the parameters, in the order of the coordinates."""
         return PROFILE + NUISANCE if self.kind == "scaled" else PROFILE
 
-    def encode(self, values: Mapping[str, FloatArray], frame: Frame | None = None) -> FloatArray:
-        """Return coordinates, shape (n, len(names)), of parameter values of shape (n,)."""
-        v = values
+    def encode(self, values: Mapping[str, Any], frame: Frame | None = None, arrays: Any = np) -> Any:
+        """Return coordinates, shape (n, len(names)), of parameter values of shape (n,).
+
+        ``arrays`` is the module whose arrays these are: numpy or torch.
+        """
+        v, log = values, arrays.log
         if self.kind == "linear":
-            return np.column_stack([v[name] / RANGES[name] for name in PROFILE])
+            return arrays.column_stack([v[name] / RANGES[name] for name in PROFILE])
         assert frame is not None
         span, reach = frame.span, frame.normal * frame.span
         bow = -2.0 * v["Rp2"]
         columns = [
-            np.log(v["Dmax1"] / span),
+            log(v["Dmax1"] / span),
             v["D01"] / v["Dmax1"],
-            np.log(v["L1"] * reach),
+            log(v["L1"] * reach),
             v["Rp1"] / v["L1"],
-            np.log(v["D02"] / span),
+            log(v["D02"] / span),
             v["L2"] / v["L1"],
             bow / (v["L2"] + bow),
             (v["offset"] * frame.per_arcsec + frame.peak) / (v["fwhm"] * frame.per_arcsec),
-            np.log(v["fwhm"] * frame.per_arcsec / span),
-            np.log(v["scale"] / frame.height),
-            np.log((v["background"] + 0.03) / frame.height),
-            np.log(v["damage"] + 0.02),
-            np.log(v["correlation_length"] * reach),
-            np.log(v["substrate_damage"] + 1e-4),
-            np.log(v["substrate_correlation_length"] * reach),
+            log(v["fwhm"] * frame.per_arcsec / span),
+            log(v["scale"] / frame.height),
+            log((v["background"] + 0.03) / frame.height),
+            log(v["damage"] + 0.02),
+            log(v["correlation_length"] * reach),
+            log(v["substrate_damage"] + 1e-4),
+            log(v["substrate_correlation_length"] * reach),
         ]
-        return np.column_stack(columns)
+        return arrays.column_stack(columns)
 
     def decode(self, y: FloatArray, frame: Frame | None = None) -> dict[str, FloatArray]:
         """Return feasible parameter values, shape (...), of coordinates of shape (..., len(names))."""

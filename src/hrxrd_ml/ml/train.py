@@ -8,27 +8,26 @@ import io
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrxrd_ml.errors import ExperimentError, InputFileError
+from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.files import write_text
 from hrxrd_ml.ml import features
 from hrxrd_ml.ml.checkpoint import Checkpoint
-from hrxrd_ml.ml.dataset import DatasetFolder
+from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 from hrxrd_ml.ml.domain import Domain
-from hrxrd_ml.ml.features import Features
+from hrxrd_ml.ml.feed import Feed, FolderFeed, StreamFeed
 from hrxrd_ml.ml.network import Dropout, GuessNetwork, Mixture, load_arrays, to_arrays
 from hrxrd_ml.ml.recipe import Training
+from hrxrd_ml.ml.stream.source import Batch
 from hrxrd_ml.ml.targets import PROFILE
 
-NDArrayInt = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
 STATE = "training.safetensors"
@@ -41,7 +40,8 @@ class Trainer:
     Parameters
     ----------
     training : Training
-    data : DatasetFolder
+    data : DatasetFolder or DatasetSettings
+        Curves on disk, or what curves to make while the network is trained.
     out : path
         Folder; an interrupted training in it goes on.
     device : str
@@ -51,6 +51,8 @@ class Trainer:
     start : path, optional
         A trained network to begin with instead of random weights: one for any crystal learns the curves of one
         laboratory in a fraction of the time.
+    finish_in : float, optional
+        Finish after so many seconds of training, if that is before the last epoch: the rate falls in time for it.
     progress : bool
     version : str
         Of the program, to be recorded.
@@ -65,12 +67,13 @@ class Trainer:
     def __init__(
         self,
         training: Training,
-        data: DatasetFolder,
+        data: DatasetFolder | DatasetSettings,
         out: str | os.PathLike[str],
         *,
         device: str = "auto",
         shards: int | None = None,
         start: str | os.PathLike[str] | None = None,
+        finish_in: float | None = None,
         progress: bool = True,
         version: str = "",
     ) -> None:
@@ -82,18 +85,19 @@ class Trainer:
         self.short = half_pays(self.device) if precision == "auto" else precision == "bf16"
         self.out.mkdir(parents=True, exist_ok=True)
         settings, plan = training.settings, training.plan
-        everything = features.load(
-            data, plan.preprocessing, plan.targets, jitter=settings.jitter, shards=shards, progress=progress
-        )
-        kept = max(int(len(everything) * settings.validation), 1)
-        self.train, self.valid = everything.part(slice(0, -kept)), everything.part(slice(-kept, None))
-        if len(self.train) < settings.batch:
-            raise ExperimentError(f"{len(self.train)} curves are fewer than a batch of {settings.batch}")
-        self.about = training.as_dict() | {"data": data.settings.as_dict(), "curves": len(everything)}
+        if isinstance(data, DatasetSettings):
+            self.feed: Feed = StreamFeed(data, training, self.device)
+        else:
+            everything = features.load(
+                data, plan.preprocessing, plan.targets, jitter=settings.jitter, shards=shards, progress=progress
+            )
+            self.feed = FolderFeed(everything, training, self.device)
+            data = data.settings
+        self.about = training.as_dict() | {"data": data.as_dict(), "curves": self.feed.curves}
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.network = GuessNetwork(plan)
         _initialise(self.network, self.generator)
-        _normalise(self.network, self.train)
+        _normalise(self.network, self.feed)
         if start is not None:
             self._begin_with(start)
         self.network.to(self.device)
@@ -109,9 +113,12 @@ class Trainer:
         )
         self.average = {name: p.detach().clone() for name, p in self.network.named_parameters()}
         self.weight = self._weights()
-        self.per_epoch = len(self.train) // settings.batch
-        self.steps = max(int(settings.epochs * self.per_epoch), 1)
+        self.steps = max(int(settings.epochs * self.feed.per_epoch), 1)
         self.step, self.seconds, self.log = 0, 0.0, list[dict[str, float]]()
+        self.finish_in, self._began = finish_in, time.monotonic()
+        self.compiled: Callable[..., Mixture] = self.network
+        if self.device.type == "cuda":
+            self.compiled = torch.compile(self.network, dynamic=False)
         if (self.out / STATE).exists():
             self._resume()
 
@@ -135,28 +142,25 @@ class Trainer:
 
     # --- steps -------------------------------------------------------------------------------------------------
 
-    def rate(self, step: int) -> float:
-        """Return the learning rate of a step: a linear rise, then half a cosine."""
-        done = step / self.steps
-        rise = min(1.0, (step + 1) / max(self.training.settings.warmup * self.steps, 1.0))
-        return self.training.settings.rate * rise * 0.5 * (1.0 + math.cos(math.pi * min(done, 1.0)))
+    @property
+    def done(self) -> float:
+        """How much of the training is done, from 0 to 1."""
+        share = self.step / self.steps
+        if self.finish_in is not None:
+            share = max(share, (self.seconds + time.monotonic() - self._began) / self.finish_in)
+        return min(share, 1.0)
 
-    def batches(self) -> Iterator[NDArrayInt]:
-        """Yield the curves of each step from the present one on; each epoch has an order of its own."""
-        batch = self.training.settings.batch
-        while self.step < self.steps:
-            epoch, start = divmod(self.step, self.per_epoch)
-            order = np.random.default_rng([self.training.settings.seed, epoch]).permutation(len(self.train))
-            for k in range(start, min(self.per_epoch, self.steps - epoch * self.per_epoch)):
-                yield np.sort(order[k * batch : (k + 1) * batch])
+    def rate(self) -> float:
+        """Return the learning rate: a linear rise, then half a cosine."""
+        rise = min(1.0, (self.step + 1) / max(self.training.settings.warmup * self.steps, 1.0))
+        if self.finish_in is not None:
+            rise = min(1.0, self.done / self.training.settings.warmup + 0.01)
+        return self.training.settings.rate * rise * 0.5 * (1.0 + math.cos(math.pi * self.done))
 
-    def _forward(self, data: Features, rows: Any) -> tuple[Mixture, Tensor]:
-        image = torch.from_numpy(np.ascontiguousarray(data.image[rows])).to(self.device, non_blocking=True)
-        constants = torch.from_numpy(np.ascontiguousarray(data.constants[rows])).to(self.device)
-        answer = torch.from_numpy(np.ascontiguousarray(data.answers[rows])).to(self.device)
+    def _answer(self, network: Callable[..., Mixture], batch: Batch) -> tuple[Mixture, Tensor]:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.short):
-            mixture = self.network(image, constants)
-        return mixture, (answer - self.network.answer_mean) / self.network.answer_scale
+            mixture = network(batch.image, batch.constants)
+        return mixture, (batch.answers - self.network.answer_mean) / self.network.answer_scale
 
     def _loss(self, mixture: Mixture, answer: Tensor) -> Tensor:
         if self.training.settings.loss == "mixture":
@@ -165,10 +169,10 @@ class Trainer:
         scale = self.network.answer_scale
         return mixture.absolute(answer, self.weight * scale / scale.mean())
 
-    def _advance(self, rows: NDArrayInt) -> float:
+    def _advance(self, batch: Batch) -> Tensor:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.rate(self.step)
-        loss = self._loss(*self._forward(self.train, rows))
+            group["lr"] = self.rate()
+        loss = self._loss(*self._answer(self.compiled, batch))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), self.training.settings.clip)
@@ -179,7 +183,7 @@ class Trainer:
             with torch.no_grad():
                 for name, p in self.network.named_parameters():
                     self.average[name].lerp_(p, min(share, 1.0))
-        return float(loss.detach())
+        return loss.detach()
 
     def run(self, *, seconds: float | None = None, save_every: float = 120.0) -> Path | None:
         """Train to the end, or for so many seconds; return the path of the network, or None if it is not finished.
@@ -188,44 +192,53 @@ class Trainer:
         """
         from tqdm import tqdm
 
-        begin = saved = started = time.monotonic()
-        running, every = 0.0, max(self.per_epoch // 2, 1)
+        saved = started = self._began = time.monotonic()
+        running: Tensor | None = None
+        every = max(self.feed.per_epoch // 2, 1)
         bar = tqdm(total=self.steps, initial=self.step, unit="step", disable=not self.progress)
         self.network.train()
         try:
             with bar:
-                for rows in self.batches():
-                    loss = self._advance(rows)
-                    running = loss if running == 0.0 else 0.98 * running + 0.02 * loss
+                for batch in self.feed.batches(self.step):
+                    if self.done >= 1.0:
+                        break
+                    loss = self._advance(batch)
+                    running = loss if running is None else running.lerp(loss, 0.02)
                     bar.update()
-                    if self.step % every == 0 or self.step == self.steps:
-                        now = time.monotonic()
-                        self.seconds, begin = self.seconds + now - begin, now
-                        self._note(running)
+                    if self.step % every == 0:
+                        self._note(float(running))
                         bar.set_postfix(valid=f"{self.log[-1]['valid']:.4f}", refresh=False)
                         if self._exhausted():
                             break
                     if time.monotonic() - saved > save_every:
                         self.save()
                         saved = time.monotonic()
-                    if seconds is not None and self.step < self.steps and time.monotonic() - started > seconds:
+                    if seconds is not None and self.done < 1.0 and time.monotonic() - started > seconds:
                         self.save()
                         return None
         except KeyboardInterrupt:
             self.save()
             raise
+        if running is not None and (not self.log or self.log[-1]["step"] < self.step):
+            self._note(float(running))
         self.save()
         return self.finish()
+
+    def _count(self) -> None:
+        """Count the time since the last time."""
+        now = time.monotonic()
+        self.seconds, self._began = self.seconds + now - self._began, now
 
     def _exhausted(self) -> bool:
         values = [row["valid"] for row in self.log]
         return len(values) - 1 - int(np.argmin(values)) >= self.training.settings.patience
 
     def _note(self, running: float) -> None:
+        self._count()
         with self._averaged():
             valid = self.validate()
-        epoch = self.step / self.per_epoch
-        row = {"step": float(self.step), "epoch": epoch, "rate": self.rate(self.step), "train": running}
+        epoch = self.step / self.feed.per_epoch
+        row = {"step": float(self.step), "epoch": epoch, "rate": self.rate(), "train": running}
         self.log.append(row | {"valid": valid, "seconds": self.seconds})
         table = io.StringIO()
         writer = csv.DictWriter(table, list(self.log[0]), lineterminator="\n")
@@ -236,14 +249,13 @@ class Trainer:
     def validate(self) -> float:
         """Return the loss of the validation curves."""
         self.network.eval()
-        total = 0.0
+        total, curves = 0.0, 0
         with torch.no_grad():
-            for start in range(0, len(self.valid), 4096):
-                rows = slice(start, start + 4096)
-                mixture, answer = self._forward(self.valid, rows)
-                total += float(self._loss(mixture, answer)) * len(answer)
+            for batch in self.feed.validation():
+                total += float(self._loss(*self._answer(self.network, batch))) * len(batch)
+                curves += len(batch)
         self.network.train()
-        return total / len(self.valid)
+        return total / curves
 
     def _averaged(self) -> _Swapped:
         return _Swapped(self.network, self.average)
@@ -254,6 +266,7 @@ class Trainer:
         """Write the state, whole or not at all; before the first step there is none."""
         if self.step == 0:
             return
+        self._count()
         arrays = to_arrays(self.network.state_dict(), "network.") | to_arrays(self.average, "average.")
         for name, p in self.network.named_parameters():
             for key, value in self.optimiser.state[p].items():
@@ -302,19 +315,18 @@ class Trainer:
 
     def _hidden(self, most: int = 60_000) -> tuple[FloatArray, FloatArray]:
         """Return features and constants of the first training curves."""
-        found = []
+        hidden, constants = [], []
         with torch.no_grad():
-            for start in range(0, min(len(self.train), most), 4096):
-                rows = slice(start, min(start + 4096, most))
-                image = torch.from_numpy(self.train.image[rows]).to(self.device)
-                constants = torch.from_numpy(self.train.constants[rows]).to(self.device)
-                found.append(self.network.hidden(image, constants).float().cpu().numpy().astype(float))
-        hidden = np.concatenate(found)
-        return hidden, self.train.constants[: len(hidden)].astype(float)
+            for batch in self.feed.first(most):
+                hidden.append(self.network.hidden(batch.image, batch.constants).double().cpu().numpy())
+                constants.append(batch.constants.double().cpu().numpy())
+        return np.concatenate(hidden), np.concatenate(constants)
 
 
 def half_pays(device: torch.device, size: int = 512) -> bool:
-    """Tell whether matrix products in bf16 are faster than in single precision, by a trial."""
+    """Tell whether matrix products in bf16 are faster than in single precision, on a CPU by a trial."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
     times = []
     for kind in (torch.float32, torch.bfloat16):
         a = torch.ones(size, size, device=device, dtype=kind)
@@ -361,11 +373,11 @@ def _initialise(network: GuessNetwork, generator: torch.Generator) -> None:
             network.head.bias[k : k + k * parameters] = 0.5 * apart
 
 
-def _normalise(network: GuessNetwork, data: Features) -> None:
+def _normalise(network: GuessNetwork, feed: Feed) -> None:
     """Set means and scales from the first curves."""
-    sample = slice(0, 50_000)
-    for name, array in (("image", data.image), ("constant", data.constants), ("answer", data.answers)):
-        values = torch.from_numpy(array[sample].astype(np.float32))
+    sample = list(feed.first(20_000))
+    for name, column in (("image", "image"), ("constant", "constants"), ("answer", "answers")):
+        values = torch.cat([getattr(batch, column) for batch in sample]).float().cpu()
         if values.shape[1] == 0:
             continue
         getattr(network, f"{name}_mean").copy_(values.mean(0))
