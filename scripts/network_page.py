@@ -45,7 +45,8 @@ PUBLISHED = (2.40, 3.92, 2.02, 2.00, 4.85, 6.31, 14.98)
 THESIS = """## One experiment without noise
 
 GGG 444 on a fixed axis of 701 points, noise-free, as in a published thesis whose test set holds training curves.
-Trained on {trained} curves, {epochs:g} epochs, on one CPU core; {curves} held-out curves (SHA-256 `{digest}…`).
+{trained} {curves} held-out curves (SHA-256 `{digest}…`), simulated by
+the library itself and not by the faster code that training curves come from.
 
 """
 
@@ -71,9 +72,7 @@ def main() -> None:
     path = bundled_path()
     assert path is not None, "there is no network in the package"
     network = Predictor.load(path)
-    data = network.about["data"]
-    epochs = network.about["train"]["epochs"]
-    parts = [HEAD, f"Trained on {network.about['curves']} curves (seed {data['seed']}), {epochs:g} epochs.\n"]
+    parts = [HEAD, trained(network) + "\n"]
     for name, title in TITLES.items():
         folder = DatasetFolder(arguments.sets / name)
         report = evaluate.Evaluation.of(network, folder).report()
@@ -96,10 +95,18 @@ def thesis(network: Predictor, folder: DatasetFolder) -> str:
     }
     lines = [f"| MAE, % of range | {' | '.join(names)} |", "|---|" + "---|" * len(names)]
     lines += [f"| {label} | {' | '.join(values)} |" for label, values in rows.items()]
-    settings = network.about["train"]
-    return THESIS.format(
-        curves=report["curves"], digest=folder.digest()[:16], trained=network.about["curves"], epochs=settings["epochs"]
-    ) + "\n".join([*lines, ""])
+    known = {"curves": report["curves"], "digest": folder.digest()[:16], "trained": trained(network)}
+    return THESIS.format(**known) + "\n".join([*lines, ""])
+
+
+def trained(network: Predictor) -> str:
+    """Say on how many curves a network was trained."""
+    about = network.about
+    batch, seed = about["train"]["batch"], about["data"]["seed"]
+    return (
+        f"Trained for {about['step']} steps of {batch} curves ({about['step'] * batch / 1e6:.1f} million, seed {seed}) in "
+        f"{about['seconds'] / 60.0:.1f} minutes."
+    )
 
 
 if __name__ == "__main__":

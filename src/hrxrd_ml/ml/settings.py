@@ -26,7 +26,7 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
     """
     own = Path(path)
     bundled = files("hrxrd_ml.ml") / "configs" / f"{own.name}.toml"
-    if not own.exists() and own.parent == Path(".") and not own.suffix and bundled.is_file():
+    if not own.is_file() and own.parent == Path(".") and not own.suffix and bundled.is_file():
         text, source = bundled.read_text(encoding="utf-8"), f"{own.name} (bundled)"
     else:
         try:
