@@ -42,6 +42,10 @@ _SURFACES = (0.6, 0.8)
 _LOW = 1.6
 """Mean square of the residuals, with an error of 3 % on top of the noise, below which a start is in a deep valley."""
 
+_BELIEVED, _SAME = 3.0, 0.5
+"""Standard deviations above the noise up to which a minimum that is found again is believed, and difference of the halved
+sums of squares of one that is the same."""
+
 
 @dataclass(frozen=True)
 class NetworkGuess:
@@ -66,7 +70,7 @@ class NetworkGuess:
     path: str | os.PathLike[str] | None = None
     rounds: tuple[tuple[int, int], ...] = ((8, 3), (100, 5), (300, 6), (600, 10))
     steps: int = 10
-    sure: float = 0.3
+    sure: float = 1.0
     noisy: float = 2.0
     outside: float = 1.5
 
@@ -159,16 +163,19 @@ class NetworkGuess:
         start, points = start_values(problem, task.marks), len(problem.arcsec)
         rough, near, exact = problem.search(relative=0.1), problem.search(relative=0.03), problem.exact()
 
-        def follow(trial: Values) -> tuple[float, Values]:
-            return near.run(rough.run(trial, self.steps, 1e-2)[1], 5 * self.steps // 2, 1e-2)
+        def follow(trial: Values, cost: float = math.inf) -> tuple[float, Values]:
+            if 2.0 * cost > _LOW * points:
+                trial = rough.run(trial, self.steps, 1e-2)[1]
+            return near.run(trial, 5 * self.steps // 2, 1e-2)
 
         ends: list[tuple[float, Values]] = []
         fair: list[tuple[float, Values]] = []
+        above: list[float] = []
         for number, (proposed, followed) in enumerate(self.rounds):
             found = sight.candidates(proposed) if number == 0 else sight.draw(proposed, number)
             trials = sorted((rough.scaled(_merged(problem, start, values)) for values in found), key=_cost)
-            for _, trial in trials[:followed]:
-                cost, values = follow(trial)
+            for begun, trial in trials[:followed]:
+                cost, values = follow(trial, begun)
                 if 2.0 * cost < _LOW * points:
                     if problem.excess(values) < self.sure:
                         return self._unstuck(problem, math.inf, values)
@@ -176,8 +183,13 @@ class NetworkGuess:
                     excess, values = problem.excess(end[1]), end[1]
                     if excess < self.sure:
                         return self._unstuck(problem, *end)
-                    if excess < self.noisy:
+                    # The noise of one curve in fifty is that high: a minimum that is found again is believed.
+                    again = excess < _BELIEVED and any(abs(end[0] - cost) < _SAME for cost in above)
+                    if excess < self.noisy or again:
                         fair.append(end)
+                    if again:
+                        break
+                    above.append(end[0])
                 ends.append((cost, values))
             if fair:
                 return self._unstuck(problem, *min(fair, key=_cost))
