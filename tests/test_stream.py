@@ -1,17 +1,24 @@
 """Curves that are made while a network is trained: as the library's own simulation makes them, but in batches."""
 
+import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml.ml import feed, train
 from hrxrd_ml.ml.dataset import DatasetSettings
 from hrxrd_ml.ml.features import shard_features
-from hrxrd_ml.ml.plan import Plan
+from hrxrd_ml.ml.plan import NetworkSettings, Plan
+from hrxrd_ml.ml.predict import Predictor
 from hrxrd_ml.ml.prior import MOST_FRINGES, FixedPrior, UniversalPrior
+from hrxrd_ml.ml.recipe import Training, TrainSettings
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.shard import simulate_shard
+from hrxrd_ml.ml.stream import physics
 from hrxrd_ml.ml.stream.axes import Axes
 from hrxrd_ml.ml.stream.catalogue import Catalogue, Reflections
 from hrxrd_ml.ml.stream.physics import Simulator, implanted
@@ -115,8 +122,8 @@ def test_a_universal_batch_has_the_distribution_of_a_data_set() -> None:
     """Means of inputs and answers agree with those of a shard within what their scatter allows."""
     prior, plan = UniversalPrior(crystals=("GGG", "Si"), wavelengths=("CuKa1",)), Plan()
     source = UniversalSource(prior, plan, generator(5))
-    batch = source.batch(512)
-    again = UniversalSource(prior, plan, generator(5)).batch(512)
+    batch = source.batch(256)
+    again = UniversalSource(prior, plan, generator(5)).batch(256)
     assert torch.equal(batch.image, again.image)
     assert torch.equal(batch.answers, again.answers)
     settings = DatasetSettings(curves=512, seed=6, shard=512, prior=prior)
@@ -128,7 +135,7 @@ def test_a_universal_batch_has_the_distribution_of_a_data_set() -> None:
     ):
         a, b = mine.numpy().astype(float), theirs.astype(float)
         # 32 experiments in the shard: what belongs to an experiment scatters with their number.
-        scatter = np.hypot(a.std(axis=0) / math.sqrt(256), b.std(axis=0) / math.sqrt(32)) + 0.02
+        scatter = np.hypot(a.std(axis=0) / math.sqrt(128), b.std(axis=0) / math.sqrt(32)) + 0.02
         assert np.all(np.abs(a.mean(axis=0) - b.mean(axis=0)) < 4.5 * scatter)
 
 
@@ -173,3 +180,50 @@ def test_curves_without_a_peak_are_left_out() -> None:
     batch = UniversalSource(prior, Plan(), generator(4)).batch(64)
     assert len(batch) == 64
     assert bool(batch.image.isfinite().all() & batch.constants.isfinite().all() & batch.answers.isfinite().all())
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Training:
+    """A small training, and small blocks of coarse curves."""
+    for name, value in (("LAMELLAE", 16), ("_EVEN", 128), ("_CELLS", 256)):
+        monkeypatch.setattr(physics, name, value)
+    for name, value in (("_CHECKED", 64), ("_BLOCK", 64)):
+        monkeypatch.setattr(feed, name, value)
+    for name, value in (("_NORMALISED", 64), ("_DOMAIN", 128)):
+        monkeypatch.setattr(train, name, value)
+    plan = Plan(
+        Preprocessing(kind="fixed", points=128),
+        Targets("linear"),
+        NetworkSettings(architecture="tokens", width=32, depth=1, components=1),
+    )
+    return Training(plan, TrainSettings(epochs=3, batch=16, loss="absolute", averaging=4, precision="fp32"))
+
+
+SMALL = DatasetSettings(curves=32, seed=9, prior=FixedPrior(points=128, step=22.0))
+
+
+def test_a_training_on_new_curves_goes_on_where_it_was(small: Training, tmp_path: Path) -> None:
+    """The same network comes out, whether there was an interruption or not; batches are made four at a time."""
+    whole = train.Trainer(small, SMALL, tmp_path / "whole", device="cpu", progress=False).run()
+    for _ in range(6):
+        part = train.Trainer(small, SMALL, tmp_path / "part", device="cpu", progress=False)
+        done = part.run(seconds=0.0)  # one step
+    assert done is not None
+    assert whole is not None
+    a, b = (Predictor.load(path).forward.arrays for path in (whole, done))
+    assert part.step == part.steps == 6
+    for name, array in a.items():
+        assert np.array_equal(array, b[name]), name
+
+
+def test_a_training_finishes_in_time(small: Training, tmp_path: Path) -> None:
+    long = dataclasses.replace(small, settings=dataclasses.replace(small.settings, epochs=100_000))
+    trainer = train.Trainer(long, SMALL, tmp_path, device="cpu", progress=False, finish_in=1.0)
+    assert trainer.run() is not None
+    assert 0 < trainer.step < trainer.steps
+    assert trainer.log[-1]["rate"] == pytest.approx(0.0, abs=1e-9)
+
+
+def test_an_epoch_smaller_than_a_batch_is_refused(small: Training, tmp_path: Path) -> None:
+    with pytest.raises(ExperimentError, match="fewer than a batch"):
+        train.Trainer(small, dataclasses.replace(SMALL, curves=8), tmp_path, device="cpu", progress=False)

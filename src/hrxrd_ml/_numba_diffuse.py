@@ -1,8 +1,7 @@
 """Numba kernels of the diffuse reflectivity in single scattering: the value, and the value with its exact derivatives.
 
-The value takes angles in blocks, as the coherent kernel does.  With derivatives there is one loop over lamellae inside
-one over angles, both polarisations; the way down records what the way up needs; the
-way up hands derivatives of strain, E and thickness to the same chain as the coherent kernel.
+Both take angles in blocks and vectorise over them, as the coherent kernel does.  With derivatives the way down records
+what the way up needs; the way up hands derivatives of strain, E and thickness to the same chain as the coherent kernel.
 """
 
 from __future__ import annotations
@@ -17,6 +16,41 @@ from .dynamical._numba_graded import BLOCK, FLAGS, decay
 OWN_ROWS = 5
 """Rows after those of the chain: correlation length, mix, and the substrate's damage, correlation length, mix."""
 
+# Offsets into flat arrays: with constants, as in the coherent kernel, the compiler sees that rows do not overlap.
+# The workspace: angles, mu_d at strength 1, the derivative with respect to it, what a lamella hands out, own rows.
+_X, _Y, _DENSITY, _BY_DENSITY, _STRAIN, _E, _T, _OWN = (BLOCK * k for k in (0, 1, 2, 3, 4, 7, 10, 11))
+_WORKSPACE = _OWN + OWN_ROWS * BLOCK
+# A node: u = Q ell and the two line shapes.
+_U, _LORENTZ, _GAUSS, _NODE = (BLOCK * k for k in range(4))
+# The beam of one polarisation: what arrives from above, and what leaves from below.
+_ABOVE, _BELOW, _BEAM = (BLOCK * k for k in range(3))
+# What is kept of one polarisation in a lamella: mu_d, and the beam from above times P and P'.
+_MU, _SEEN, _BENT, _KEPT = (BLOCK * k for k in range(4))
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy", inline="always")
+def _thin_escape(x):  # type: ignore[no-untyped-def]
+    """P(x) = (1 - exp(-x))/x and P'(x), x < 0.02."""
+    p = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0)))
+    return p, -0.5 + x * (1.0 / 3.0 - x * (0.125 - x / 30.0))
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy", inline="always")
+def _escape(x):  # type: ignore[no-untyped-def]
+    """P(x) and P'(x)."""
+    thin, thin_slope = _thin_escape(x)
+    gone = decay(min(x, 128.0))
+    p = (1.0 - gone) / x
+    slope = (gone - p) / x
+    return (thin if x < 0.02 else p), (thin_slope if x < 0.02 else slope)
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy", inline="always")
+def _slopes(u, lorentz, gauss, mix):  # type: ignore[no-untyped-def]
+    """Line shape and its derivative with respect to u."""
+    slope = -2.0 * u * (mix * lorentz * lorentz + (1.0 - mix) / math.pi * gauss)
+    return mix * lorentz + (1.0 - mix) * gauss, slope
+
 
 @njit(cache=True, inline="always")
 def _shape(v, mix):  # type: ignore[no-untyped-def]
@@ -27,18 +61,7 @@ def _shape(v, mix):  # type: ignore[no-untyped-def]
     return mix * lorentz + (1.0 - mix) * gauss, slope, lorentz - gauss
 
 
-@njit(cache=True, inline="always")
-def _escape(x):  # type: ignore[no-untyped-def]
-    """P(x) = (1 - exp(-x))/x and P'(x)."""
-    if x < 0.02:
-        p = 1.0 - x * (0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x / 120.0)))
-        return p, -0.5 + x * (1.0 / 3.0 - x * (0.125 - x / 30.0))
-    decay = math.exp(-x)
-    p = (1.0 - decay) / x
-    return p, (decay - p) / x
-
-
-@njit(cache=True, fastmath=FLAGS)
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
 def _shapes(v, mix, out):  # type: ignore[no-untyped-def]
     """Fill ``out`` with the line shape of a block of v."""
     for i in range(BLOCK):
@@ -47,8 +70,8 @@ def _shapes(v, mix, out):  # type: ignore[no-untyped-def]
         out[i] += mix / (1.0 + v[i])
 
 
-@njit(cache=True, fastmath=FLAGS)
-def _density(w, xs, ys, g0, q1, q2, e, gammah, ell, mix, follows):  # type: ignore[no-untyped-def]
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _density_old(w, xs, ys, g0, q1, q2, e, gammah, ell, mix, follows):  # type: ignore[no-untyped-def]
     """Fill ``w[3]`` with mu_d of a lamella at strength 1, and ``w[2]`` with the line shape at its bottom."""
     out, top, shape, v = w[3], w[1], w[2], w[0]
     for i in range(BLOCK):
@@ -67,7 +90,7 @@ def _density(w, xs, ys, g0, q1, q2, e, gammah, ell, mix, follows):  # type: igno
             out[i] += bare * row[i]
 
 
-@njit(cache=True, fastmath=FLAGS)
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
 def _absorb(out, above, density, strength, mu0, path, t, share):  # type: ignore[no-untyped-def]
     """Add what a lamella scatters to ``out``, weighted by ``share``, and take what it absorbs from ``above``."""
     largest = 0.0
@@ -89,7 +112,7 @@ def _absorb(out, above, density, strength, mu0, path, t, share):  # type: ignore
             above[i] *= 1.0 - loss * escape
 
 
-@njit(cache=True, fastmath=FLAGS)
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
 def diffuse(  # type: ignore[no-untyped-def]
     x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix,
     substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix, weights,
@@ -106,7 +129,7 @@ def diffuse(  # type: ignore[no-untyped-def]
             above[0, i], above[1, i], total[i] = 1.0, 1.0, 0.0
         for j in range(n):
             follows = j > 0 and g0[j, 0] == g0[j - 1, 2] and q1[j, 0] == q1[j - 1, 2]
-            _density(w, xs, ys, g0[j], q1[j], q2[j], e[j], gammah, ell, mix, follows)
+            _density_old(w, xs, ys, g0[j], q1[j], q2[j], e[j], gammah, ell, mix, follows)
             for p in range(2):
                 if weights[p] != 0.0:
                     _absorb(total, above[p], w[3], strength[j, p], mu0[j], path, t[j], weights[p] / gamma0)
@@ -121,7 +144,116 @@ def diffuse(  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, fastmath=FLAGS)
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _node(node, w, a, b, c):  # type: ignore[no-untyped-def]
+    """Fill u = a + b x + c y of a node and its line shapes."""
+    for i in range(BLOCK):
+        u = a + b * w[_X + i] + c * w[_Y + i]
+        node[_U + i] = u
+        node[_LORENTZ + i] = 1.0 / (1.0 + u * u)
+        node[_GAUSS + i] = decay(min(u * u / math.pi, 128.0))
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _density(w, nodes, follows, scale, g0, q1, q2, e, ell, mix):  # type: ignore[no-untyped-def]
+    """Fill mu_d of a lamella at strength 1, and its nodes; return a bound of the former.
+
+    The first node is there already where the lamella ``follows`` another.
+    """
+    for k in range(1 if follows else 0, 3):
+        _node(nodes[k * _NODE : (k + 1) * _NODE], w, scale * g0[k], scale * q1[k], scale * q2[k])
+    b0, b1, b2 = (1.0 - e[0] * e[0]) * ell / 6.0, (1.0 - e[1] * e[1]) * ell / 1.5, (1.0 - e[2] * e[2]) * ell / 6.0
+    for i in range(BLOCK):
+        lorentz = b0 * nodes[_LORENTZ + i] + b1 * nodes[_NODE + _LORENTZ + i] + b2 * nodes[2 * _NODE + _LORENTZ + i]
+        gauss = b0 * nodes[_GAUSS + i] + b1 * nodes[_NODE + _GAUSS + i] + b2 * nodes[2 * _NODE + _GAUSS + i]
+        w[_DENSITY + i] = mix * lorentz + (1.0 - mix) * gauss
+    return b0 + b1 + b2
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _descend(beam, kept, w, thin, strength, mu0, path, t, share):  # type: ignore[no-untyped-def]
+    """Carry the beam down through a lamella, and keep what the way up needs."""
+    if thin:
+        for i in range(BLOCK):
+            mu, above = strength * w[_DENSITY + i], beam[_ABOVE + i]
+            loss = (mu0 + mu) * path * t
+            escape, slope = _thin_escape(loss)
+            kept[_MU + i], kept[_SEEN + i], kept[_BENT + i] = mu, share * above * escape, share * above * slope
+            beam[_ABOVE + i] = above * (1.0 - loss * escape)
+    else:
+        for i in range(BLOCK):
+            mu, above = strength * w[_DENSITY + i], beam[_ABOVE + i]
+            loss = (mu0 + mu) * path * t
+            escape, slope = _escape(loss)
+            kept[_MU + i], kept[_SEEN + i], kept[_BENT + i] = mu, share * above * escape, share * above * slope
+            beam[_ABOVE + i] = above * (1.0 - loss * escape)
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _substrate(beam, w, im_s, begin, strength, mu0, path, share):  # type: ignore[no-untyped-def]
+    """Fill what leaves the substrate and the derivative with respect to its density."""
+    last = im_s.shape[0] - 1
+    for i in range(BLOCK):
+        mu = strength * w[_DENSITY + i]
+        depth = 1.0 / (0.5 * (mu0 + mu) * path + im_s[min(begin + i, last)] + 1e-30)
+        seen = share * beam[_ABOVE + i] * depth
+        beam[_BELOW + i] = seen * mu
+        w[_BY_DENSITY + i] += strength * seen * (1.0 - 0.5 * path * mu * depth)
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _ascend(beam, kept, w, strength, mu0, path, t):  # type: ignore[no-untyped-def]
+    """Add what a lamella scatters to what leaves from below, and fill derivatives with respect to density and t."""
+    for i in range(BLOCK):
+        mu, seen = kept[_MU + i], kept[_SEEN + i]
+        # exp(-loss) attenuates all that leaves from below
+        by_loss = mu * t * kept[_BENT + i] - beam[_BELOW + i]
+        w[_BY_DENSITY + i] += strength * t * (seen + by_loss * path)
+        w[_T + i] += mu * seen + by_loss * (mu0 + mu) * path
+        beam[_BELOW + i] += mu * t * seen
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _hand_out(w, nodes, scale, e, ell, mix, dg0, dq1):  # type: ignore[no-untyped-def]
+    """Fill the rows of strain and E, and add to those of correlation length and mix."""
+    s0, s1, s2 = 1.0 / 6.0, 4.0 / 6.0, 1.0 / 6.0
+    b0, b1, b2 = s0 * (1.0 - e[0] * e[0]), s1 * (1.0 - e[1] * e[1]), s2 * (1.0 - e[2] * e[2])
+    e0, e1, e2 = -2.0 * ell * s0 * e[0], -2.0 * ell * s1 * e[1], -2.0 * ell * s2 * e[2]
+    f0, f1, f2 = ell * b0 * scale * dg0[0], ell * b1 * scale * dg0[1], ell * b2 * scale * dg0[2]
+    h0, h1, h2 = ell * b0 * scale * dq1[0], ell * b1 * scale * dq1[1], ell * b2 * scale * dq1[2]
+    for i in range(BLOCK):
+        by, x = w[_BY_DENSITY + i], w[_X + i]
+        u0, lorentz0, gauss0 = nodes[_U + i], nodes[_LORENTZ + i], nodes[_GAUSS + i]
+        u1, lorentz1, gauss1 = nodes[_NODE + _U + i], nodes[_NODE + _LORENTZ + i], nodes[_NODE + _GAUSS + i]
+        u2, lorentz2, gauss2 = nodes[2 * _NODE + _U + i], nodes[2 * _NODE + _LORENTZ + i], nodes[2 * _NODE + _GAUSS + i]
+        psi0, slope0 = _slopes(u0, lorentz0, gauss0, mix)
+        psi1, slope1 = _slopes(u1, lorentz1, gauss1, mix)
+        psi2, slope2 = _slopes(u2, lorentz2, gauss2, mix)
+        w[_STRAIN + i] = by * slope0 * (f0 + h0 * x)
+        w[_STRAIN + BLOCK + i] = by * slope1 * (f1 + h1 * x)
+        w[_STRAIN + 2 * BLOCK + i] = by * slope2 * (f2 + h2 * x)
+        w[_E + i], w[_E + BLOCK + i], w[_E + 2 * BLOCK + i] = by * e0 * psi0, by * e1 * psi1, by * e2 * psi2
+        w[_OWN + i] += by * (b0 * (psi0 + u0 * slope0) + b1 * (psi1 + u1 * slope1) + b2 * (psi2 + u2 * slope2))
+        w[_OWN + BLOCK + i] += by * ell * (b0 * (lorentz0 - gauss0) + b1 * (lorentz1 - gauss1) + b2 * (lorentz2 - gauss2))
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
+def _accumulate(row, w, v):  # type: ignore[no-untyped-def]
+    """Add one entry of the chain to a row of the Jacobian."""
+    v0, v1, v2, v3, v4, v5, v6 = v[0], v[1], v[2], v[3], v[4], v[5], v[6]
+    for i in range(BLOCK):
+        row[i] += (
+            v0 * w[_STRAIN + i]
+            + v1 * w[_STRAIN + BLOCK + i]
+            + v2 * w[_STRAIN + 2 * BLOCK + i]
+            + v3 * w[_E + i]
+            + v4 * w[_E + BLOCK + i]
+            + v5 * w[_E + 2 * BLOCK + i]
+            + v6 * w[_T + i]
+        )
+
+
+@njit(cache=True, fastmath=FLAGS, error_model="numpy")
 def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
     x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix,
     substrate_q1, substrate_q2, substrate_im_s, substrate_e, substrate_ell, substrate_mix,
@@ -160,89 +292,59 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
         The chain, as in ``_numba_jacobian``.
     """
     n, m = t.shape[0], x.shape[0]
-    out = np.zeros(m)
-    jacobian = np.zeros((parameters + OWN_ROWS, m))
-    share = np.array([1.0 / 6.0, 4.0 / 6.0, 1.0 / 6.0])
-    density = np.empty(n)  # mu_d at strength 1
-    depth_p, depth_d, above = np.empty((2, n)), np.empty((2, n)), np.empty((2, n + 1))
-    psi, psi_v, psi_m, q = np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3)), np.empty((n, 3))
-    node, below = np.empty(7), np.zeros(2)
-    column = np.zeros(len(jacobian))
-    se2 = substrate_e * substrate_e
-    for i in range(m):
-        column[:] = 0.0
-        xi, yi = x[i], y[i]
+    out = np.empty(m)
+    jacobian = np.empty((parameters + OWN_ROWS, m))
+    first = np.zeros(n, dtype=np.int64)  # node on top of a lamella; the one below the lamella above where they agree
+    for j in range(1, n):
+        first[j] = first[j - 1] + (2 if g0[j, 0] == g0[j - 1, 2] and q1[j, 0] == q1[j - 1, 2] else 3)
+    nodes = np.empty((first[n - 1] + 3 if n else 1) * _NODE)
+    w, beam, kept, rows = np.zeros(_WORKSPACE), np.zeros((2, _BEAM)), np.empty((n, 2, _KEPT)), np.empty((parameters, BLOCK))
+    bottom, se2 = np.empty(_NODE), substrate_e * substrate_e
+    for begin in range(0, m, BLOCK):
+        for i in range(BLOCK):
+            k = min(begin + i, m - 1)
+            w[_X + i], w[_Y + i] = x[k], y[k]
+            beam[0, _ABOVE + i], beam[1, _ABOVE + i] = 1.0, 1.0
+        w[_OWN:] = 0.0
+        rows[:] = 0.0
         for j in range(n):
-            total = 0.0
-            for k in range(3):
-                if k == 0 and j > 0 and g0[j, 0] == g0[j - 1, 2] and q1[j, 0] == q1[j - 1, 2]:
-                    q[j, 0], psi[j, 0], psi_v[j, 0], psi_m[j, 0] = (
-                        q[j - 1, 2],
-                        psi[j - 1, 2],
-                        psi_v[j - 1, 2],
-                        psi_m[j - 1, 2],
-                    )
-                else:
-                    q[j, k] = gammah * (g0[j, k] + q1[j, k] * xi + q2[j, k] * yi)
-                    v = q[j, k] * ell
-                    psi[j, k], psi_v[j, k], psi_m[j, k] = _shape(v * v, mix)
-                total += share[k] * (1.0 - e[j, k] * e[j, k]) * psi[j, k]
-            density[j] = total * ell
-        sq = gammah * (substrate_q1 * xi + substrate_q2 * yi) * substrate_ell
-        s_psi, s_psi_v, s_psi_m = _shape(sq * sq, substrate_mix)
-        for p in range(2):
-            weight = weights[p]
-            if weight == 0.0:
-                continue
-            above[p, 0] = 1.0
-            for j in range(n):
-                mu = strength[j, p] * density[j]
-                loss = (mu0[j] + mu) * path * t[j]
-                escape, escape_slope = _escape(loss)
-                depth_p[p, j], depth_d[p, j] = escape, escape_slope
-                out[i] += weight * above[p, j] * mu * t[j] / gamma0 * escape
-                above[p, j + 1] = above[p, j] * (1.0 - loss * escape)
-            mu_s = strength[n, p] * (1.0 - se2) * substrate_ell * s_psi
-            loss_s = 0.5 * (mu0[n] + mu_s) * path + substrate_im_s[p, i] + 1e-30
-            from_substrate = mu_s / gamma0 / loss_s
-            out[i] += weight * above[p, n] * from_substrate
-            # mu_s/loss_s: d ln = (1/mu_s - path/(2 loss_s)) d mu_s
-            by_mu = weight * above[p, n] / gamma0 * (1.0 / loss_s - 0.5 * path * mu_s / (loss_s * loss_s))
-            # L of the substrate: d(1 - E**2) = 2 E**2 dL
-            column[parameters + 2] += by_mu * strength[n, p] * substrate_ell * s_psi * 2.0 * se2
-            column[parameters + 3] += by_mu * strength[n, p] * (1.0 - se2) * (s_psi + 2.0 * sq * sq * s_psi_v)
-            column[parameters + 4] += by_mu * strength[n, p] * (1.0 - se2) * substrate_ell * s_psi_m
-            below[p] = weight * from_substrate  # what arrives from below, per unit transmission
-        for j in range(n - 1, -1, -1):
-            by_density, by_t = 0.0, 0.0
+            follows = j > 0 and first[j] == first[j - 1] + 2
+            largest = _density(w, nodes[first[j] * _NODE :], follows, ell * gammah, g0[j], q1[j], q2[j], e[j], ell, mix)
             for p in range(2):
-                weight = weights[p]
-                if weight == 0.0:
-                    continue
-                mu = strength[j, p] * density[j]
-                loss = (mu0[j] + mu) * path * t[j]
-                escape, escape_slope = depth_p[p, j], depth_d[p, j]
-                source = weight * mu * t[j] / gamma0
-                by_loss = above[p, j] * (source * escape_slope - below[p] * (escape + loss * escape_slope))
-                by_source = above[p, j] * escape * weight / gamma0
-                by_density += strength[j, p] * t[j] * (by_source + by_loss * path)
-                by_t += by_source * mu + by_loss * (mu0[j] + mu) * path
-                below[p] = source * escape + (1.0 - loss * escape) * below[p]
-            by_ell, by_mix = 0.0, 0.0
-            for k in range(3):
-                bare = share[k] * (1.0 - e[j, k] * e[j, k])
-                pull = 2.0 * q[j, k] * ell * psi_v[j, k]
-                by_ell += bare * (psi[j, k] + q[j, k] * ell * pull)
-                by_mix += bare * psi_m[j, k]
-                node[k] = by_density * ell * ell * bare * pull * gammah * (dg0[j, k] + dq1[j, k] * xi)
-                node[3 + k] = by_density * ell * share[k] * -2.0 * e[j, k] * psi[j, k]
-            node[6] = by_t
-            column[parameters] += by_density * by_ell
-            column[parameters + 1] += by_density * ell * by_mix
+                if weights[p] != 0.0:
+                    thin = (mu0[j] + strength[j, p] * largest) * path * t[j] < 0.02
+                    _descend(beam[p], kept[j, p], w, thin, strength[j, p], mu0[j], path, t[j], weights[p] / gamma0)
+        # the substrate: a single node with E constant
+        _node(bottom, w, 0.0, substrate_ell * gammah * substrate_q1, substrate_ell * gammah * substrate_q2)
+        for i in range(BLOCK):
+            psi, _slope = _slopes(bottom[_U + i], bottom[_LORENTZ + i], bottom[_GAUSS + i], substrate_mix)
+            w[_DENSITY + i] = (1.0 - se2) * substrate_ell * psi
+            w[_BY_DENSITY + i] = 0.0
+        for p in range(2):
+            if weights[p] != 0.0:
+                _substrate(beam[p], w, substrate_im_s[p], begin, strength[n, p], mu0[n], path, weights[p] / gamma0)
+        for i in range(BLOCK):
+            u, lorentz, gauss, by = bottom[_U + i], bottom[_LORENTZ + i], bottom[_GAUSS + i], w[_BY_DENSITY + i]
+            psi, slope = _slopes(u, lorentz, gauss, substrate_mix)
+            # d(1 - E**2) = 2 E**2 dL
+            w[_OWN + 2 * BLOCK + i] = by * substrate_ell * psi * 2.0 * se2
+            w[_OWN + 3 * BLOCK + i] = by * (1.0 - se2) * (psi + u * slope)
+            w[_OWN + 4 * BLOCK + i] = by * (1.0 - se2) * substrate_ell * (lorentz - gauss)
+        for j in range(n - 1, -1, -1):
+            w[_BY_DENSITY : _BY_DENSITY + BLOCK] = 0.0
+            w[_T : _T + BLOCK] = 0.0
+            for p in range(2):
+                if weights[p] != 0.0:
+                    _ascend(beam[p], kept[j, p], w, strength[j, p], mu0[j], path, t[j])
+            _hand_out(w, nodes[first[j] * _NODE :], ell * gammah, e[j], ell, mix, dg0[j], dq1[j])
             for entry in range(pointer[j], pointer[j + 1]):
-                total = 0.0
-                for k in range(7):
-                    total += value[entry, k] * node[k]
-                column[parameter[entry]] += total
-        jacobian[:, i] = column
+                _accumulate(rows[parameter[entry]], w, value[entry])
+        for i in range(min(BLOCK, m - begin)):
+            out[begin + i] = beam[0, _BELOW + i] + beam[1, _BELOW + i]
+        for p in range(parameters):
+            for i in range(min(BLOCK, m - begin)):
+                jacobian[p, begin + i] = rows[p, i]
+        for p in range(OWN_ROWS):
+            for i in range(min(BLOCK, m - begin)):
+                jacobian[parameters + p, begin + i] = w[_OWN + p * BLOCK + i]
     return out, jacobian

@@ -42,9 +42,8 @@ from ._numba_graded import (
 )
 from ._series import TERMS_MAX, terms
 
-# Rows kept on the way up: x, cos, sin, ordered integral, f and the vector below; they are contiguous in the workspace.
-_KEPT_ROWS = 14
-_KEEP_FROM = PX
+# Kept on the way up, where they stand in the workspace: x, cos, sin, ordered integral, f and the vector below.
+_KEEP_FROM, _KEEP_TO = PX, T0R
 
 # Rows of the second workspace.
 _AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in range(8))
@@ -53,77 +52,97 @@ _NODE = BLOCK * 15  # seven rows: what the lamella hands out
 _POLY = BLOCK * 22  # eight rows: Re(G1 * series)
 _WORK2 = BLOCK * 32
 _SERIES = 8  # df/dx, strain (3), E (3), thickness
+_COLUMNS = 2 * _SERIES  # real and imaginary parts
 
 
 @njit(cache=True)
-def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
-    """Terms for derivatives: truncation error 1e-7."""
-    if x_max < 0.55:
-        return 8
-    if x_max < 1.45:
-        return 12
-    if x_max < 2.6:
-        return 16
-    if x_max < 3.8:
-        return 20
-    if x_max < 5.0:
-        return 24
-    if x_max < 6.3:
-        return 28
-    if x_max < 7.5:
-        return 32
-    return TERMS_MAX
-
-
-@njit(cache=True)
-def _node_series(plan, t, u0, q1, q2, du0, dq1, turn, count, raw, out):  # type: ignore[no-untyped-def]
-    """Fill the series (8, count, 2) of df/d(x, strain nodes, E nodes, thickness), x itself held."""
+def _node_series(plan, t, u0, q1, q2, du0, dq1, turn, count, f, raw, out):  # type: ignore[no-untyped-def]
+    """Fill the series of f, and those of df/d(x, strain nodes, E nodes, thickness), x itself held, times k!."""
     _series.integral_derivatives(plan[7], plan[8], plan[9], plan[10], plan[11], plan[12], plan[13], count, raw)
     m0 = (u0[0] + 4.0 * u0[1] + u0[2]) / 6.0
     mean = (q1[0] + 4.0 * q1[1] + q1[2]) / 6.0 + turn * (q2[0] + 4.0 * q2[1] + q2[2]) / 6.0
     slope = 0.5 * (q1[2] - q1[0]) + turn * 0.5 * (q2[2] - q2[0])
     ratio = slope / mean
+    d_beta, d_b, d_gamma = np.empty(3), np.empty(3), np.empty(3)
     for node in range(3):
         share = 4.0 / 6.0 if node == 1 else 1.0 / 6.0
         lever = 0.5 * (node - 1)
         d_ratio = (lever * dq1[node] - ratio * share * dq1[node]) / mean
-        d_beta = 0.25 * t * (lever * du0[node] - d_ratio * m0 - ratio * share * du0[node])
-        d_b = 0.5 * d_ratio
-        d_gamma = t / 6.0 * du0[node] * (-1.0 if node == 1 else 0.5)
-        for k in range(count):
-            for part in range(2):
-                out[1 + node, k, part] = d_beta * raw[1, k, part] + d_b * raw[2, k, part] + d_gamma * raw[3, k, part]
+        d_beta[node] = 0.25 * t * (lever * du0[node] - d_ratio * m0 - ratio * share * du0[node])
+        d_b[node] = 0.5 * d_ratio
+        d_gamma[node] = t / 6.0 * du0[node] * (-1.0 if node == 1 else 0.5)
+    factorial = 1.0
     for k in range(count):
         for part in range(2):
-            out[0, k, part] = (k + 1) * raw[0, k + 1, part] if k + 1 < count else 0.0
-            out[4, k, part] = 0.5 * (raw[7, k, part] - raw[6, k, part])
-            out[5, k, part] = raw[5, k, part] - raw[7, k, part]
-            out[6, k, part] = 0.5 * (raw[7, k, part] + raw[6, k, part])
-            out[7, k, part] = (plan[7] * raw[1, k, part] + plan[9] * raw[3, k, part] + plan[10] * raw[4, k, part]) / t
+            beta, b, gamma = factorial * raw[1, k, part], factorial * raw[2, k, part], factorial * raw[3, k, part]
+            mu, e0 = factorial * raw[4, k, part], factorial * raw[5, k, part]
+            e1, e2 = factorial * raw[6, k, part], factorial * raw[7, k, part]
+            f[k, part] = raw[0, k, part]
+            out[k, part] = factorial * (k + 1) * raw[0, k + 1, part] if k + 1 < count else 0.0
+            for node in range(3):
+                out[k, 2 + 2 * node + part] = d_beta[node] * beta + d_b[node] * b + d_gamma[node] * gamma
+            out[k, 8 + part] = 0.5 * (e2 - e1)
+            out[k, 10 + part] = e0 - e2
+            out[k, 12 + part] = 0.5 * (e2 + e1)
+            out[k, 14 + part] = (plan[7] * beta + plan[9] * gamma + plan[10] * mu) / t
+        factorial *= k + 1
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _horner_into(v, w, z, series, count):  # type: ignore[no-untyped-def]
+def _recentre(w, series, x_max, x, local):  # type: ignore[no-untyped-def]
+    """Fill ``local`` with the series about the middle of the block, x from there too; return the number of terms.
+
+    A block spans little of x, so that half the terms do; few angles far apart keep the series about zero.
+    """
+    centre = 0.5 * (w[PX] + w[PX + BLOCK - 1])
+    half = 0.5005 * abs(w[PX] - w[PX + BLOCK - 1]) + 1e-3
+    count, near = terms(x_max), 8 if half < 0.25 else 12
+    if half > 0.85 or count <= near:
+        centre, near = 0.0, count
+    for i in range(BLOCK):
+        x[i] = w[PX + i] - centre
+    for i in range(near * _COLUMNS):
+        local[i] = series[i]
+    # With the factorials in the coefficients the shift is a sum over rows, weighted with centre**k/k!.
+    last = 1.0
+    for k in range(1, count if centre != 0.0 else 1, 4):
+        c0 = last * centre / k
+        c1 = c0 * centre / (k + 1)
+        c2 = c1 * centre / (k + 2)
+        last = c2 * centre / (k + 3)
+        rows = series[k * _COLUMNS :]
+        for i in range(near * _COLUMNS):
+            local[i] += (
+                c0 * rows[i] + c1 * rows[_COLUMNS + i] + c2 * rows[2 * _COLUMNS + i] + last * rows[3 * _COLUMNS + i]
+            )
+    factor = 1.0
+    for k in range(1, near):
+        factor /= k
+        row = local[k * _COLUMNS :]
+        for i in range(_COLUMNS):
+            row[i] *= factor
+    return near
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _horner_into(v, z, xs, c, count):  # type: ignore[no-untyped-def]
     """Fill ``v`` with Re(G1 * series(x)); the first eight terms in one pass, more in passes of four before."""
-    first = count - 4
     for i in range(BLOCK):
         v[i] = 0.0
         v[BLOCK + i] = 0.0
-    for k in range(first, 7, -4):
-        c0r, c0i = series[k, 0], series[k, 1]
-        c1r, c1i = series[k + 1, 0], series[k + 1, 1]
-        c2r, c2i = series[k + 2, 0], series[k + 2, 1]
-        c3r, c3i = series[k + 3, 0], series[k + 3, 1]
+    for k in range(count - 4, 7, -4):
+        c0r, c1r, c2r, c3r = c[k, 0], c[k + 1, 0], c[k + 2, 0], c[k + 3, 0]
+        c0i, c1i, c2i, c3i = c[k, 1], c[k + 1, 1], c[k + 2, 1], c[k + 3, 1]
         for i in range(BLOCK):
-            x = w[PX + i]
+            x = xs[i]
             v[i] = (((v[i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
             v[BLOCK + i] = (((v[BLOCK + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-    c0r, c1r, c2r, c3r = series[0, 0], series[1, 0], series[2, 0], series[3, 0]
-    c4r, c5r, c6r, c7r = series[4, 0], series[5, 0], series[6, 0], series[7, 0]
-    c0i, c1i, c2i, c3i = series[0, 1], series[1, 1], series[2, 1], series[3, 1]
-    c4i, c5i, c6i, c7i = series[4, 1], series[5, 1], series[6, 1], series[7, 1]
+    c0r, c1r, c2r, c3r = c[0, 0], c[1, 0], c[2, 0], c[3, 0]
+    c4r, c5r, c6r, c7r = c[4, 0], c[5, 0], c[6, 0], c[7, 0]
+    c0i, c1i, c2i, c3i = c[0, 1], c[1, 1], c[2, 1], c[3, 1]
+    c4i, c5i, c6i, c7i = c[4, 1], c[5, 1], c[6, 1], c[7, 1]
     for i in range(BLOCK):
-        x = w[PX + i]
+        x = xs[i]
         re = (((v[i] * x + c7r) * x + c6r) * x + c5r) * x + c4r
         im = (((v[BLOCK + i] * x + c7i) * x + c6i) * x + c5i) * x + c4i
         re = (((re * x + c3r) * x + c2r) * x + c1r) * x + c0r
@@ -145,12 +164,21 @@ def _ordered_slope(w, z, x_max):  # type: ignore[no-untyped-def]
             z[_ODDX + i] = 8.0 * (d * y + 0.16666666666666666)
     else:
         for i in range(BLOCK):
+            s, _c = graded.sincos(w[PX + i])
+            z[_ODDX + i] = 4.0 * s * s
+        for i in range(BLOCK):  # a loop of its own: sine and division in one are not vectorised
             x = w[PX + i]
-            s, _c = graded.sincos(x)
             inverse = x / (x * x + 1e-20)
             # At x = 0 the limit 4/3; inside the guard's width the series' first term is exact to rounding.
-            value = (4.0 * s * s * inverse - 2.0 * w[ODD + i]) * inverse
+            value = (z[_ODDX + i] * inverse - 2.0 * w[ODD + i]) * inverse
             z[_ODDX + i] = value if abs(x) > 1e-3 else 1.3333333333333333 - 0.8 * x * x
+
+
+@njit(cache=True)
+def _keep(w, kept):  # type: ignore[no-untyped-def]
+    """Copy the rows to keep: as a loop it is vectorised, as a slice it is not."""
+    for i in range(_KEEP_FROM, _KEEP_TO):
+        kept[i] = w[i]
 
 
 @njit(cache=True, fastmath=FLAGS)
@@ -239,7 +267,7 @@ def _retreat(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _hand_out(w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no-untyped-def]
+def _hand_out(x, y, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no-untyped-def]
     """Fill the seven node rows from the derivatives with respect to x, phases and series."""
     half_e, quarter_e2 = 0.5 * e, 0.25 * e * e
     d0, d1, d2, e0, e1, e2 = du0[0], du0[1], du0[2], dq1[0], dq1[1], dq1[2]
@@ -257,7 +285,7 @@ def _hand_out(w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no
             + z[_BE1R + i] * w[B1R + i]
             - z[_BE1I + i] * w[B1I + i]
         )
-        g_phase, xx = z[_GPHI + i], w[X + i]
+        g_phase, xx = z[_GPHI + i], x[i]
         g_x = z[_POLY + i] + z[_GODD + i] * quarter_e2 * z[_ODDX + i] + g_phase - 2.0 * below_im
         top, middle, bottom = d0 + e0 * xx, d1 + e1 * xx, d2 + e2 * xx
         z[_NODE + i] = (g_x * twelfth + g_phase * eighth) * top + z[_POLY + BLOCK + i]
@@ -266,7 +294,7 @@ def _hand_out(w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no
         z[_NODE + 3 * BLOCK + i] = z[_POLY + 4 * BLOCK + i]
         z[_NODE + 4 * BLOCK + i] = z[_POLY + 5 * BLOCK + i] + z[_GODD + i] * half_e * w[ODD + i]
         z[_NODE + 5 * BLOCK + i] = z[_POLY + 6 * BLOCK + i]
-        beta = beta0 + beta1 * xx + beta2 * w[Y + i]
+        beta = beta0 + beta1 * xx + beta2 * y[i]
         z[_NODE + 6 * BLOCK + i] = z[_POLY + 7 * BLOCK + i] + inverse * (
             g_x * w[PX + i] - g_phase * beta + (z[_GM + i] - 2.0 * below_re) * mu + z[_GH + i]
         )
@@ -315,17 +343,18 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e, turn)
-    series = np.empty((n, _SERIES, TERMS_MAX, 2))
+    # Rows of zeros follow, so that shifting needs no end.
+    series = np.zeros((n, (TERMS_MAX + 16) * _COLUMNS))
+    local, local_x = np.empty((TERMS_MAX, _SERIES, 2)), np.empty(BLOCK)
     f_series = np.empty((n, TERMS_MAX, 2))
     raw = np.empty((_SERIES, TERMS_MAX, 2))
     for j in range(n):
         s = plan[j]
-        count = _coarse_terms(s[14])
-        _node_series(s, t[j], u0[j], q1[j], q2[j], du0[j], dq1[j], turn, count, raw, series[j])
-        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], s[13], terms(s[14]), f_series[j])
+        out = series[j].reshape(-1, _COLUMNS)
+        _node_series(s, t[j], u0[j], q1[j], q2[j], du0[j], dq1[j], turn, terms(s[14]), f_series[j], raw, out)
     w = np.zeros(graded.WORKSPACE)
     z = np.zeros(_WORK2)
-    kept = np.empty((n, _KEPT_ROWS * BLOCK))
+    kept = np.empty((n, _KEEP_TO))
     rows = np.empty((parameters + 1, BLOCK))
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
@@ -334,27 +363,26 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             x_max = graded.lamella_phase(w, plan[j])
             graded.ordered_integral(w, x_max)
             graded.horner(w, f_series[j], terms(x_max))
-            kept[j] = w[_KEEP_FROM : _KEEP_FROM + _KEPT_ROWS * BLOCK]
+            _keep(w, kept[j])
             absorbed = math.exp(-plan[j, 6])
             graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, 11], sh[j], sb[j])
         _start_adjoint(w, z, weights[0], weights[1], reflectivity, begin, m)
         rows[:] = 0.0
         for j in range(n):
-            w[_KEEP_FROM : _KEEP_FROM + _KEPT_ROWS * BLOCK] = kept[j]
-            s = plan[j]
-            x_max = 1.001 * max(abs(w[PX]), abs(w[PX + BLOCK - 1])) + 1e-3
+            s, at = plan[j], kept[j]
+            x_max = 1.001 * max(abs(at[PX]), abs(at[PX + BLOCK - 1])) + 1e-3
             absorbed = math.exp(-s[6])
-            _retreat(w, z, t[j] * absorbed, t[j] / absorbed, t[j], s[11], sh[j], sb[j])
+            _retreat(at, z, t[j] * absorbed, t[j] / absorbed, t[j], s[11], sh[j], sb[j])
             if pointer[j] == pointer[j + 1]:
                 continue
-            _ordered_slope(w, z, x_max)
-            count = _coarse_terms(x_max)
+            _ordered_slope(at, z, x_max)
+            count = _recentre(at, series[j], x_max, local_x, local.reshape(-1))
             for q in range(_SERIES):
-                _horner_into(z[_POLY + q * BLOCK : _POLY + (q + 2) * BLOCK], w, z, series[j, q], count)
+                _horner_into(z[_POLY + q * BLOCK : _POLY + (q + 2) * BLOCK], z, local_x, local[:, q], count)
             beta0 = 0.125 * t[j] * (u0[j, 2] - u0[j, 0])
             beta1 = 0.125 * t[j] * (q1[j, 2] - q1[j, 0])
             beta2 = 0.125 * t[j] * (q2[j, 2] - q2[j, 0])
-            _hand_out(w, z, t[j], s[11], s[10], beta0, beta1, beta2, du0[j], dq1[j])
+            _hand_out(w[X:Y], w[Y:PX], at, z, t[j], s[11], s[10], beta0, beta1, beta2, du0[j], dq1[j])
             for entry in range(pointer[j], pointer[j + 1]):
                 _accumulate(rows[parameter[entry]], z, value[entry])
         # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T

@@ -43,8 +43,8 @@ _LOW = 1.6
 """Mean square of the residuals, with an error of 3 % on top of the noise, below which a start is in a deep valley."""
 
 _BELIEVED, _SAME = 3.0, 0.5
-"""Standard deviations above the noise up to which a minimum that is found again is believed, and difference of the halved
-sums of squares of one that is the same."""
+"""Standard deviations above the noise up to which a minimum that is found again is believed, and by how much the halved
+sums of squares of one that is the same may differ."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ FloatArray = NDArray[np.float64]
 
 STATE = "training.safetensors"
 RESULT = "network.safetensors"
+_NORMALISED, _DOMAIN = 20_000, 60_000  # curves from which scales and the domain are learnt
 
 
 class Trainer:
@@ -313,11 +314,11 @@ class Trainer:
         Checkpoint(self.training.plan, half | domain.arrays(), about).save(self.out / RESULT)
         return self.out / RESULT
 
-    def _hidden(self, most: int = 60_000) -> tuple[FloatArray, FloatArray]:
+    def _hidden(self) -> tuple[FloatArray, FloatArray]:
         """Return features and constants of the first training curves."""
         hidden, constants = [], []
         with torch.no_grad():
-            for batch in self.feed.first(most):
+            for batch in self.feed.first(_DOMAIN):
                 hidden.append(self.network.hidden(batch.image, batch.constants).double().cpu().numpy())
                 constants.append(batch.constants.double().cpu().numpy())
         return np.concatenate(hidden), np.concatenate(constants)
@@ -375,7 +376,7 @@ def _initialise(network: GuessNetwork, generator: torch.Generator) -> None:
 
 def _normalise(network: GuessNetwork, feed: Feed) -> None:
     """Set means and scales from the first curves."""
-    sample = list(feed.first(20_000))
+    sample = list(feed.first(_NORMALISED))
     for name, column in (("image", "image"), ("constant", "constants"), ("answer", "answers")):
         values = torch.cat([getattr(batch, column) for batch in sample]).float().cpu()
         if values.shape[1] == 0:
