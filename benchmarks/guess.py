@@ -16,15 +16,18 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from lmfit import Parameters
+from tqdm import tqdm
 
 from hrxrd_ml._observation import as_curve
 from hrxrd_ml._task import Task, fill, guess_by, start_values
-from hrxrd_ml._threads import one_thread
+from hrxrd_ml._threads import begin_worker, one_thread
 from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.files import write_text
 from hrxrd_ml.ml.dataset import DatasetFolder, Measurement, measurements
@@ -124,6 +127,15 @@ def run(start: str, model: RockingCurveModel, curve: Measurement, rng: np.random
     return row | {"found": {name: float(result.params[name].value) for name in implanted_space().names}}
 
 
+def runs(number: int, curve: Measurement, starts: list[str]) -> list[Row]:
+    """Fit one curve from several starts."""
+    model, rng = model_of(curve), np.random.default_rng([1, number])
+    about = {"curve": number, "crystal": curve.reflection.crystal.name, "hkl": list(curve.reflection.hkl)}
+    about |= {"peak": float(curve.intensity.max()), "points": len(curve.dtheta), "truth": curve.values}
+    with one_thread():
+        return [about | run(start, model, curve, rng) for start in starts]
+
+
 def excess(result: RockingCurveResult) -> float:
     """Return by how many standard deviations the sum of squares exceeds that of noise alone."""
     mean, deviation = result.observation.likelihood.expectation(result.best_fit)
@@ -138,24 +150,20 @@ def main() -> None:
     parser.add_argument("--classical", type=int, default=100, help="curves for the classical guess")
     parser.add_argument("--random", type=int, default=100, help="curves for random starts and the middle of the ranges")
     parser.add_argument("--evolution", type=int, default=0, help="curves for differential evolution")
+    parser.add_argument("--workers", type=int, default=1, help="processes, one core each")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    rng = np.random.default_rng(1)
     limits = {"truth": arguments.curves, "network": arguments.curves, "classical": arguments.classical}
     limits |= {"random": arguments.random, "middle": arguments.random, "evolution": arguments.evolution}
     folder = DatasetFolder(arguments.dataset).complete()
-    rows: list[Row] = []
     curves = (curve for number in range(folder.settings.shards) for curve in measurements(folder.shard(number)))
-    with one_thread():
-        for i, curve in enumerate(curves):
-            if i >= arguments.curves:
-                break
-            model = model_of(curve)
-            about = {"curve": i, "crystal": curve.reflection.crystal.name, "hkl": list(curve.reflection.hkl)}
-            about |= {"peak": float(curve.intensity.max()), "points": len(curve.dtheta), "truth": curve.values}
-            rows += [about | run(start, model, curve, rng) for start, limit in limits.items() if i < limit]
-            if i % 20 == 19:
-                print(f"{i + 1} curves", flush=True)
+    tasks = [
+        (i, curve, [start for start, limit in limits.items() if i < limit])
+        for i, curve in enumerate(islice(curves, arguments.curves))
+    ]
+    with ProcessPoolExecutor(arguments.workers, initializer=begin_worker) as pool:
+        done = tqdm(pool.map(runs, *zip(*tasks, strict=True)), total=len(tasks), unit="curve")
+        rows = [row for found in done for row in found]
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_text(arguments.out / "guess.json", json.dumps(rows, indent=1) + "\n")
     write_text(arguments.out / "guess.md", table(rows) + "\n" + failures(rows))

@@ -103,8 +103,9 @@ def trained(network: Predictor) -> str:
     """Say on how many curves a network was trained."""
     about = network.about
     batch, seed = about["train"]["batch"], about["data"]["seed"]
+    curves = about["step"] * batch / 1e6
     return (
-        f"Trained for {about['step']} steps of {batch} curves ({about['step'] * batch / 1e6:.1f} million, seed {seed}) in "
+        f"Trained for {about['step']} steps of {batch} curves ({curves:.1f} million, seed {seed}) in "
         f"{about['seconds'] / 60.0:.1f} minutes."
     )
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from hrxrd_ml._numba_diffuse import diffuse as value_of
+from hrxrd_ml._numba_diffuse import diffuse_and_jacobian
 from hrxrd_ml.diffuse import CorrelationDiffuse, cross_section, extinction
 from hrxrd_ml.dynamical import Deviation
 from hrxrd_ml.profile import ImplantedProfile
@@ -132,3 +134,64 @@ def test_splitting_a_layer_changes_nothing(ggg):
         np.full((2, 3), 0.3),
     )
     np.testing.assert_allclose(diffuse(ggg, values, whole)[0], diffuse(ggg, values, half)[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("weights", [(0.6, 0.4), (1.0, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize("m", [1, 64, 70])  # blocks of angles hold 64
+def test_kernel_against_plain_formulas(weights, m):
+    """Lamellae thin and thick, joined and not; one parameter for each derivative that a lamella hands out."""
+    rng, n = np.random.default_rng(1), 6
+    x, y, t = np.linspace(-5e-3, 3e-3, m), rng.uniform(0.0, 1e-6, m), np.array([30.0, 100.0, 3e3, 200.0, 2e4, 5e4])
+    g0, e = rng.uniform(-0.01, 0.01, (n, 3)), rng.uniform(0.2, 0.9, (n, 3))
+    q1, q2 = rng.uniform(3.0, 4.0, (n, 3)), rng.uniform(-1.0, 1.0, (n, 3))
+    g0[2:4, 0], q1[2:4, 0], q2[2:4, 0] = g0[1:3, 2], q1[1:3, 2], q2[1:3, 2]
+    dg0, dq1 = rng.uniform(1.0, 2.0, (n, 3)), rng.uniform(1.0, 2.0, (n, 3))
+    strength, mu0 = np.array([2e-9, 1e-9]) * np.ones((n + 1, 1)), np.full(n + 1, 1e-5)
+    path, gamma0, gammah, im_s, weights = 4.0, 0.4, 0.6, rng.uniform(1e-5, 1e-4, (2, m)), np.array(weights)
+    names = ("ell", "mix", "damage", "substrate_ell", "substrate_mix")
+    own = dict(zip(names, (120.0, 0.3, 0.1, 1500.0, 0.6), strict=True))
+
+    def arguments(t, g0, q1, e, ell, mix, damage, substrate_ell, substrate_mix):
+        return (
+            x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix,
+            3.5, 0.1, im_s, np.exp(-damage), substrate_ell, substrate_mix, weights,
+        )  # fmt: skip
+
+    def plain(t, g0, q1, e, ell, mix, damage, substrate_ell, substrate_mix):
+        def density(u, e, ell, mix):
+            return (1.0 - e**2) * ell * (mix / (1.0 + u**2) + (1.0 - mix) * np.exp(-(u**2) / np.pi))
+
+        u = ell * gammah * (g0[..., None] + q1[..., None] * x + q2[..., None] * y)
+        mu = strength[:-1].T[..., None] * (np.array([1.0, 4.0, 1.0]) @ density(u, e[..., None], ell, mix) / 6.0)
+        loss = (mu0[:-1, None] + mu) * path * t[:, None]
+        above = np.exp(np.cumsum(np.concatenate([np.zeros((2, 1, m)), -loss], axis=1), axis=1))
+        layer = np.sum(above[:, :-1] * mu * t[:, None] * -np.expm1(-loss) / loss, axis=1)
+        u = substrate_ell * gammah * (3.5 * x + 0.1 * y)
+        mu = strength[-1][:, None] * density(u, np.exp(-damage), substrate_ell, substrate_mix)
+        return weights @ (layer + above[:, -1] * mu / (0.5 * (mu0[-1] + mu) * path + im_s)) / gamma0
+
+    chain = np.arange(7 * n + 1)[::7], np.arange(7 * n), np.tile(np.eye(7), (n, 1)), 7 * n
+    found, jacobian = diffuse_and_jacobian(*arguments(t, g0, q1, e, **own), dg0, dq1, *chain)
+    np.testing.assert_allclose(found, plain(t, g0, q1, e, **own), rtol=1e-10)
+    np.testing.assert_allclose(found, value_of(*arguments(t, g0, q1, e, **own)), rtol=1e-12)
+
+    def slope(of, h):
+        return (of(h) - of(-h)) / (2.0 * h)
+
+    expected = []
+    for j in range(n):
+        for k in range(3):
+            one = np.zeros((n, 3))
+            one[j, k] = 1.0
+            expected.append(slope(lambda h, d=one: plain(t, g0 + h * d * dg0, q1 + h * d * dq1, e, **own), 1e-6))
+        for k in range(3):
+            one = np.zeros((n, 3))
+            one[j, k] = 1.0
+            expected.append(slope(lambda h, d=one: plain(t, g0, q1, e + h * d, **own), 1e-5))
+        one = np.zeros(n)
+        one[j] = t[j]
+        expected.append(slope(lambda h, d=one: plain(t + h * d, g0, q1, e, **own), 1e-5) / t[j])
+    for name in names:
+        expected.append(slope(lambda h, k=name: plain(t, g0, q1, e, **own | {k: own[k] * (1.0 + h)}), 1e-5) / own[name])
+    scale = np.max(np.abs(expected), axis=1, keepdims=True)
+    assert np.max(np.abs(jacobian - expected) / (1e-6 * scale + 1e-12 * np.max(found))) < 1.0

@@ -52,97 +52,77 @@ _NODE = BLOCK * 15  # seven rows: what the lamella hands out
 _POLY = BLOCK * 22  # eight rows: Re(G1 * series)
 _WORK2 = BLOCK * 32
 _SERIES = 8  # df/dx, strain (3), E (3), thickness
-_COLUMNS = 2 * _SERIES  # real and imaginary parts
 
 
 @njit(cache=True)
-def _node_series(plan, t, u0, q1, q2, du0, dq1, turn, count, f, raw, out):  # type: ignore[no-untyped-def]
-    """Fill the series of f, and those of df/d(x, strain nodes, E nodes, thickness), x itself held, times k!."""
+def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
+    """Terms for derivatives: truncation error 1e-7."""
+    if x_max < 0.55:
+        return 8
+    if x_max < 1.45:
+        return 12
+    if x_max < 2.6:
+        return 16
+    if x_max < 3.8:
+        return 20
+    if x_max < 5.0:
+        return 24
+    if x_max < 6.3:
+        return 28
+    if x_max < 7.5:
+        return 32
+    return TERMS_MAX
+
+
+@njit(cache=True)
+def _node_series(plan, t, u0, q1, q2, du0, dq1, turn, count, raw, out):  # type: ignore[no-untyped-def]
+    """Fill the series (8, count, 2) of df/d(x, strain nodes, E nodes, thickness), x itself held."""
     _series.integral_derivatives(plan[7], plan[8], plan[9], plan[10], plan[11], plan[12], plan[13], count, raw)
     m0 = (u0[0] + 4.0 * u0[1] + u0[2]) / 6.0
     mean = (q1[0] + 4.0 * q1[1] + q1[2]) / 6.0 + turn * (q2[0] + 4.0 * q2[1] + q2[2]) / 6.0
     slope = 0.5 * (q1[2] - q1[0]) + turn * 0.5 * (q2[2] - q2[0])
     ratio = slope / mean
-    d_beta, d_b, d_gamma = np.empty(3), np.empty(3), np.empty(3)
     for node in range(3):
         share = 4.0 / 6.0 if node == 1 else 1.0 / 6.0
         lever = 0.5 * (node - 1)
         d_ratio = (lever * dq1[node] - ratio * share * dq1[node]) / mean
-        d_beta[node] = 0.25 * t * (lever * du0[node] - d_ratio * m0 - ratio * share * du0[node])
-        d_b[node] = 0.5 * d_ratio
-        d_gamma[node] = t / 6.0 * du0[node] * (-1.0 if node == 1 else 0.5)
-    factorial = 1.0
+        d_beta = 0.25 * t * (lever * du0[node] - d_ratio * m0 - ratio * share * du0[node])
+        d_b = 0.5 * d_ratio
+        d_gamma = t / 6.0 * du0[node] * (-1.0 if node == 1 else 0.5)
+        for k in range(count):
+            for part in range(2):
+                out[1 + node, k, part] = d_beta * raw[1, k, part] + d_b * raw[2, k, part] + d_gamma * raw[3, k, part]
     for k in range(count):
         for part in range(2):
-            beta, b, gamma = factorial * raw[1, k, part], factorial * raw[2, k, part], factorial * raw[3, k, part]
-            mu, e0 = factorial * raw[4, k, part], factorial * raw[5, k, part]
-            e1, e2 = factorial * raw[6, k, part], factorial * raw[7, k, part]
-            f[k, part] = raw[0, k, part]
-            out[k, part] = factorial * (k + 1) * raw[0, k + 1, part] if k + 1 < count else 0.0
-            for node in range(3):
-                out[k, 2 + 2 * node + part] = d_beta[node] * beta + d_b[node] * b + d_gamma[node] * gamma
-            out[k, 8 + part] = 0.5 * (e2 - e1)
-            out[k, 10 + part] = e0 - e2
-            out[k, 12 + part] = 0.5 * (e2 + e1)
-            out[k, 14 + part] = (plan[7] * beta + plan[9] * gamma + plan[10] * mu) / t
-        factorial *= k + 1
+            out[0, k, part] = (k + 1) * raw[0, k + 1, part] if k + 1 < count else 0.0
+            out[4, k, part] = 0.5 * (raw[7, k, part] - raw[6, k, part])
+            out[5, k, part] = raw[5, k, part] - raw[7, k, part]
+            out[6, k, part] = 0.5 * (raw[7, k, part] + raw[6, k, part])
+            out[7, k, part] = (plan[7] * raw[1, k, part] + plan[9] * raw[3, k, part] + plan[10] * raw[4, k, part]) / t
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _recentre(w, series, x_max, x, local):  # type: ignore[no-untyped-def]
-    """Fill ``local`` with the series about the middle of the block, x from there too; return the number of terms.
-
-    A block spans little of x, so that half the terms do; few angles far apart keep the series about zero.
-    """
-    centre = 0.5 * (w[PX] + w[PX + BLOCK - 1])
-    half = 0.5005 * abs(w[PX] - w[PX + BLOCK - 1]) + 1e-3
-    count, near = terms(x_max), 8 if half < 0.25 else 12
-    if half > 0.85 or count <= near:
-        centre, near = 0.0, count
-    for i in range(BLOCK):
-        x[i] = w[PX + i] - centre
-    for i in range(near * _COLUMNS):
-        local[i] = series[i]
-    # With the factorials in the coefficients the shift is a sum over rows, weighted with centre**k/k!.
-    last = 1.0
-    for k in range(1, count if centre != 0.0 else 1, 4):
-        c0 = last * centre / k
-        c1 = c0 * centre / (k + 1)
-        c2 = c1 * centre / (k + 2)
-        last = c2 * centre / (k + 3)
-        rows = series[k * _COLUMNS :]
-        for i in range(near * _COLUMNS):
-            local[i] += (
-                c0 * rows[i] + c1 * rows[_COLUMNS + i] + c2 * rows[2 * _COLUMNS + i] + last * rows[3 * _COLUMNS + i]
-            )
-    factor = 1.0
-    for k in range(1, near):
-        factor /= k
-        row = local[k * _COLUMNS :]
-        for i in range(_COLUMNS):
-            row[i] *= factor
-    return near
-
-
-@njit(cache=True, fastmath=FLAGS)
-def _horner_into(v, z, xs, c, count):  # type: ignore[no-untyped-def]
+def _horner_into(v, w, z, series, count):  # type: ignore[no-untyped-def]
     """Fill ``v`` with Re(G1 * series(x)); the first eight terms in one pass, more in passes of four before."""
+    first = count - 4
     for i in range(BLOCK):
         v[i] = 0.0
         v[BLOCK + i] = 0.0
-    for k in range(count - 4, 7, -4):
-        c0r, c1r, c2r, c3r = c[k, 0], c[k + 1, 0], c[k + 2, 0], c[k + 3, 0]
-        c0i, c1i, c2i, c3i = c[k, 1], c[k + 1, 1], c[k + 2, 1], c[k + 3, 1]
+    for k in range(first, 7, -4):
+        c0r, c0i = series[k, 0], series[k, 1]
+        c1r, c1i = series[k + 1, 0], series[k + 1, 1]
+        c2r, c2i = series[k + 2, 0], series[k + 2, 1]
+        c3r, c3i = series[k + 3, 0], series[k + 3, 1]
         for i in range(BLOCK):
-            x = xs[i]
+            x = w[PX + i]
             v[i] = (((v[i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
             v[BLOCK + i] = (((v[BLOCK + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-    c0r, c1r, c2r, c3r = c[0, 0], c[1, 0], c[2, 0], c[3, 0]
-    c4r, c5r, c6r, c7r = c[4, 0], c[5, 0], c[6, 0], c[7, 0]
-    c0i, c1i, c2i, c3i = c[0, 1], c[1, 1], c[2, 1], c[3, 1]
-    c4i, c5i, c6i, c7i = c[4, 1], c[5, 1], c[6, 1], c[7, 1]
+    c0r, c1r, c2r, c3r = series[0, 0], series[1, 0], series[2, 0], series[3, 0]
+    c4r, c5r, c6r, c7r = series[4, 0], series[5, 0], series[6, 0], series[7, 0]
+    c0i, c1i, c2i, c3i = series[0, 1], series[1, 1], series[2, 1], series[3, 1]
+    c4i, c5i, c6i, c7i = series[4, 1], series[5, 1], series[6, 1], series[7, 1]
     for i in range(BLOCK):
-        x = xs[i]
+        x = w[PX + i]
         re = (((v[i] * x + c7r) * x + c6r) * x + c5r) * x + c4r
         im = (((v[BLOCK + i] * x + c7i) * x + c6i) * x + c5i) * x + c4i
         re = (((re * x + c3r) * x + c2r) * x + c1r) * x + c0r
@@ -158,6 +138,18 @@ def _ordered_slope(w, z, x_max):  # type: ignore[no-untyped-def]
             x = w[PX + i]
             y = -4.0 * x * x
             d = 17.0 * 8.22063524662433e-18 * y + 15.0 * 2.8114572543455206e-15
+            d = (d * y + 13.0 * 7.647163731819816e-13) * y + 11.0 * 1.6059043836821613e-10
+            d = (d * y + 9.0 * 2.505210838544172e-08) * y + 7.0 * 2.7557319223985893e-06
+            d = (d * y + 5.0 * 0.0001984126984126984) * y + 3.0 * 0.008333333333333333
+            z[_ODDX + i] = 8.0 * (d * y + 0.16666666666666666)
+    elif x_max < 2.6:
+        for i in range(BLOCK):
+            x = w[PX + i]
+            y = -4.0 * x * x
+            d = 29.0 * 1.216125041553518e-34 * y + 27.0 * 1.1309962886447716e-31
+            d = (d * y + 25.0 * 9.183689863795546e-29) * y + 23.0 * 6.446950284384474e-26
+            d = (d * y + 21.0 * 3.868170170630684e-23) * y + 19.0 * 1.9572941063391263e-20
+            d = (d * y + 17.0 * 8.22063524662433e-18) * y + 15.0 * 2.8114572543455206e-15
             d = (d * y + 13.0 * 7.647163731819816e-13) * y + 11.0 * 1.6059043836821613e-10
             d = (d * y + 9.0 * 2.505210838544172e-08) * y + 7.0 * 2.7557319223985893e-06
             d = (d * y + 5.0 * 0.0001984126984126984) * y + 3.0 * 0.008333333333333333
@@ -267,7 +259,7 @@ def _retreat(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _hand_out(x, y, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no-untyped-def]
+def _hand_out(angles, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no-untyped-def]
     """Fill the seven node rows from the derivatives with respect to x, phases and series."""
     half_e, quarter_e2 = 0.5 * e, 0.25 * e * e
     d0, d1, d2, e0, e1, e2 = du0[0], du0[1], du0[2], dq1[0], dq1[1], dq1[2]
@@ -285,7 +277,7 @@ def _hand_out(x, y, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ign
             + z[_BE1R + i] * w[B1R + i]
             - z[_BE1I + i] * w[B1I + i]
         )
-        g_phase, xx = z[_GPHI + i], x[i]
+        g_phase, xx = z[_GPHI + i], angles[X + i]
         g_x = z[_POLY + i] + z[_GODD + i] * quarter_e2 * z[_ODDX + i] + g_phase - 2.0 * below_im
         top, middle, bottom = d0 + e0 * xx, d1 + e1 * xx, d2 + e2 * xx
         z[_NODE + i] = (g_x * twelfth + g_phase * eighth) * top + z[_POLY + BLOCK + i]
@@ -294,26 +286,29 @@ def _hand_out(x, y, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ign
         z[_NODE + 3 * BLOCK + i] = z[_POLY + 4 * BLOCK + i]
         z[_NODE + 4 * BLOCK + i] = z[_POLY + 5 * BLOCK + i] + z[_GODD + i] * half_e * w[ODD + i]
         z[_NODE + 5 * BLOCK + i] = z[_POLY + 6 * BLOCK + i]
-        beta = beta0 + beta1 * xx + beta2 * y[i]
+        beta = beta0 + beta1 * xx + beta2 * angles[Y + i]
         z[_NODE + 6 * BLOCK + i] = z[_POLY + 7 * BLOCK + i] + inverse * (
             g_x * w[PX + i] - g_phase * beta + (z[_GM + i] - 2.0 * below_re) * mu + z[_GH + i]
         )
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _accumulate(row, z, v):  # type: ignore[no-untyped-def]
-    """Add one entry of the chain to a row of the Jacobian."""
-    v0, v1, v2, v3, v4, v5, v6 = v[0], v[1], v[2], v[3], v[4], v[5], v[6]
-    for i in range(BLOCK):
-        row[i] += (
-            v0 * z[_NODE + i]
-            + v1 * z[_NODE + BLOCK + i]
-            + v2 * z[_NODE + 2 * BLOCK + i]
-            + v3 * z[_NODE + 3 * BLOCK + i]
-            + v4 * z[_NODE + 4 * BLOCK + i]
-            + v5 * z[_NODE + 5 * BLOCK + i]
-            + v6 * z[_NODE + 6 * BLOCK + i]
-        )
+def _accumulate(rows, z, begin, end, parameter, value):  # type: ignore[no-untyped-def]
+    """Add the entries of a lamella in the chain to the rows of the Jacobian."""
+    for entry in range(begin, end):
+        v0, v1, v2, v3 = value[entry, 0], value[entry, 1], value[entry, 2], value[entry, 3]
+        v4, v5, v6 = value[entry, 4], value[entry, 5], value[entry, 6]
+        p = parameter[entry]
+        for i in range(BLOCK):
+            rows[p, i] += (
+                v0 * z[_NODE + i]
+                + v1 * z[_NODE + BLOCK + i]
+                + v2 * z[_NODE + 2 * BLOCK + i]
+                + v3 * z[_NODE + 3 * BLOCK + i]
+                + v4 * z[_NODE + 4 * BLOCK + i]
+                + v5 * z[_NODE + 5 * BLOCK + i]
+                + v6 * z[_NODE + 6 * BLOCK + i]
+            )
 
 
 @njit(cache=True)
@@ -343,15 +338,14 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e, turn)
-    # Rows of zeros follow, so that shifting needs no end.
-    series = np.zeros((n, (TERMS_MAX + 16) * _COLUMNS))
-    local, local_x = np.empty((TERMS_MAX, _SERIES, 2)), np.empty(BLOCK)
+    series = np.empty((n, _SERIES, TERMS_MAX, 2))
     f_series = np.empty((n, TERMS_MAX, 2))
     raw = np.empty((_SERIES, TERMS_MAX, 2))
     for j in range(n):
         s = plan[j]
-        out = series[j].reshape(-1, _COLUMNS)
-        _node_series(s, t[j], u0[j], q1[j], q2[j], du0[j], dq1[j], turn, terms(s[14]), f_series[j], raw, out)
+        count = _coarse_terms(s[14])
+        _node_series(s, t[j], u0[j], q1[j], q2[j], du0[j], dq1[j], turn, count, raw, series[j])
+        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], s[13], terms(s[14]), f_series[j])
     w = np.zeros(graded.WORKSPACE)
     z = np.zeros(_WORK2)
     kept = np.empty((n, _KEEP_TO))
@@ -376,15 +370,14 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             if pointer[j] == pointer[j + 1]:
                 continue
             _ordered_slope(at, z, x_max)
-            count = _recentre(at, series[j], x_max, local_x, local.reshape(-1))
+            count = _coarse_terms(x_max)
             for q in range(_SERIES):
-                _horner_into(z[_POLY + q * BLOCK : _POLY + (q + 2) * BLOCK], z, local_x, local[:, q], count)
+                _horner_into(z[_POLY + q * BLOCK : _POLY + (q + 2) * BLOCK], at, z, series[j, q], count)
             beta0 = 0.125 * t[j] * (u0[j, 2] - u0[j, 0])
             beta1 = 0.125 * t[j] * (q1[j, 2] - q1[j, 0])
             beta2 = 0.125 * t[j] * (q2[j, 2] - q2[j, 0])
-            _hand_out(w[X:Y], w[Y:PX], at, z, t[j], s[11], s[10], beta0, beta1, beta2, du0[j], dq1[j])
-            for entry in range(pointer[j], pointer[j + 1]):
-                _accumulate(rows[parameter[entry]], z, value[entry])
+            _hand_out(w, at, z, t[j], s[11], s[10], beta0, beta1, beta2, du0[j], dq1[j])
+            _accumulate(rows, z, pointer[j], pointer[j + 1], parameter, value)
         # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
         for i in range(BLOCK):
             rows[parameters, i] = (
