@@ -1,5 +1,7 @@
 """The classical guess: landmarks, and start values from which a fit finds the truth."""
 
+import copy
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -138,6 +140,21 @@ def test_stepwise_frees_the_refinements_only_where_they_are_needed(model):
     assert result.params["curvature"].vary
     assert result.params["curvature"].value == pytest.approx(45.0, rel=0.05)
     assert result.redchi < 1.3
+
+
+def test_a_freer_model_starts_lower_than_the_fit_that_it_starts_from(model):
+    bent = measured(model, 7, curvature=45.0)
+    fixed = RockingCurveModel(model.reflection, axis_kind="offset", unit="arcsec")
+    fixed.set_param_hint("D02", value=TRUTH["D02"], vary=False)
+    plain = fixed.fit(bent, fixed.guess(bent))
+    freer = copy.deepcopy(fixed)
+    freer.set_param_hint("curvature", vary=True)
+    start = ClassicalGuess().widen(freer, bent, plain.params)
+    assert start["D02"].value == TRUTH["D02"]
+    assert not start["D02"].vary
+    assert all(par.min <= par.value <= par.max for par in start.values())
+    # Before any fit: nearer to the data than the best of the plain model.
+    assert freer.fit(bent, start, max_nfev=1).chisqr < 0.5 * plain.chisqr
 
 
 def test_stepwise_leaves_what_a_user_chose(model):

@@ -29,6 +29,7 @@ _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
+_LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
 _OPTICS_STEP = 1e-5
 _kernel = cache(kernel)
 
@@ -67,8 +68,10 @@ class BoundCurve:
         self._farthest = max(float(np.abs(dtheta[[0, -1]]).max()) / ARCSEC, 1.0)
         # Coarsest step of the nodes [arcsec]
         self._coarse = AngleGrid.coarse_step(self._step, model.fringe()) / ARCSEC
+        self._loose = model.tolerance > 1e-4
+        self._octaves = _LOOSE_OCTAVES if self._loose else _OCTAVES
         # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
-        self._narrowest = self._coarse / (_NODES_PER_WIDTH * 2.0**_OCTAVES)
+        self._narrowest = self._coarse / (_NODES_PER_WIDTH * 2.0**self._octaves)
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
 
@@ -82,8 +85,8 @@ class BoundCurve:
         need = Need.of(self.model, values, self._farthest)
         coarse = AngleGrid.coarse_step(self._step, self.model.fringe(need.depth)) / ARCSEC
         needed = coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
-        rung = 1.0 if self.model.tolerance <= 1e-4 else 0.5
-        octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), _OCTAVES)
+        rung = 0.5 if self._loose else 1.0
+        octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), self._octaves)
         key = number, stretch, octave, need
         if key not in self._grids:
             if len(self._grids) > 8:

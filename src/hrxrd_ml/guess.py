@@ -37,6 +37,9 @@ _ADEQUATE = 1.2
 _THINNEST = 1.0 / 1.6
 """Thinnest start of a film over the thickness that was described; the thickest is the inverse."""
 
+_SETTLED = 100
+"""Evaluations after which a start has shown how low it comes."""
+
 _INSTRUMENT = ("scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew")
 _SUBSTRATE = ("substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix")
 
@@ -91,6 +94,40 @@ class ClassicalGuess:
             stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
             best = self.polish(problem, problem.follow(start, stages)[1], marks)
         return remember(fill(model, task.params, best), "classical")
+
+    def widen(self, model: Any, curve: xr.DataArray, params: Parameters) -> Parameters:
+        """Return start values from the fit of a model in which less was free.
+
+        What that fit held gets the start value that the curve suggests; the shape of the substrate peak and the diffuse
+        part, which made up for it, are started from several sides.
+
+        Parameters
+        ----------
+        model : RockingCurveModel
+        curve : DataArray
+        params : lmfit.Parameters
+            Of that fit, all parameters of the model.
+
+        Raises
+        ------
+        CurveError
+            If the curve has no substrate peak.
+        """
+        with one_thread():
+            task = Task.of(model, curve)
+            problem, marks = task.problem, task.marks
+            own = {name: params[model.prefix + name] for name in model.space.names}
+            held = [name for name in problem.free if not own[name].vary]
+            fresh = start_values(problem, marks)
+            values = {name: float(par.value) for name, par in own.items()} | {name: fresh[name] for name in held}
+            if "curvature" in held and "fwhm" in problem.free:
+                values["fwhm"] = fresh["fwhm"]  # the width is shared out anew
+            best = self.polish(problem, problem.simulation.space.clip(values, bounds=False), marks)
+            if not isinstance(problem.simulation.profile, SplineProfile):
+                exact = problem.exact()
+                found = exact.run(best, _SETTLED, 1e-5), self.kick(problem, best)
+                best = min(found, key=lambda pair: pair[0])[1]
+            return remember(fill(model, task.params, best), "classical", note="from the fit with less free")
 
     def _implanted(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
         """Multi-start on the envelope, best ones followed, then polished."""

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from ._fitting import guess_provider
 from ._task import guess_by
+from .guess import ClassicalGuess
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -41,8 +44,8 @@ def stepwise(
 ) -> RockingCurveResult:
     """Fit the plain model and, where it does not describe the curve, again with its refinements freed.
 
-    The second fit starts from a guess of its own, made by the model's hints, and, if that leaves a misfit as well,
-    from the classical guess; the better one is kept if the Bayesian information criterion prefers it.
+    The second fit starts from the first one and, if that leaves a misfit as well, from what the network makes of the
+    freer model; the better one is kept if the Bayesian information criterion prefers it.
     Parameters that ``held`` names, are free or have another value than their default are left as they are.
 
     Parameters
@@ -70,11 +73,12 @@ def stepwise(
         refined.set_param_hint(name, vary=True)
     weights = settings.get("weights")
     kept = curve if weights is None else curve[np.asarray(weights) > 0.0]
-    guess = refined.guess(kept)
-    result = refined.fit(curve, guess, **settings)
-    if result.success and result.redchi > GOOD_ENOUGH and guess_by(guess).get("provider") != "classical":
-        # Where the model misses something, several minima are about as deep: another start is worth its seconds.
-        other = refined.fit(curve, refined.guess(kept, provider="classical"), **settings)
+    result = refined.fit(curve, ClassicalGuess().widen(refined, kept, plain.params), **settings)
+    if result.redchi > GOOD_ENOUGH and guess_by(params).get("provider") == "network":
+        # Where the model misses something, several minima are about as deep: another start is worth its time.
+        network: Any = guess_provider("network")
+        likely = replace(network, rounds=network.rounds[:1])  # no further draws: they cannot mend what the model lacks
+        other = refined.fit(curve, refined.guess(kept, provider=likely), **settings)
         result = min(result, other, key=lambda fit: float(fit.chisqr))
     return result if result.bic < plain.bic else plain
 
