@@ -67,6 +67,16 @@ class Susceptibility:
         ):
             raise CrystalError("susceptibility: expected chih_pi and chihbar_pi together, got only one of them")
 
+    def modulation(self, polarization: int = 0) -> float:
+        r"""Return how strongly the absorption of the lattice planes varies, in units of the mean.
+
+        \|χ_h − χ_h̄*\|/(2 χ0''): the amplitude of the Fourier component of the imaginary part of the susceptibility.
+        As that part is negative nowhere in a crystal, this is at most 1 (Borrmann effect at its strongest).
+        """
+        plus, minus = self.pair(polarization)
+        amplitude = 0.5 * abs(plus - minus.conjugate())
+        return amplitude / self.chi0.imag if self.chi0.imag > 0.0 else (float("inf") if amplitude > 0.0 else 0.0)
+
     def pair(self, polarization: int) -> tuple[complex, complex]:
         """(χ_h, χ_h̄) for polarisation 0 (σ) or 1 (π), without the polarisation factor C."""
         if polarization not in (0, 1):

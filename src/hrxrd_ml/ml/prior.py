@@ -48,6 +48,9 @@ ASYMMETRIC: tuple[tuple[Indices, Indices], ...] = (
     ((1, 0, 5), (0, 0, 1)), ((3, 3, 1), (1, 1, 1)), ((6, 4, 2), (1, 1, 1)), ((1, 1, 4), (0, 0, 1)),
 )  # fmt: skip
 
+MOST_MODULATION = 0.995
+"""Of the absorption, where susceptibilities vary: no crystal absorbs less than nothing between its planes."""
+
 MOST_FRINGES = 130.0
 """Largest number of fringes between the substrate peak and the far end of the damage region."""
 
@@ -292,6 +295,7 @@ class UniversalPrior:
                 continue
             ratio = (1.0, 0.0, rng.uniform(0.3, 1.0), rng.uniform(0.3, 1.0))[int(rng.integers(4))]
             chi, mean, strength = base.susceptibility, rng.uniform(0.9, 1.1), rng.uniform(0.9, 1.1)
+            strength = min(strength, MOST_MODULATION * mean / max(chi.modulation(), 1e-9))
             (plus, minus), (plus_pi, minus_pi) = chi.pair(0), chi.pair(1)
             other = Susceptibility(
                 complex(chi.chi0.real, chi.chi0.imag * mean),

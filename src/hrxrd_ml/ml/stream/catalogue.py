@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hrxrd_ml.dynamical._contract import Coefficients, Lamellae, coefficients
-from hrxrd_ml.ml.prior import ASYMMETRIC, SYMMETRIC, Indices, UniversalPrior, usable_reflection
+from hrxrd_ml.ml.prior import ASYMMETRIC, MOST_MODULATION, SYMMETRIC, Indices, UniversalPrior, usable_reflection
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.stream.axes import Axes
 from hrxrd_ml.reflection import Reflection
@@ -42,6 +42,8 @@ class Reflections:
         2 (pi C abs(chi_h)/lambda)**2 of the diffuse part [1/Å**2].
     loss : Tensor
         k chi0'' [1/Å].
+    modulation : Tensor
+        Of the absorption: `Susceptibility.modulation`.
     """
 
     axes: Axes
@@ -56,6 +58,7 @@ class Reflections:
     weights: Tensor
     strength: Tensor
     loss: Tensor
+    modulation: Tensor
 
     @classmethod
     def of(cls, reflections: Sequence[Reflection], device: torch.device | str | None = None) -> Reflections:
@@ -86,6 +89,7 @@ class Reflections:
                 ]
             ),
             loss=column([r.wavenumber * r.susceptibility.chi0.imag for r in reflections]),
+            modulation=column([r.susceptibility.modulation() for r in reflections]),
         )
 
     def __len__(self) -> int:
@@ -102,10 +106,11 @@ class Reflections:
         Parameters
         ----------
         absorption, strength : Tensor, shape (B,)
-            Factors of chi0'' and of chi_h.
+            Factors of chi0'' and of chi_h, the second no larger than a crystal without gain allows.
         ratio : Tensor, shape (B,)
             Intensity of polarisation pi over that of sigma in the beam.
         """
+        strength = torch.minimum(strength, MOST_MODULATION * absorption / self.modulation.clamp_min(1e-9))
         factors = (self.strength[:, 1] / self.strength[:, 0]).clamp_min(0.0)  # C**2: chi_h is the same for both
         sigma = 1.0 / (1.0 + ratio)
         pi = (1.0 - sigma) * factors
@@ -125,6 +130,7 @@ class Reflections:
             weights=torch.stack([sigma, 1.0 - sigma], dim=1),
             strength=self.strength * strength[:, None] ** 2,
             loss=self.loss * absorption,
+            modulation=self.modulation * strength / absorption,
         )
 
 
