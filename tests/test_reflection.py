@@ -1,5 +1,6 @@
 """Reflections: geometry, polarisation, Darwin widths, and every way to get them wrong."""
 
+import cmath
 import copy
 import math
 import pickle
@@ -159,7 +160,7 @@ def test_relative_width_of_silicon_111(wavelength: float | str) -> None:
 
 
 def test_darwin_width_and_refraction_formulas() -> None:
-    given = Susceptibility(-4e-5 + 0j, -1e-5 + 0j, -4e-5 + 0j)
+    given = Susceptibility(-4e-5 + 0j, -2e-5 * cmath.exp(0.7j), -2e-5 * cmath.exp(-0.7j))
     for exit in ("high", "low"):
         reflection = Reflection("GaAs", "224", surface="001", exit=exit, susceptibility=given)
         sine, b = math.sin(2 * reflection.bragg_angle), reflection.asymmetry

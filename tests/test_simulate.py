@@ -128,6 +128,25 @@ def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl,
     assert np.sqrt(np.mean((quick / slow - 1.0) ** 2)) < 5e-3
 
 
+@pytest.mark.parametrize(
+    ("crystal", "hkl", "fwhm"),
+    [("diamond", (1, 1, 1), 13.6), ("YSZ", (0, 0, 4), 11.7), ("Ge", (1, 1, 3), 9.4), ("InSb", (0, 2, 2), 4.6)],
+)
+def test_the_edges_of_total_reflection_are_integrated_well(monkeypatch, crystal, hkl, fwhm):
+    """Crystals that absorb little: the reflectivity has corners there, and the diffuse part leaps."""
+    from hrxrd_ml.instrument import AngleGrid
+
+    model = RockingCurve.of(Reflection(crystal, hkl, "CuKa1"), resolution="pseudo_voigt", max_depth=4000.0)
+    own = {"L1": 3000.0, "Rp1": 1500.0, "L2": 2000.0, "fwhm": fwhm, "curvature": 0.0, "strain_spread": 0.0}
+    values = values_of(model) | own | {"substrate_damage": 0.03, "substrate_correlation_length": 8000.0}
+    angles = np.arange(-60.0, 60.0, 4.0) * ARCSEC
+    curve = model.bind(angles).curve(values)
+    covering = AngleGrid.covering
+    monkeypatch.setattr(AngleGrid, "covering", staticmethod(lambda *a, **k: covering(*a, **{**k, "fine": 16.0})))
+    fine = model.bind(angles).curve(values)
+    assert np.max(np.abs(curve - fine)) < 5e-4 * fine.max()
+
+
 def test_offset_moves_the_curve_and_step_stretches_it(ggg):
     model = RockingCurve.of(ggg)
     values = values_of(model) | {"offset": 0.0}

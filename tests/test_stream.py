@@ -44,6 +44,22 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def test_no_crystal_amplifies() -> None:
+    """Where susceptibilities vary, those of reflections that absorb least between their planes (InSb 022) too."""
+    known = Reflections.of([Reflection("InSb", (0, 2, 2), "CuKa1"), Reflection("GGG", (4, 4, 4), "CuKa1")])
+    assert known.modulation[0] > 0.9
+    drawn = known.varied(torch.tensor([0.9, 1.1]), torch.tensor([1.1, 0.9]), torch.ones(2))
+    assert torch.all(drawn.modulation < 1.0)
+    ratio = drawn.coupling_h[:, 0].abs() / known.coupling_h[:, 0].abs()
+    assert ratio[0] == pytest.approx(0.995 * 0.9 / float(known.modulation[0]))
+    assert ratio[1] == pytest.approx(0.9)
+    assert drawn.darwin / known.darwin == pytest.approx(ratio)
+    prior = UniversalPrior(crystals=("InSb",), wavelengths=("CuKa1",))
+    unit = np.random.default_rng(3).random((160, prior.columns))
+    groups = list(prior.groups(unit, np.random.default_rng(4)))
+    assert all(group.reflection.susceptibility.modulation() < 1.0 for group in groups)
+
+
 def test_the_axes_are_those_of_single_reflections() -> None:
     known = [StrainAxis.of(r) for r in REFLECTIONS]
     axes = Axes.of(known)
@@ -217,7 +233,7 @@ def test_a_training_on_new_curves_goes_on_where_it_was(small: Training, tmp_path
 
 
 def test_a_training_finishes_in_time(small: Training, tmp_path: Path) -> None:
-    long = dataclasses.replace(small, settings=dataclasses.replace(small.settings, epochs=100_000))
+    long = dataclasses.replace(small, settings=dataclasses.replace(small.settings, epochs=100_000, patience=100_000))
     trainer = train.Trainer(long, SMALL, tmp_path, device="cpu", progress=False, finish_in=1.0)
     assert trainer.run() is not None
     assert 0 < trainer.step < trainer.steps

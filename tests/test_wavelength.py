@@ -1,5 +1,6 @@
 """Explicit susceptibilities and wavelengths: the numbers that a user types."""
 
+import cmath
 import math
 import pickle
 from dataclasses import replace
@@ -18,7 +19,7 @@ def test_susceptibility_pairs() -> None:
     assert plain.pair(0) == plain.pair(1) == (-1e-5 + 1e-6j, -1e-5 + 1e-6j)
     split = Susceptibility(-3e-5 + 1e-6j, -1e-5 + 1e-6j, chih_pi=-1e-5 + 7e-7j)
     assert split.pair(1) == (-1e-5 + 7e-7j,) * 2
-    acentric = Susceptibility(-3e-5, -1e-5 + 1e-6j, -1e-5 + 2e-6j)
+    acentric = Susceptibility(-3e-5 + 2e-6j, -1e-5 + 1e-6j, -1e-5 + 2e-6j)
     assert acentric.pair(1) == (-1e-5 + 1e-6j, -1e-5 + 2e-6j)
     assert pickle.loads(pickle.dumps(split)) == split
     assert hash(plain) == hash(replace(plain))
@@ -34,11 +35,22 @@ def test_susceptibility_pairs() -> None:
         ((-3.0, -1e-5), "too large"),
         (("a", -1e-5), "complex number"),
         ((-3e-5, -1e-5, -1.1e-5, -1e-5), "together"),
+        ((-3e-5 + 1e-6j, -1e-5 + 1.2e-6j), "less than nothing.* 1.2 times it"),
+        ((-3e-5 + 1e-6j, -1e-5 + 4e-6j, None), "less than nothing.*no centre of symmetry"),
+        ((-3e-5, -1e-5 + 1e-7j), "less than nothing"),
     ],
 )
 def test_bad_susceptibilities(arguments: tuple, message: str) -> None:
     with pytest.raises(CrystalError, match=message):
         Susceptibility(*arguments)
+
+
+def test_absorption_varies_between_the_planes() -> None:
+    assert Susceptibility(-3e-5 + 1e-6j, -1e-5 + 0.9e-6j).modulation() == pytest.approx(0.9)
+    assert Susceptibility(-3e-5, -1e-5).modulation() == 0.0
+    turn = cmath.exp(0.4j)  # another origin
+    turned = Susceptibility(-3e-5 + 1e-6j, (-1e-5 + 0.9e-6j) * turn, (-1e-5 + 0.9e-6j) / turn)
+    assert turned.modulation() == pytest.approx(0.9)
 
 
 # -- wavelengths -----------------------------------------------------------------------------------

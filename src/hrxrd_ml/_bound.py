@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
+_STEPS_PER_WIDTH = 0.28  # coarsest step of the uniform grid over that FWHM
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
 _OPTICS_STEP = 1e-5
@@ -63,14 +64,14 @@ class BoundCurve:
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[tuple[int, int, float, Need], Grid] = {}
+        self._grids: dict[tuple[int, int, float, int, Need], Grid] = {}
         self._step = float(np.median(np.diff(dtheta)))
         self._farthest = max(float(np.abs(dtheta[[0, -1]]).max()) / ARCSEC, 1.0)
         # Coarsest step of the nodes [arcsec]
         self._coarse = AngleGrid.coarse_step(self._step, model.fringe()) / ARCSEC
         self._loose = model.tolerance > 1e-4
         self._octaves = _LOOSE_OCTAVES if self._loose else _OCTAVES
-        # A resolution below a thirty-fifth of a fringe changes nothing that could be measured.
+        # A resolution below a forty-fourth of a fringe changes nothing that could be measured.
         self._narrowest = self._coarse / (_NODES_PER_WIDTH * 2.0**self._octaves)
         weights = np.array(model.reflection.polarization_weights)
         self._weights = np.diag(weights) if model.response.polarised else weights[None, :]
@@ -83,16 +84,19 @@ class BoundCurve:
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
         need = Need.of(self.model, values, self._farthest)
-        coarse = AngleGrid.coarse_step(self._step, self.model.fringe(need.depth)) / ARCSEC
-        needed = coarse / (_NODES_PER_WIDTH * max(values["fwhm"], self._narrowest))
+        fringe, width = self.model.fringe(need.depth), max(values["fwhm"], self._narrowest) * ARCSEC
+        needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
         rung = 0.5 if self._loose else 1.0
         octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), self._octaves)
-        key = number, stretch, octave, need
+        # A broad plateau is no reason for a grid that a narrow resolution cannot be followed on.
+        even = AngleGrid.even_step(self._step, fringe, self.model.reflection.darwin_width())
+        finer = math.ceil(math.log2(max(even / (_STEPS_PER_WIDTH * width * 2.0**octave), 1.0)))
+        key = number, stretch, octave, finer, need
         if key not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
-            self._grids[key] = Grid.around(self.model, shifted, octave, need)
+            self._grids[key] = Grid.around(self.model, shifted, octave, need, 2**finer)
         return self._grids[key]
 
     def _part(self, values: Values, part: slice) -> Grid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diffuse import extinction
-from .instrument import AngleGrid, Convolution
+from .instrument import EDGE, AngleGrid, Convolution
 from .units import ARCSEC
 
 if TYPE_CHECKING:
+    from .reflection import Reflection
     from .simulate import RockingCurve
 
 FloatArray = NDArray[np.float64]
@@ -108,21 +109,26 @@ class Grid:
     strains: tuple[float, float]
 
     @classmethod
-    def around(cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0, need: Need | None = None) -> Grid:
+    def around(
+        cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0, need: Need | None = None, finer: int = 1
+    ) -> Grid:
         """Return the grid around offsets ``dtheta`` [rad], its steps halved ``octave`` times.
 
         With two nodes where one would do, the reflectivity is known well enough to be interpolated; what is finer is
-        there for a narrow resolution function.
+        there for a narrow resolution function.  ``finer`` divides the steps of the uniform grid again.
         """
         reflection, deviation, need = model.reflection, model.deviation, need or Need()
+        plateaus = _plateaus(reflection)
         angles = AngleGrid.covering(
             dtheta,
             reflection.darwin_width(),
             need.margin,
             centre=reflection.refraction_shift(),
+            plateaus=plateaus,
             fringe=model.fringe(need.depth),
             fine=2.0 ** min(octave, 1.0),
             every=2 ** math.ceil(max(octave - 1.0, 0.0)),
+            finer=finer,
         )
         nodes = angles.calculated
         x, y = deviation.axes(nodes)
@@ -136,7 +142,7 @@ class Grid:
             y,
             deviation.flux(nodes),
             extinction(reflection, deviation, x, y),
-            _spaced(nodes, reflection.refraction_shift(), reflection.darwin_width(), need.farthest_pick),
+            _spaced(nodes - reflection.refraction_shift(), reflection.darwin_width(), plateaus, need.farthest_pick),
             _strains(model, x, y),
         )
 
@@ -169,10 +175,27 @@ def _strains(model: RockingCurve, x: FloatArray, y: FloatArray) -> tuple[float, 
     return float(-by_x * x[-1] - by_y * abs(y[-1])), float(-by_x * x[0] + by_y * abs(y[0]))
 
 
-def _spaced(nodes: FloatArray, centre: float, darwin_width: float, farthest: float) -> NDArray[np.int64]:
-    """Pick nodes for the diffuse part: an eighth of the Darwin width apart at the peak, ``farthest`` [rad] far off."""
+def _plateaus(reflection: Reflection) -> list[float]:
+    """Return the widths of total reflection of the polarisations in the beam [rad], one of two that are much alike."""
+    widths: list[float] = []
+    for polarization, weight in enumerate(reflection.polarization_weights):
+        width = reflection.darwin_width(polarization)
+        if weight > 0.01 and all(abs(width - other) > 0.1 * other for other in widths):
+            widths.append(width)
+    return widths
+
+
+def _spaced(offset: FloatArray, darwin_width: float, plateaus: Sequence[float], farthest: float) -> NDArray[np.int64]:
+    """Pick nodes for the diffuse part, by their offset from the substrate peak [rad].
+
+    They are an eighth of the Darwin width apart at the peak, ``farthest`` [rad] far off.  Extinction ends at the edges
+    of total reflection, and the diffuse part of the substrate leaps there: that takes nodes which are closer.
+    """
     closest = min(3.0 * ARCSEC, darwin_width / 8.0)
-    target = np.clip(np.abs(nodes - centre) / 6.0, closest, max(farthest, closest))
-    number = np.concatenate([[0.0], np.cumsum(np.diff(nodes) / target[1:])])
+    target = np.clip(np.abs(offset) / 6.0, closest, max(farthest, closest))
+    for width in plateaus:
+        from_edge = np.abs(np.abs(offset) - EDGE * width)
+        target = np.minimum(target, np.maximum(from_edge / 2.0, width / 60.0))
+    number = np.concatenate([[0.0], np.cumsum(np.diff(offset) / target[1:])])
     pick = np.searchsorted(number, np.arange(0.0, number[-1]))
-    return np.unique(np.append(pick, len(nodes) - 1))
+    return np.unique(np.append(pick, len(offset) - 1))

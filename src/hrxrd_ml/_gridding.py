@@ -6,6 +6,8 @@ convolution sees the samples themselves.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -76,6 +78,9 @@ def slope(position, grid):  # type: ignore[no-untyped-def]
     return out
 
 
+_CUT = math.exp(-12.5)  # of a Gaussian at five standard deviations
+
+
 @njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
 def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-untyped-def]
     """Smear rows (p, m) over angles with a Gaussian whose width is ``spread`` times the distance from ``centre``.
@@ -101,9 +106,9 @@ def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-un
         total, moment, inverse = 0.0, 0.0, 1.0 / width
         for k in range(low, high):
             t = (angle[i] - angle[k]) * inverse
-            g = quadrature[k] * decay(0.5 * t * t)
-            weight[k] = g
-            pull[k] = g * t * t
+            g = decay(0.5 * t * t)
+            weight[k] = quadrature[k] * (g - _CUT)  # nothing leaps where a node enters
+            pull[k] = quadrature[k] * g * t * t
         for k in range(low, high):
             total += weight[k]
             moment += pull[k]

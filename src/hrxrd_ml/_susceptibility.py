@@ -67,6 +67,13 @@ class Susceptibility:
         ):
             raise CrystalError("susceptibility: expected chih_pi and chihbar_pi together, got only one of them")
 
+        if self.modulation() > 1.01:  # what a table rounds to two figures may be a little too much
+            raise CrystalError(
+                f"susceptibility: a crystal that absorbs less than nothing between its planes: expected "
+                f"abs(chih - conj(chihbar))/2 <= Im chi0 = {self.chi0.imag:.4g}, got {self.modulation():.4g} times it; "
+                f"check signs and units, and give chihbar too if the origin is no centre of symmetry"
+            )
+
     def modulation(self, polarization: int = 0) -> float:
         r"""Return how strongly the absorption of the lattice planes varies, in units of the mean.
 

@@ -1,15 +1,15 @@
 """What the instrument does to the reflectivity: the grid of angles, convolution, background, counting noise.
 
 The reflectivity is calculated at nodes of a smoothly varying density (dense at the substrate peak, where it has
-structure of the Darwin width, coarse elsewhere, where it is band-limited by the depth of the layer) and convolved on
-a uniform grid that is wider than the data.  Convolution is a product in Fourier space; where the resolution function
-has a closed transform, that is used.
+structure of the Darwin width, densest at the edges of total reflection, coarse elsewhere, where it is band-limited by
+the depth of the layer) and convolved on a uniform grid that is wider than the data.  Convolution is a product in
+Fourier space; where the resolution function has a closed transform, that is used.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -24,6 +24,9 @@ from .specimen import Values
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[Any]
+
+EDGE = 0.4925
+"""Where total reflection ends, over its width from the middle; in a damaged substrate it ends earlier."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,11 @@ class AngleGrid:
         margin: float,
         *,
         centre: float = 0.0,
+        plateaus: Sequence[float] = (),
         fringe: float = math.inf,
         fine: float = 1.0,
         every: int = 1,
+        finer: int = 1,
     ) -> AngleGrid:
         """Return a grid for data at ``dtheta``.
 
@@ -73,28 +78,30 @@ class AngleGrid:
         dtheta : ndarray
             Offsets of the data [rad].
         darwin_width : float
-            Width of the substrate peak [rad]; the nodes there are a hundredth of it apart.
+            Width of the substrate peak [rad]; the nodes there are at most a thirtieth of it apart.
         margin : float
             How far the grid reaches beyond the data [rad].
         centre : float
             Offset of the substrate peak, which refraction moves [rad].
+        plateaus : sequence of float
+            Widths of total reflection about the centre, one for each polarisation [rad]; at their edges the nodes are
+            at most a three-hundredth of them apart.
         fringe : float
-            Shortest period in the curve [rad]; the coarse nodes are a quarter of it apart, or 1.6 data steps if that
+            Shortest period in the curve [rad]; the coarse nodes are a fifth of it apart, or 1.6 data steps if that
             is less.
         fine : float
             Divides all steps: 2 for a grid twice as fine.
         every : int
             Divides them again, by nodes at which the reflectivity is interpolated.
+        finer : int
+            Divides the step of the uniform grid alone.
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
         widest = cls.coarse_step(data_step, fringe)
-        coarse = widest / fine
-        dense = min(darwin_width / 100.0, coarse) / fine
-        nodes, quadrature = _graded_nodes(low - centre, high - centre, dense, coarse, 0.6 * darwin_width, every)
-        # Points far apart do not make the curve any smoother.
-        own = min(data_step, widest)
-        step = min(own, max(0.25 * darwin_width, own / 4.0)) / (fine * every)
+        bumps = _bumps(darwin_width, plateaus, fine)
+        nodes, quadrature = _graded_nodes(low - centre, high - centre, widest / fine, bumps, every)
+        step = cls.even_step(data_step, fringe, darwin_width) / (fine * every * finer)
         # Twice the range: then nothing that is folded reaches a point of it from the wrong side.
         size = next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)
         even = 1.0 + (nodes / darwin_width) ** 2
@@ -102,8 +109,14 @@ class AngleGrid:
 
     @staticmethod
     def coarse_step(data_step: float, fringe: float) -> float:
-        """Return the largest step between nodes [rad]: 1.6 steps of the data or a quarter of a fringe."""
-        return min(1.6 * data_step, fringe / 4.0)
+        """Return the largest step between nodes [rad]: 1.6 steps of the data or a fifth of a fringe."""
+        return min(1.6 * data_step, fringe / 5.0)
+
+    @classmethod
+    def even_step(cls, data_step: float, fringe: float, darwin_width: float) -> float:
+        """Return the largest step of the uniform grid [rad]: points far apart do not make the curve any smoother."""
+        own = min(data_step, cls.coarse_step(data_step, fringe))
+        return min(own, max(0.25 * darwin_width, own / 4.0))
 
     @property
     def calculated(self) -> FloatArray:
@@ -129,29 +142,58 @@ def _frequencies(size: int, step: float) -> FloatArray:
     return omega
 
 
+@dataclass(frozen=True)
+class _Bump:
+    """Where nodes are denser: a Lorentzian in the density of nodes."""
+
+    centre: float
+    width: float
+    height: float
+
+    def density(self, x: FloatArray) -> FloatArray:
+        return np.asarray(self.height / (1.0 + ((x - self.centre) / self.width) ** 2))
+
+    def number(self, x: FloatArray) -> FloatArray:
+        return np.asarray(self.height * self.width * np.arctan((x - self.centre) / self.width))
+
+    def evenly(self, low: float, high: float, count: int) -> FloatArray:
+        """Return angles between two ends that are even in the number of the bump."""
+        ends = math.atan((low - self.centre) / self.width), math.atan((high - self.centre) / self.width)
+        return np.clip(self.centre + self.width * np.tan(np.linspace(*ends, count)), low, high)
+
+
+def _bumps(darwin_width: float, plateaus: Sequence[float], fine: float) -> list[_Bump]:
+    """Return where the substrate peak needs nodes: all over it, and most at the edges of total reflection.
+
+    Without much absorption the reflectivity falls off there as a square root, on which quadrature is poor.
+    """
+    found = [_Bump(0.0, 0.6 * darwin_width, fine * 30.0 / darwin_width)]
+    for width in plateaus:
+        found += [_Bump(side * EDGE * width, 0.04 * width, fine * 300.0 / width) for side in (-1.0, 1.0)]
+    return found
+
+
 def _graded_nodes(
-    low: float, high: float, dense: float, coarse: float, width: float, every: int
+    low: float, high: float, coarse: float, bumps: Sequence[_Bump], every: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Return nodes with a step that goes smoothly from ``dense`` at 0 to ``coarse``, and their weights.
+    """Return nodes with a step that goes smoothly from ``coarse`` to less at the bumps, and their weights.
 
     The steps are divided by ``every``.
 
-    The node number is the integral of 1/step; equal weights in the node number integrate smooth functions with the
-    accuracy of the trapezoidal rule for periodic ones.
+    The node number is the integral of the density; equal weights in the node number integrate smooth functions with
+    the accuracy of the trapezoidal rule for periodic ones.
     """
 
     def density(x: FloatArray) -> FloatArray:
-        return 1.0 / coarse + (1.0 / dense - 1.0 / coarse) / (1.0 + (x / width) ** 2)
+        return 1.0 / coarse + sum((bump.density(x) for bump in bumps), np.zeros_like(x))
 
     def number(x: FloatArray) -> FloatArray:
-        return np.asarray(x / coarse + (1.0 / dense - 1.0 / coarse) * width * np.arctan(x / width))
+        return x / coarse + sum((bump.number(x) for bump in bumps), np.zeros_like(x))
 
-    table = np.concatenate(
-        [[low], width * np.tan(np.linspace(math.atan(low / width), math.atan(high / width), 401)[1:-1]), [high]]
-    )
-    first, last = number(table[[0, -1]])
-    wanted, step = np.linspace(first, last, (int(last - first) + 1) * every + 1, retstep=True)
-    nodes = np.interp(wanted, number(table), table)
+    table = np.unique(np.concatenate([[low, high], *(bump.evenly(low, high, 401) for bump in bumps)]))
+    known = number(table)
+    wanted, step = np.linspace(known[0], known[-1], (int(known[-1] - known[0]) + 1) * every + 1, retstep=True)
+    nodes = np.interp(wanted, known, table)
     nodes[1:-1] -= ((number(nodes) - wanted) / density(nodes))[1:-1]
     return nodes, step / density(nodes)
 
