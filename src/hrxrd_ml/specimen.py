@@ -188,7 +188,9 @@ def discretise(
     # The diffuse line is integrated over what a lamella spans of it.
     length = values.get("correlation_length", 0.0)
     if length > 0.0:
-        thickest = np.minimum(thickest, 2.0 * segments.scale / (diffraction_vector * size * length))
+        span = 2.0 / (diffraction_vector * length)
+        if strain is not None and np.any(span * segments.scale < size * thickest):
+            thickest = np.minimum(thickest, span / np.maximum(_steepest(strain, values, segments, end), 1e-12))
     lowest, highest = strain_range if isinstance(strain_range, tuple) else (-strain_range, strain_range)
     # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as above.
     limit = PHASE_LIMIT if films is None else FILM_PHASE_LIMIT
@@ -221,6 +223,18 @@ def discretise(
     )
     chain = _chain(names, strain_slopes, damage_slopes, segments, number, fraction, np.exp(-exponent))
     return Layer(thickness, depth, profile, exponent, chain)
+
+
+def _steepest(profile: Profile, values: Values, segments: Segments, end: float) -> FloatArray:
+    """Return the largest slope of a profile in each piece [1/Å], none below its end."""
+    edges = np.minimum(segments.edges, end)
+    counts = np.clip(np.ceil(6.0 * np.diff(edges) / segments.scale), 4, 400).astype(int)
+    depths = [np.linspace(a, b, n + 1) for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)]
+    strain = profile.evaluate(np.concatenate(depths), values)
+    slopes = []
+    for part, z in zip(np.split(strain, np.cumsum(counts + 1)[:-1]), depths, strict=True):
+        slopes.append(float(np.abs(np.diff(part)).max()) / max(z[1] - z[0], 1e-6))
+    return np.array(slopes)
 
 
 _NOTHING = Segments(np.zeros(2), {}, np.ones(1))
