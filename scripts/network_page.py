@@ -104,9 +104,10 @@ def trained(network: Predictor) -> str:
     about = network.about
     batch, seed = about["train"]["batch"], about["data"]["seed"]
     curves = about["step"] * batch / 1e6
+    before = f", begun with another network (SHA-256 `{about['start'][:16]}…`)" if "start" in about else ""
     return (
         f"Trained for {about['step']} steps of {batch} curves ({curves:.1f} million, seed {seed}) in "
-        f"{about['seconds'] / 60.0:.1f} minutes."
+        f"{about['seconds'] / 60.0:.1f} minutes{before}."
     )
 
 

@@ -37,6 +37,9 @@ _ADEQUATE = 1.2
 _THINNEST = 1.0 / 1.6
 """Thinnest start of a film over the thickness that was described; the thickest is the inverse."""
 
+_RACED = 12
+"""Evaluations after which the best of several starts of the peak is chosen."""
+
 _SETTLED = 100
 """Evaluations after which a start has shown how low it comes."""
 
@@ -124,9 +127,7 @@ class ClassicalGuess:
                 values["fwhm"] = fresh["fwhm"]  # the width is shared out anew
             best = self.polish(problem, problem.simulation.space.clip(values, bounds=False), marks)
             if not isinstance(problem.simulation.profile, SplineProfile):
-                exact = problem.exact()
-                found = exact.run(best, _SETTLED, 1e-5), self.kick(problem, best)
-                best = min(found, key=lambda pair: pair[0])[1]
+                best = self.kick(problem, problem.exact().run(best, _SETTLED, 1e-5)[1])[1]
             return remember(fill(model, task.params, best), "classical", note="from the fit with less free")
 
     def _implanted(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
@@ -213,8 +214,8 @@ class ClassicalGuess:
                 shape["curvature_skew"] = skew
                 trials.append({**values, **{name: value for name, value in shape.items() if name in problem.free}})
         space = problem.simulation.space
-        found = [peak.run(peak.scaled(space.clip(trial, bounds=False))[1], 40) for trial in trials]
-        best = min(found, key=lambda pair: pair[0])[1]
+        found = [peak.run(peak.scaled(space.clip(trial, bounds=False))[1], _RACED) for trial in trials]
+        best = peak.run(min(found, key=lambda pair: pair[0])[1], 40)[1]
         whole = problem.search(relative=0.02)
         return min((whole.run(trial, 40) for trial in (best, values)), key=lambda pair: pair[0])[1]
 

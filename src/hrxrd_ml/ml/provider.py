@@ -42,6 +42,9 @@ _SURFACES = (0.6, 0.8)
 _LOW = 1.6
 """Mean square of the residuals, with an error of 3 % on top of the noise, below which a start is in a deep valley."""
 
+_BEHIND = 3.0
+"""Cost over that of the best start, both roughly followed, from which one is given up."""
+
 _BELIEVED, _SAME = 3.0, 0.5
 """Standard deviations above the noise up to which a minimum that is found again is believed, and by how much the halved
 sums of squares of one that is the same may differ."""
@@ -163,9 +166,15 @@ class NetworkGuess:
         start, points = start_values(problem, task.marks), len(problem.arcsec)
         rough, near, exact = problem.search(relative=0.1), problem.search(relative=0.03), problem.exact()
 
+        leading = math.inf
+
         def follow(trial: Values, cost: float = math.inf) -> tuple[float, Values]:
+            nonlocal leading
             if 2.0 * cost > _LOW * points:
-                trial = rough.run(trial, self.steps, 1e-2)[1]
+                cost, trial = rough.run(trial, self.steps, 1e-2)
+                leading = min(leading, cost)
+                if cost > _BEHIND * max(leading, 0.5 * _LOW * points):
+                    return math.inf, trial
             return near.run(trial, 5 * self.steps // 2, 1e-2)
 
         ends: list[tuple[float, Values]] = []
