@@ -8,6 +8,7 @@ import xarray as xr
 
 from hrxrd_ml._landmarks import landmarks
 from hrxrd_ml.errors import CurveError
+from hrxrd_ml.film import Film
 from hrxrd_ml.guess import ClassicalGuess
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
@@ -120,6 +121,34 @@ def test_the_classical_guess_stays_inside_the_bounds_of_the_user(model):
     result = wide.fit(moved, wide.guess(moved, provider="classical"))
     assert result.params["offset"].value == pytest.approx(3600.0, abs=40.0)
     assert result.redchi < 1.3
+
+
+@pytest.mark.parametrize("start", [(3000.0, 1800.0, 3000.0), (2200.0, 1500.0, 4200.0)])
+def test_thicknesses_of_films_are_found(start):
+    """From a third off, and from where the two films of one alloy have all but changed places."""
+
+    def stack(lower: float, spacer: float, upper: float) -> RockingCurveModel:
+        films = (
+            Film("lower", "AlGaAs", lower, x=0.6),
+            Film("spacer", "GaAs", spacer),
+            Film("upper", "AlGaAs", upper, x=0.6),
+        )
+        gaas = Reflection("GaAs", (0, 0, 4))
+        return RockingCurveModel(
+            gaas, profile=None, damage=None, diffuse=None, films=films, axis_kind="offset", unit="arcsec"
+        )
+
+    x = np.arange(-600.0, 250.0, 2.0)
+    true = stack(4000.0, 1500.0, 2500.0)
+    expected = true.bind(x).curve(true.space.defaults() | {"scale": 1e6, "background": 5.0, "fwhm": 12.0})
+    axis = ("x", x, {"kind": "offset", "units": "arcsec"})
+    counts = np.random.default_rng(0).poisson(expected).astype(float)
+    curve = xr.DataArray(counts, dims="x", coords={"x": axis}, name="counts", attrs={"kind": "counts"})
+    model = stack(*start)
+    result = model.fit(curve, model.guess(curve))
+    assert result.redchi < 1.15
+    found = [result.params[f"{name}_thickness"].value for name in ("lower", "spacer", "upper")]
+    np.testing.assert_allclose(found, [4000.0, 1500.0, 2500.0], rtol=0.002)
 
 
 @pytest.mark.parametrize("factor", [1.0, 1e-9])

@@ -64,6 +64,32 @@ def test_linear_problems_in_a_box_have_their_unique_minimum(seed):
     assert found.cost == pytest.approx(reference.cost, rel=1e-6, abs=1e-12)
 
 
+@pytest.mark.parametrize(("wall", "cost"), [(-100.0, 42911.10081), (-10.0, 44430.22449)])
+@pytest.mark.parametrize("start", [(25.0, 5.0, -5.0, -1.0), (-5.0, 10.0, 0.0, 0.0)])
+def test_large_residuals_take_few_evaluations(start, wall, cost):
+    """Brown and Dennis's problem, whose residuals stay large: the Jacobian alone takes hundreds of evaluations.
+
+    Minimum: J. J. Moré, B. S. Garbow and K. E. Hillstrom, ACM Trans. Math. Softw. 7 (1981) 17, number 16 (their sum of
+    squares is twice the cost); with a wall at -10, by SciPy.
+    """
+    t = np.arange(1, 21) / 5.0
+
+    def parts(y):
+        return y[0] + t * y[1] - np.exp(t), y[2] + y[3] * np.sin(t) - np.cos(t)
+
+    def residual(y):
+        return parts(y)[0] ** 2 + parts(y)[1] ** 2
+
+    def jacobian(y):
+        first, second = parts(y)
+        return 2.0 * np.stack([first, first * t, second, second * np.sin(t)], axis=1)
+
+    start = np.maximum(start, wall)
+    found, calls = solve(residual, jacobian, start, [wall] * 4, [100.0] * 4, edm=1e-6)
+    assert found.cost == pytest.approx(cost, rel=1e-8)
+    assert calls < 50
+
+
 def test_start_at_the_minimum_costs_one_evaluation():
     found, calls = solve(lambda y: np.r_[y - 3.0, 5.0, 5.0], lambda y: np.eye(3, 1), [3.0], [0.0], [9.0])
     assert (calls, found.njev, found.x[0]) == (1, 1, 3.0)

@@ -6,7 +6,9 @@ cross, needs half as many evaluations as the latter from starts that are off by 
 minima.
 
 Damping after H. B. Nielsen (IMM-REP-1999-05, 1999) with the scaling of J. J. Moré (Lect. Notes Math. 630
-(1978) 105).
+(1978) 105).  Where a model misses something, residuals stay large and bend the sum of squares by themselves, which
+its Jacobian does not tell: a secant estimate of that part is used while it foretells better what a step gains, after
+J. E. Dennis, D. M. Gay and R. E. Welsch (ACM Trans. Math. Softw. 7 (1981) 348).
 """
 
 from collections.abc import Callable
@@ -112,6 +114,7 @@ def minimise_in_box(
         snap = np.where(np.isfinite(upper - lower), _SNAP * (upper - lower), 0.0)
     jac = jacobian(y)
     hessian, gradient, njev = jac.T @ jac, jac.T @ r, 1
+    bend, bends = np.zeros_like(hessian), False
     accepted, settled, status, count = True, False, 0, 1
     mark, marked = square, 1
     while not status:
@@ -132,19 +135,24 @@ def minimise_in_box(
             below, above = y - lower, upper - y
             floor = np.where(below > snap, -_APPROACH * below, -below)
             ceiling = np.where(above > snap, _APPROACH * above, above)
-        step = _step(hessian, gradient, safe, damping, floor, ceiling, held)
-        promised = _gain(hessian, gradient, step)
+        model = hessian + bend if bends else hessian
+        if bends and not _is_convex(model, safe, damping, held):
+            model = hessian
+        step = _step(model, gradient, safe, damping, floor, ceiling, held)
+        promised = _gain(model, gradient, step)
         trial = np.clip(y + step, lower, upper)
         new = residual(trial, accepted)
         gained = square - float(new @ new)
         small = np.linalg.norm(step * safe) <= xtol * (xtol + np.linalg.norm(y * safe))
         accepted = gained > 0.0
+        bends = abs(_gain(hessian + bend, gradient, step) - gained) < abs(_gain(hessian, gradient, step) - gained)
         if accepted:
             ratio = gained / promised if promised > 0.0 else 1.0
             # A step that was cut short before a wall gains little; whether much is left shows the next undamped one.
             settled = max(gained, abs(promised)) < ftol * square
-            y, r, square = trial, new, square - gained
+            moved, before, y, r, square = trial - y, jac, trial, new, square - gained
             jac = jacobian(y)
+            bend = _bend(bend, moved, (jac - before).T @ r, jac.T @ r - gradient)
             hessian, gradient, njev = jac.T @ jac, jac.T @ r, njev + 1
             damping = max(damping * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _LEAST_DAMPING)
             factor = 2.0
@@ -160,6 +168,43 @@ def minimise_in_box(
             mark, marked = square, count
     touched = np.where(y <= lower, -1, np.where(y >= upper, 1, 0))
     return Minimum(y, r, jac, gradient, touched, njev, status, _MESSAGES[status])
+
+
+def _bend(bend: Array, moved: Array, turned: Array, change: Array) -> Array:
+    """Update the estimate of the sum of the residuals times their second derivatives.
+
+    Parameters
+    ----------
+    bend
+        Estimate before.
+    moved
+        Step that was taken.
+    turned
+        What it times ``moved`` should be: new residuals under the change of the Jacobian.
+    change
+        Change of the gradient.
+    """
+    slope = float(moved @ change)
+    if slope <= 1e-8 * float(np.linalg.norm(moved) * np.linalg.norm(change)):
+        return bend
+    known = float(moved @ bend @ moved)
+    if known != 0.0:  # what was learnt where residuals were larger is too much here
+        bend = bend * min(1.0, abs(float(moved @ turned) / known))
+    error = turned - bend @ moved
+    update: Array = (np.outer(error, change) + np.outer(change, error)) / slope
+    return bend + update - float(moved @ error) / slope**2 * np.outer(change, change)
+
+
+def _is_convex(hessian: Array, scale: Array, damping: float, held: NDArray[np.bool_]) -> bool:
+    """Tell whether a damped step goes down in every direction."""
+    free = ~held
+    matrix = hessian[np.ix_(free, free)] / np.outer(scale[free], scale[free])
+    matrix[np.diag_indices_from(matrix)] += damping
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def _gain(hessian: Array, gradient: Array, step: Array) -> float:

@@ -59,11 +59,14 @@ class ClassicalGuess:
         How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
     thicknesses : int
         How many sets of thicknesses films are started from, where those that were described do not do.
+    compared : int
+        How many of the best are compared by the residuals of the fit.
     """
 
     followed: int = 3
     kicks: int = 2
     thicknesses: int = 16
+    compared: int = 8
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
@@ -186,15 +189,29 @@ class ClassicalGuess:
         names = [name for name in problem.free if name in of_films]
         if not names:
             return best
-        search = problem.search()
+        search, ends = problem.search(), [best]
         for point in qmc.Halton(len(names), scramble=False).random(self.thicknesses + 1)[1:]:
             factors = _THINNEST ** (1.0 - 2.0 * point)
             trial = {name: factor * start[name] for name, factor in zip(names, factors.tolist(), strict=True)}
-            best = min(best, search.run({**values, **trial}, 25), key=lambda pair: pair[0])
+            ends.append(search.run({**values, **trial}, 25))
+        best = min(ends, key=lambda pair: pair[0])
         for factor in (1.25, 1.0 / 1.25, 1.1, 1.0 / 1.1):
             for name in names:
-                found = search.run({**best[1], name: factor * best[1][name]}, 25)
-                best = min(best, found, key=lambda pair: pair[0])
+                ends.append(search.run({**best[1], name: factor * best[1][name]}, 25))
+                best = min(best, ends[-1], key=lambda pair: pair[0])
+        # Under the error of 4 % the right thicknesses look no better than their neighbours.
+        exact = problem.exact()
+        alike = sorted((end for end in ends if end[0] < 1.05 * best[0]), key=lambda pair: pair[0])
+        best = min((exact.run(end[1], 40) for end in alike[: self.compared]), key=lambda pair: pair[0])
+        if len(names) == 1:
+            return best
+        # What one thick film loses, another may gain: the fringes of both together stay where they are.
+        thick, other = sorted(names, key=lambda name: -best[1][name])[:2]
+        for share in (None, 0.35, -0.35, 0.15, -0.15):  # the two changed places, or a part of the thinner
+            one, two = best[1][thick], best[1][other]
+            moved = two - one if share is None else share * two
+            trade = {thick: one + moved, other: two - moved}
+            best = min(best, exact.run({**best[1], **trade}, 40), key=lambda pair: pair[0])
         return best
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
