@@ -148,7 +148,7 @@ def test_names_are_forgiving_and_errors_are_helpful() -> None:
     assert Crystal.named("ZrO2") == Crystal.named("YSZ")
     with pytest.raises(CrystalError, match="did you mean GaAs"):
         Crystal.named("GaAss")
-    with pytest.raises(CrystalError, match="3C-SiC"):
+    with pytest.raises(CrystalError, match="did you mean 3C-SiC"):
         Crystal.named("SiC")
     assert set(REQUIRED) - {"ZrO2"} <= set(builtin_names())
 

@@ -76,7 +76,9 @@ def builtin(name: str, x: float | None = None) -> Crystal:
         base, composition = _split_composition(name)
     key = _keys().get(_fold(base))
     if key is None:
-        near = get_close_matches(_fold(name), _keys(), n=3, cutoff=0.6)
+        # SiC is a family of polytypes, not Si misspelt.
+        longer = [key for key in _keys() if len(_fold(name)) > 2 and _fold(name) in key]
+        near = longer or get_close_matches(_fold(name), _keys(), n=3, cutoff=0.6)
         hint = f"did you mean {', '.join(dict.fromkeys(_keys()[n] for n in near))}? " if near else ""
         raise CrystalError(
             f"crystal {name!r} is not built in; {hint}known: {', '.join(builtin_names())}; "
