@@ -223,7 +223,7 @@ class Deviation:
         dtheta = np.ascontiguousarray(dtheta, dtype=float)
         if self.linear:
             return dtheta, np.zeros_like(dtheta)
-        sines, start = self._sines(dtheta), self._sines(np.zeros(1))
+        sines, start = self._sines(dtheta), self._sines_at_rest
         chord = 2.0 * np.sin(0.5 * dtheta)
         rise = chord * np.cos(self.bragg_angle + self.inclination + 0.5 * dtheta)
         tilt = -chord * np.sin(self.bragg_angle + self.inclination + 0.5 * dtheta)
@@ -240,7 +240,7 @@ class Deviation:
         """
         if self.linear:
             return np.ones_like(dtheta)
-        sines, start = self._sines(dtheta), self._sines(np.zeros(1))
+        sines, start = self._sines(dtheta), self._sines_at_rest
         return np.asarray(start[0] * start[1] / (sines[0] * sines[1]))
 
     def _sines(self, dtheta: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -251,6 +251,10 @@ class Deviation:
         )
         square = (1.0 - cos_exit) * (1.0 + cos_exit)
         return np.maximum(np.sin(angle + dtheta), 0.02), np.sqrt(np.maximum(square, 4e-4))
+
+    @cached_property
+    def _sines_at_rest(self) -> tuple[FloatArray, FloatArray]:
+        return self._sines(np.zeros(1))
 
     @property
     def turn(self) -> float:

@@ -95,8 +95,8 @@ class StrainAxis:
         target = np.atleast_1d(np.asarray(strain, dtype=float))
         angle, h = -target / self.per_radian, 1e-6
         for _ in range(5):
-            slope = (self.strain(angle + h) - self.strain(angle - h)) / (2.0 * h)
-            angle = angle - (self.strain(angle) - target) / slope
+            below, here, above = self.strain(np.stack([angle - h, angle, angle + h]))
+            angle = angle - (here - target) / ((above - below) / (2.0 * h))
         return angle
 
     @property
