@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -229,11 +230,9 @@ class SplineProfile:
 
     def basis(self, fraction: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the basis functions and their derivatives at fractions of the depth, shape (..., count)."""
-        pieces = self.count + 1 - 3
-        knots = np.concatenate([np.zeros(3), np.linspace(0.0, 1.0, pieces + 1), np.ones(3)])
-        spline = BSpline(knots, np.eye(self.count + 1), 3)
+        spline, derivative = _basis_splines(self.count + 1)
         inside = np.clip(fraction, 0.0, 1.0)
-        return spline(inside)[..., :-1], spline.derivative()(inside)[..., :-1]
+        return spline(inside)[..., :-1], derivative(inside)[..., :-1]
 
     def coefficients(self, values: Values) -> FloatArray:
         """Return the coefficients as an array."""
@@ -254,6 +253,14 @@ class SplineProfile:
         slopes = {name: basis[..., i] for i, name in enumerate(self.names)}
         slopes["depth"] = -fraction * gradient
         return basis @ coefficients, gradient, slopes
+
+
+@lru_cache
+def _basis_splines(count: int) -> tuple[BSpline, BSpline]:
+    """Return so many cubic basis splines from 0 to 1, and their derivatives."""
+    knots = np.concatenate([np.zeros(3), np.linspace(0.0, 1.0, count - 2), np.ones(3)])
+    spline = BSpline(knots, np.eye(count), 3)
+    return spline, spline.derivative()
 
 
 @dataclass(frozen=True)
