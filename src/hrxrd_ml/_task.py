@@ -111,14 +111,26 @@ def _check_reach(model: Any, arcsec: FloatArray, offset: Parameter) -> None:
     )
 
 
-def remember(params: Parameters, provider: str, score: float | None = None, note: str = "") -> Parameters:
-    """Note in each parameter's ``user_data`` who guessed it, and the score of the domain check."""
-    for par in params.values():
+def remember(
+    params: Parameters,
+    provider: str,
+    score: float | None = None,
+    note: str = "",
+    rival: Mapping[str, float] | None = None,
+    prefix: str = "",
+) -> Parameters:
+    """Note in each parameter's ``user_data`` who guessed it, and the score of the domain check.
+
+    ``rival`` holds other values, by name without ``prefix``, with which the curve is described about as well.
+    """
+    for name, par in params.items():
         about: dict[str, Any] = {"provider": provider}
         if score is not None:
             about["domain_score"] = round(score, 3)
         if note:
             about["note"] = note
+        if rival and name.removeprefix(prefix) in rival:
+            about["rival"] = rival[name.removeprefix(prefix)]
         par.user_data = {"guess": about}
     return params
 

@@ -27,6 +27,12 @@ _CROSSING = 0.01
 _NO_FIT = 5.0
 """Reduced chi-square above which a fit gets a note."""
 
+_REACHED, _LISTED = 2.0, 4
+"""Beyond how many standard errors another minimum gets a note, and how many parameters the note names."""
+
+_AS_GOOD = 6.0
+"""Difference of chi-square up to which another minimum describes the curve about as well."""
+
 _HARDLY, _TRADING = 0.25, 0.98
 """From which part of the range an error, and from which size a correlation, is worth a note."""
 
@@ -300,7 +306,34 @@ class CurveErrors(Minimizer):
                 f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
                 "them far better than each, whose errors hold to first order only; sample"
             )
-        return notes
+        return [*notes, *self._elsewhere(result, stderr)]
+
+    def _elsewhere(self, result: FitStatistics, stderr: Array) -> list[str]:
+        """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
+        names, params = result.var_names, result.params
+        known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
+        rival = {name: about["rival"] for name, about in zip(params, known, strict=True) if "rival" in about}
+        if not rival:
+            return []
+        here = np.array([params[name].value for name in names])
+        # Of the two, the guess gave the start; a fit that ends where the rival is has left the other behind.
+        for there in (np.array([rival.get(name, params[name].value) for name in names]), np.array(result.init_vals)):
+            away = np.abs(there - here) / np.maximum(stderr, 1e-300)
+            far = [i for i in np.argsort(-away)[:_LISTED] if away[i] > _REACHED]
+            other = params.copy()
+            for name, value in zip(names, there.tolist(), strict=True):
+                other[name].value = value  # inside the bounds
+            if not far or any(other[name].value != value for name, value in zip(names, there, strict=True)):
+                continue
+            residual = self.observation.likelihood.residual(self._evaluator.curve(other))
+            more = float(residual @ residual) - result.chisqr
+            if more < _AS_GOOD * (result.redchi if self.scale_covar else 1.0):
+                listed = ", ".join(f"{names[i]} = {there[i]:.4g}" for i in sorted(far))
+                return [
+                    f"other values describe the curve about as well, chi-square {abs(more):.2g} "
+                    f"{'higher' if more > 0.0 else 'lower'}: {listed}; the standard errors do not reach them; sample"
+                ]
+        return []
 
     def _calculate_uncertainties_correlations(self) -> None:
         """Fill stderr, correl and uvars from the covariance, as lmfit does, all at once."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from ._landmarks import Landmarks
+from ._rival import with_rival
 from ._search import Problem, Values
 from ._task import Task, fill, fresh_values, offsets, remember, spline_trials, start_values
 from ._threads import one_thread
@@ -88,18 +89,18 @@ class ClassicalGuess:
     def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         task = Task.of(model, curve)
         problem, marks = task.problem, task.marks
-        start = start_values(problem, marks)
+        start, rival = start_values(problem, marks), None
         profile = problem.simulation.profile
         if problem.simulation.films:
             best = self._films(problem, start, marks)
         elif isinstance(profile, ImplantedProfile):
-            best = self._implanted(problem, start, marks)
+            best, rival = with_rival(problem, self._implanted(problem, start, marks))
         elif isinstance(profile, SplineProfile):
             best = self._spline(task, start)
         else:
             stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
             best = self.polish(problem, problem.follow(start, stages)[1], marks)
-        return remember(fill(model, task.params, best), "classical")
+        return remember(fill(model, task.params, best), "classical", rival=rival, prefix=model.prefix)
 
     def widen(self, model: Any, curve: xr.DataArray, params: Parameters) -> Parameters:
         """Return start values from the fit of a model in which less was free.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml._rival import with_rival
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._task import Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml._threads import one_thread
@@ -115,10 +116,11 @@ class NetworkGuess:
         if sight.score > self.outside:
             return _classical(model, curve, "the curve is outside what the network was trained on", sight.score)
         easier = task.simpler() if isinstance(profile, SplineProfile) else task
-        values = self._best(easier, sight)
+        values, rival = with_rival(easier.problem, self._best(easier, sight))
         if easier is not task:
-            values = _splines(task, values, self.steps)
-        return remember(fill(model, task.params, values), "network", sight.score)
+            values, rival = _splines(task, values, self.steps), None
+        filled = fill(model, task.params, values)
+        return remember(filled, "network", sight.score, rival=rival, prefix=model.prefix)
 
     def profiles(self, model: Any, curve: xr.DataArray, most: int = 8) -> list[Values]:
         """Return the profiles that the network holds possible, likely ones first, each by its seven parameters.
