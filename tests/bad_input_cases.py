@@ -177,7 +177,7 @@ CASES: tuple[BadInput, ...] = (
     _changed("offset in wrong unit", '"arcsec"', '"deg"', "is it in arcsec", "curve"),
     _curve("axis in degrees called arcsec", "".join(f"{x / 99},{x}\n" for x in range(40)), "less than 1 arcsec"),
     _changed("offset called omega", '"offset"', '"omega"', "has kind offset", "curve"),
-    _curve("depths as angles", "".join(f"{x * 1e4},3\n" for x in range(40)), "within 20 deg"),
+    _curve("depths as angles", "".join(f"{x * 1e4},3\n" for x in range(40)), "within 10 deg"),
     # --- counts
     _curve("negative counts", _with_line(_FIRST, "-600,-3\n"), "negative"),
     _curve("rates called counts", _RATES, 'set kind = "intensity"'),

@@ -299,7 +299,10 @@ def test_files_of_an_earlier_run_are_named(folder, capsys):
     [
         ("fit sample.csv --out out --emcee 20 --seed -1", "--seed"),
         ("dataset make universal --out set --workers -1", "--workers"),
+        ("dataset make universal --out set --workers 0", "--workers"),
         ("train universal set --out run --shards 0", "--shards"),
+        ("train universal set --out run --minutes -1", "--minutes"),
+        ("fit sample.csv --out out --seed 3", "--emcee"),
     ],
 )
 def test_impossible_numbers_are_refused_at_once(folder, capsys, command, words):
@@ -334,9 +337,24 @@ def test_fit_with_a_posterior_and_a_report(tmp_path, capsys):
     assert "Posterior" in (tmp_path / "fit.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("arguments", [["--emcee", "-3"], ["--model-error"]])
+def test_an_empty_path_is_no_path(folder, capsys):
+    before = sorted(folder.iterdir())
+    assert cli.main(["fit", "sample.csv", "--out", ""]) == 2
+    assert "expected a path" in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_what_cannot_be_written_is_said_in_one_line(folder, capsys):
+    assert cli.main(["simulate", "sample.toml", "--out", "/dev/full"]) == 2
+    assert capsys.readouterr().err == "hrxrd-ml: cannot write the output: no space left on device\n"
+    assert cli.main(["dataset", "make", "universal-test", "--out", "sample.csv"]) == 2
+    assert capsys.readouterr().err == "hrxrd-ml: sample.csv: not a directory\n"
+
+
+@pytest.mark.parametrize("arguments", [["--emcee", "-3"], ["--emcee", "0"], ["--model-error"]])
 def test_sampling_options_that_make_no_sense(tmp_path, capsys, arguments):
     with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
         assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), *arguments]) == 2
-    assert "--emcee takes a number of steps" in capsys.readouterr().err
+    assert "--emcee" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

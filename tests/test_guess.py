@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 
 from hrxrd_ml._landmarks import landmarks
+from hrxrd_ml._task import Task, fill, start_values
 from hrxrd_ml.errors import CurveError
 from hrxrd_ml.film import Film
 from hrxrd_ml.guess import ClassicalGuess
@@ -131,6 +132,31 @@ def test_errors_reach_the_truth_or_a_note_says_where_else_it_may_be(seed, provid
     covered = abs(found.value - expected) < 3.0 * found.stderr
     assert covered == (seed == 2)
     assert covered or "Dmax1" in notes[0]
+
+
+@pytest.mark.parametrize("peak", [1e-6, 1.0])
+@pytest.mark.parametrize("provider", ["network", "classical"])
+def test_small_intensities_start_as_small(model, peak, provider):
+    curve = measured(model, 2)
+    small = curve * (peak / float(curve.max()))
+    small = small.assign_attrs(kind="intensity").assign_coords(x=curve["x"])
+    params = model.guess(small, provider=provider)
+    start = model.eval(params, x=X)
+    assert start.max() == pytest.approx(peak, rel=0.3)
+    assert params["background"].value < 1e-3 * peak
+
+
+def test_intensities_beyond_every_scale_are_refused(model):
+    curve = measured(model, 2) * 1e9
+    with pytest.raises(CurveError, match="above the largest scale"):
+        model.guess(curve.assign_attrs(kind="counts"))
+
+
+def test_the_guess_keeps_the_nested_constraints_to_the_last_digit(model):
+    task = Task.of(model, measured(model, 2))
+    at_bounds = {"Dmax1": 0.03, "D01": 0.0005, "D02": 0.0295, "L1": 5000.0, "Rp1": 5000.0, "L2": 5000.0, "Rp2": 0.0}
+    params = fill(model, task.params, start_values(task.problem, task.marks) | at_bounds)
+    assert not model.space.violations(params.valuesdict(), tolerance=0.0)
 
 
 def test_the_classical_guess_stays_inside_the_bounds_of_the_user(model):

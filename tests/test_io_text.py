@@ -106,10 +106,54 @@ class TestText:
         assert_is_the_curve(read_curve(save(tmp_path, "a.spec", text), unit="deg"))
 
     def test_a_unit_that_is_not_known_is_refused(self, tmp_path):
-        path = save(tmp_path, "a.csv", text_of(heading="Delta omega (mrad),counts\n"))
-        with pytest.raises(InputFileError, match="says mrad, which is none of"):
+        path = save(tmp_path, "a.csv", text_of(heading="Delta_omega_urad,counts\n"))
+        with pytest.raises(InputFileError, match="says urad, which is none of"):
             read_curve(path)
         assert read_curve(path, kind="omega", unit="deg").x.attrs["units"] == "deg"
+
+    @pytest.mark.parametrize(
+        ("heading", "kind", "unit"),
+        [
+            ("offset_mrad", "offset", "mrad"),
+            ("offset mrad", "offset", "mrad"),
+            ("omega (arcmin)", "omega", "arcmin"),
+            ('domega (")', "offset", "arcsec"),
+            ("Omega rel. (sec)", "offset", "arcsec"),
+            ("omega - omega_0 (deg)", "offset", "deg"),
+        ],
+    )
+    def test_kind_and_unit_that_a_heading_suggests(self, tmp_path, heading, kind, unit):
+        path = save(
+            tmp_path,
+            "a.csv",
+            text_of(x=np.linspace(1.0, 9.0, len(OMEGA)), heading=f"{heading};counts\n", delimiter=";"),
+        )
+        assert read_curve(path).x.attrs["kind"] == kind
+        assert read_curve(path).x.attrs["units"] == unit
+
+    def test_the_axis_of_the_scan_is_told_above_the_table(self, tmp_path):
+        above = "Sample,7\nScan axis,2Theta-Omega\nAngle,Intensity\n"
+        path = save(tmp_path, "a.csv", text_of(x=2.0 * OMEGA, heading=above))
+        assert read_curve(path).x.attrs["kind"] == "two_theta"
+
+    def test_angles_that_are_not_the_first_column(self, tmp_path):
+        rows = zip(range(len(OMEGA)), OMEGA, COUNTS, strict=True)
+        text = "point,omega,counts\n" + "".join(f"{i},{a:.5f},{b:.0f}\n" for i, a, b in rows)
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text), unit="deg"))
+
+    def test_rates_beside_their_counting_times_are_counts(self, tmp_path):
+        rows = list(zip(OMEGA, COUNTS, strict=True))
+        text = "omega_deg,cps,time_s\n" + "".join(f"{a:.5f},{b / 4:.6g},4\n" for a, b in rows)
+        curve = read_curve(save(tmp_path, "a.csv", text))
+        assert_is_the_curve(curve)
+        assert (curve["counting_time"] == 4.0).all()
+        text = "omega_deg,cps,time_s\n" + "".join(f"{a:.5f},{b / 4:.6g},3\n" for a, b in rows)
+        assert read_curve(save(tmp_path, "b.csv", text)).attrs["kind"] == "intensity"
+
+    def test_logarithms_are_refused(self, tmp_path):
+        path = save(tmp_path, "a.csv", text_of(heading="omega_deg,log10(counts)\n"))
+        with pytest.raises(InputFileError, match="holds logarithms"):
+            read_curve(path)
 
     def test_headings_with_units_between_blanks(self, tmp_path):
         text = text_of(delimiter="   ", heading="omega (deg)   counts\n")

@@ -168,6 +168,13 @@ def test_undetermined_directions_have_the_width_of_the_box():
     assert found.matrix[0, 0] + found.matrix[1, 1] - 2.0 * found.matrix[0, 1] == pytest.approx(2.0 / 12.0, rel=0.1)
 
 
+def test_an_error_is_no_wider_than_the_box():
+    information = np.array([[1e-6, 0.0], [0.0, 25.0]])
+    found = bounded_covariance(information, np.zeros(2), np.full(2, 0.5), np.zeros(2), np.ones(2))
+    assert found.matrix[0, 0] == pytest.approx(1.0 / 12.0, rel=1e-3)
+    assert found.matrix[1, 1] == pytest.approx(1.0 / 25.0, rel=1e-9)
+
+
 def test_draws_have_the_covariance_and_stay_in_the_box():
     rng = np.random.default_rng(0)
     covariance = np.array([[1.0, 0.5], [0.5, 2.0]])

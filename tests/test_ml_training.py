@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from hrxrd_ml.errors import ExperimentError, InputFileError
+from hrxrd_ml.errors import ExperimentError, InputFileError, ParameterError
 from hrxrd_ml.ml.checkpoint import Checkpoint
 from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 from hrxrd_ml.ml.evaluate import Evaluation, text
@@ -268,6 +268,14 @@ def test_a_training_begins_with_a_network_that_is_there(trained: Path, data: Dat
     deeper = dataclasses.replace(TRAINING, plan=dataclasses.replace(PLAN, network=NetworkSettings(width=48, depth=2)))
     with pytest.raises(InputFileError, match="another network than these settings"):
         Trainer(deeper, data, tmp_path / "deeper", device="cpu", progress=False, start=trained)
+    assert not (tmp_path / "deeper").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_refused(data: DatasetFolder, tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match="no CUDA device"):
+        Trainer(TRAINING, data, tmp_path / "run", device="cuda", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("precision", "short"), [("bf16", True), ("fp32", False), ("auto", None)])

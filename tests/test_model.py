@@ -67,6 +67,16 @@ def test_parameters_carry_values_bounds_and_vary_of_the_catalogue():
         )
 
 
+def test_a_hint_for_a_misspelt_parameter_is_refused():
+    model = stub_model(prefix="a_")
+    model.set_param_hint("fwmh", value=1.0)
+    with pytest.raises(ParameterError, match="did you mean fwhm"):
+        model.make_params()
+    model.set_param_hint("excess", value=1e-4, min=0.0)  # what another one depends on is wanted
+    model.set_param_hint("D01", expr="a_Dmax1 - a_excess")
+    assert model.make_params()["a_D01"].value == pytest.approx(model.make_params()["a_Dmax1"].value - 1e-4)
+
+
 def test_values_and_hints_reach_the_parameters_with_and_without_prefix():
     model = stub_model(prefix="a_")
     model.set_param_hint("fwhm", value=20.0, min=10.0, max=90.0)

@@ -11,6 +11,13 @@ from typing import Any
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
+def path_argument(text: str) -> Path:
+    """Return the path of an argument, which may not be empty: that would be the working folder."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("expected a path, got an empty text")
+    return Path(text)
+
+
 def add_commands(commands: Any, command: Command) -> None:
     """Add ``dataset``, ``train`` and ``evaluate`` to the sub-parsers of the program; ``command`` makes one of them."""
     dataset = commands.add_parser(
@@ -24,25 +31,27 @@ def add_commands(commands: Any, command: Command) -> None:
     make.add_argument(
         "settings", metavar="SETTINGS", help="TOML file with a table [dataset], or bundled settings by name"
     )
-    make.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the data set")
+    make.add_argument("--out", metavar="DIR", type=path_argument, required=True, help="folder of the data set")
     make.add_argument("--curves", metavar="N", type=int, help="number of curves")
     make.add_argument("--seed", metavar="N", type=int, help="seed")
-    make.add_argument("--workers", metavar="N", type=int, default=0, help="processes (default: one a core)")
+    make.add_argument("--workers", metavar="N", type=int, help="processes (default: one a core)")
     show = actions.add_parser("describe", help="say what a data set holds", description="Say what a data set holds.")
     show.set_defaults(run=_describe)
-    show.add_argument("folder", metavar="DIR", type=Path)
-    show.add_argument("--out", metavar="FILE", type=Path, help="picture of the distribution of the parameters")
+    show.add_argument("folder", metavar="DIR", type=path_argument)
+    show.add_argument("--out", metavar="FILE", type=path_argument, help="picture of the distribution of the parameters")
 
     train = command("train", _train, "train a network")
     train.add_argument("settings", metavar="SETTINGS", help="TOML file, or bundled settings by name")
     train.add_argument(
         "dataset",
         metavar="DATASET",
-        type=Path,
+        type=path_argument,
         nargs="?",
         help="folder made by dataset make (default: make what the table [dataset] of SETTINGS says, while training)",
     )
-    train.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder; a training in it goes on")
+    train.add_argument(
+        "--out", metavar="DIR", type=path_argument, required=True, help="folder; a training in it goes on"
+    )
     train.add_argument("--epochs", metavar="X", type=float, help="passes over the data")
     train.add_argument("--finish-in", metavar="X", type=float, help="finish in so many minutes, if not before")
     train.add_argument("--minutes", metavar="X", type=float, help="stop, to go on later, after this time")
@@ -57,17 +66,19 @@ def add_commands(commands: Any, command: Command) -> None:
 
     evaluate = command("evaluate", _evaluate, "measure a network on curves that it has not seen")
     evaluate.add_argument("network", metavar="NETWORK", help='checkpoint, or "bundled" for the one in the package')
-    evaluate.add_argument("dataset", metavar="DATASET", type=Path, help="folder made by dataset make")
-    evaluate.add_argument("--out", metavar="DIR", type=Path, help="folder for evaluation.json and evaluation.md")
+    evaluate.add_argument("dataset", metavar="DATASET", type=path_argument, help="folder made by dataset make")
+    evaluate.add_argument(
+        "--out", metavar="DIR", type=path_argument, help="folder for evaluation.json and evaluation.md"
+    )
 
 
 def _make(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 
-    _at_least(arguments.workers, 0, "--workers")
+    _at_least(arguments.workers, 1, "--workers")
     settings = DatasetSettings.read(arguments.settings, curves=arguments.curves, seed=arguments.seed)
     folder = DatasetFolder.create(arguments.out, settings)
-    folder.make(arguments.workers)
+    folder.make(arguments.workers or 0)
     print(f"{settings.curves} curves in {arguments.out}")
     return 0
 
@@ -91,6 +102,8 @@ def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.ml.train import Trainer
 
     _at_least(arguments.shards, 1, "--shards")
+    for option in ("epochs", "finish_in", "minutes", "save_every"):
+        _positive(getattr(arguments, option), "--" + option.replace("_", "-"))
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(
         training,
@@ -147,3 +160,10 @@ def _at_least(number: int | None, least: int, option: str) -> None:
 
     if number is not None and number < least:
         raise ParameterError(f"{option} must be a whole number from {least}, got {number}")
+
+
+def _positive(number: float | None, option: str) -> None:
+    from hrxrd_ml.errors import ParameterError
+
+    if number is not None and not 0.0 < number < float("inf"):
+        raise ParameterError(f"{option} must be a positive number, got {number:g}")

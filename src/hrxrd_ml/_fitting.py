@@ -14,6 +14,7 @@ from lmfit.model import Model
 from numpy.typing import NDArray
 
 from hrxrd_ml._evaluation import Evaluator
+from hrxrd_ml._nesting import lower_to_caps
 from hrxrd_ml._observation import AxisFrame, Observation, as_curve, observe
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml.errors import CurveError, ParameterError
@@ -109,12 +110,23 @@ class CurveFitting(Model):
             if name not in known and name not in self.independent_vars:
                 raise ParameterError(unknown_name(name, tuple(dict.fromkeys(known))))
         params = super().make_params(verbose=verbose, **given)
+        self._check_hints(params)
         for name, value in given.items():
             settings = value if isinstance(value, dict) else {"value": value}
             par = params.get(self._prefix + name)
             if par is not None and settings.get("value") is not None:
                 _check_bounds(par, float(settings["value"]))
         return params
+
+    def _check_hints(self, params: Parameters) -> None:
+        """Refuse parameters that only a hint names, and that nothing depends on: misspelt ones."""
+        own = self._param_root_names or ()
+        for name in [name for name in self.param_hints if own and name not in own]:
+            par = params[self._prefix + name]
+            if par.expr is None and not any(par.name in other._expr_deps for other in params.values()):
+                del self.param_hints[name]
+                self._param_names.remove(par.name)
+                raise ParameterError(f"hint: {unknown_name(name, tuple(own))}")
 
     def check_params(self, params: Parameters) -> None:
         """Raise `ParameterError` for parameters that are missing, unknown, without a value or outside their bounds."""
@@ -170,10 +182,7 @@ class CurveFitting(Model):
             if settings.get("value") is not None:
                 _check_bounds(params[full], float(settings["value"]))
                 params[full].value = float(settings["value"])
-        for rule in self.nested:
-            low, high = params[rule.low], params[rule.high]
-            if low.expr is None and float(low.value) > rule.cap(float(high.value)):
-                low.value = rule.cap(float(high.value))
+        lower_to_caps(params, self.nested)
         self.check_params(params)
         return params
 

@@ -8,8 +8,8 @@ from typing import Any
 from .errors import CrystalError
 
 
-def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, int]:
-    """Miller indices from three integers, four (hexagonal h k i l), or text such as "444" or "-1 1 4".
+def parse_hkl(value: Sequence[int] | str | int, what: str = "hkl") -> tuple[int, int, int]:
+    """Miller indices from three integers, four (hexagonal h k i l), text such as "444" or "-1 1 4", or 444.
 
     Raises
     ------
@@ -18,6 +18,8 @@ def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, 
     """
     expected = f"{what}: expected three Miller indices such as (4, 4, 4)"
     indices: Sequence[Any]
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if isinstance(value, str):
         text = value.strip().strip("()[]")
         if re.fullmatch(r"(?:[-+]?\d){3,4}", text):
@@ -28,7 +30,7 @@ def parse_hkl(value: Sequence[int] | str, what: str = "hkl") -> tuple[int, int, 
             raise CrystalError(f"{expected}, got {value!r}")
     else:
         try:
-            indices = list(value)
+            indices = list(value)  # type: ignore[arg-type]
         except TypeError:
             raise CrystalError(f"{expected}, got {value!r}") from None
     numbers = []

@@ -211,6 +211,14 @@ def _state(params: Parameters, name: str) -> str:
     return f"{name} in {par.min:g} to {par.max:g}" if par.vary else f"{name} fixed at {par.value:g}"
 
 
+def lower_to_caps(params: Parameters, nested: Sequence[Nested]) -> None:
+    """Lower parameters that are above the limit that another one sets them, by rounding or by what a guess says."""
+    for rule in nested:
+        low, high = params[rule.low], params[rule.high]
+        if low.expr is None and float(low.value) > rule.cap(float(high.value)):
+            low.value = rule.cap(float(high.value))
+
+
 def check_start(params: Parameters, nested: Sequence[Nested]) -> None:
     """Raise `ParameterError`, naming both values, where the start breaks a nested constraint."""
     for rule in nested:

@@ -62,6 +62,7 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
         settings: Any = {
             "labels": [_label(posterior, name) for name, own in zip(chosen, moving, strict=True) if own],
             "levels": (0.393, 0.865),
+            "range": [_with_room(column) for column in columns[:, moving].T],
             "quantiles": (0.16, 0.5, 0.84),
             "color": BLUE,
             "max_n_ticks": 3,
@@ -98,12 +99,13 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
         figure = figure or Figure(figsize=(2.0 * COLUMN, 0.8 * rows + 0.4), dpi=DPI, layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, 2, sharex=True)).ravel()
         for ax, name in zip(axes, chosen, strict=False):
-            ax.plot(posterior["draw"], posterior[name].values.T, color=BLACK, alpha=0.12, lw=0.3)
+            ax.plot(posterior["draw"], posterior[name].values.T, color=BLACK, alpha=0.35, lw=0.35)
             ax.set_title(_label(posterior, name).replace("\n", " "), loc="left", fontsize=6.5, pad=2)
             ax.yaxis.set_major_locator(MaxNLocator(3))
         for ax in axes[len(chosen) :]:
             ax.set_visible(False)
-        for ax in axes[-2:]:
+        for ax in axes[len(chosen) - 2 : len(chosen)]:  # the last of each column
+            ax.tick_params(labelbottom=True)
             ax.set_xlabel("Step")
     return figure
 
@@ -175,14 +177,14 @@ def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None 
     names, matrix = _correlation(source)
     with mpl.rc_context(STYLE):
         size = max(COLUMN, 0.24 * len(names) + 1.2)
-        figure = figure or Figure(figsize=(size, size), dpi=DPI, layout="constrained")
+        figure = figure or Figure(figsize=(size, 0.86 * size), dpi=DPI, layout="constrained")
         ax = figure.subplots()
         image = ax.imshow(matrix, vmin=-1.0, vmax=1.0, cmap="RdBu_r")
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
         ax.set_yticks(range(len(names)), names, fontsize=6.5)
         ax.tick_params(length=0)
         for i, j in zip(*np.nonzero(np.tril(np.abs(matrix) > 0.9, -1)), strict=True):
-            ax.text(j, i, f"{matrix[i, j]:.2f}", ha="center", va="center", fontsize=4.5, color="white")
+            ax.text(j, i, _short(matrix[i, j]), ha="center", va="center", fontsize=4.5, color="white")
         figure.colorbar(image, ax=ax, shrink=0.8, label="Correlation")
     return figure
 
@@ -212,6 +214,18 @@ def _chosen(posterior: xr.Dataset, names: Sequence[str] | None, most: int | None
 def _label(posterior: xr.Dataset, name: str) -> str:
     unit = posterior[name].attrs.get("units", "")
     return f"{name}\n({unit})" if unit not in ("", "1") else name
+
+
+def _with_room(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Limits with some room beside the samples, so that contours close and numbers keep away from the corners."""
+    low, high = float(values.min()), float(values.max())
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def _short(correlation: float) -> str:
+    """Two digits, which fit into a small square: .93, -.98, and 1 where they would be 1.00."""
+    text = f"{correlation:.2f}"
+    return text.replace("1.00", "1") if text.endswith("1.00") else text.replace("0.", ".")
 
 
 def _filled(ax: Any, x: Any, quantiles: Any, color: str) -> None:

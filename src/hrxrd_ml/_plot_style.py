@@ -41,7 +41,7 @@ STYLE: Any = {
     "lines.linewidth": 1.0,
 }
 _ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ"}
-_UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad"}
+_UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad", "arcmin": "arcmin", "mrad": "mrad"}
 
 
 def dataset_of(source: xr.Dataset | RockingCurveResult) -> xr.Dataset:

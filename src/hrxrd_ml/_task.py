@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._landmarks import Landmarks, landmarks
+from ._nesting import lower_to_caps
 from ._search import Problem, Values
 from .errors import CurveError
 from .profile import ImplantedProfile, SplineProfile
 from .simulate import RockingCurve
-from .units import ARCSEC
+from .units import ARCSEC, radians_per
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -104,10 +105,15 @@ def _check_reach(model: Any, arcsec: FloatArray, offset: Parameter) -> None:
         about = f", {math.degrees(reflection.bragg_angle):.4f}° for {reflection.crystal.name} ({indices})"
     frame = model.frame
     first, last = frame.angles(arcsec[[0, -1]] * ARCSEC)
+    advice = "check the reflection, the wavelength, and kind and unit of the axis"
+    if reflection is not None and frame.kind == "omega":
+        ends = radians_per(frame.unit) * first, radians_per(frame.unit) * last
+        if min(ends) <= 2.0 * reflection.bragg_angle <= max(ends):
+            advice = 'it does hold twice that angle: is its kind "two_theta"?'
     raise CurveError(
         f"the scan, {frame.kind} from {first:.6g} to {last:.6g} {frame.unit}, ends {away:.3g}° away from the Bragg "
         f"angle of the substrate{about}, and the bounds of offset, {float(offset.min):g} to {float(offset.max):g} "
-        "arcsec, do not reach so far; check the reflection, the wavelength, and kind and unit of the axis"
+        f"arcsec, do not reach so far; {advice}"
     )
 
 
@@ -186,6 +192,11 @@ def fresh_values(problem: Problem) -> Values:
 def start_values(problem: Problem, marks: Landmarks) -> Values:
     """Return start values of everything but the profile, and what somebody fixed."""
     simulation, free = problem.simulation, set(problem.free)
+    if "scale" in free and marks.height > problem.params["scale"].max:
+        raise CurveError(
+            f"the highest intensity, {marks.height:.3g}, is above the largest scale that its bounds allow, "
+            f"{problem.params['scale'].max:.3g}; divide the data, or raise the bound"
+        )
     reflection, space = simulation.reflection, simulation.space
     darwin = reflection.darwin_width() / ARCSEC
     broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
@@ -243,14 +254,17 @@ def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth:
 
 
 def fill(model: Any, params: Parameters, values: Mapping[str, float]) -> Parameters:
-    """Put values into parameters, inside every bound by a small margin."""
+    """Put values into parameters, inside every bound by a small margin, and inside all nested constraints."""
+    # The bounds of an intensity say nothing about its size.
+    sizes = {"scale": abs(float(values["scale"])), "background": 1e-4 * abs(float(values["scale"]))}
     for name in model.space.names:
         par = params[model.prefix + name]
         if par.expr is not None or not (par.vary or name == "depth"):
             continue
         value, span = float(values[name]), par.max - par.min
         if math.isfinite(span) and par.vary:
-            margin = 1e-4 * min(span, max(abs(value), 1e-6 * span))
+            margin = 1e-4 * min(span, sizes.get(name, max(abs(value), 1e-6 * span)))
             value = min(max(value, par.min + margin), par.max - margin)
         par.set(value=value)
+    lower_to_caps(params, [rule.prefixed(model.prefix) for rule in model.space.nested])
     return params

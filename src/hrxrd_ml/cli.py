@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hrxrd_ml import _cli_training
+from hrxrd_ml._cli_training import path_argument
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.files import staged_folder, write_text
 
@@ -53,8 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has seen enough
         sys.stdout = _Nowhere()
         return 1
-    except (HrxrdError, OSError) as error:
+    except HrxrdError as error:
         _complain(str(error))
+        return 2
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        _complain(f"{error.filename}: {reason}" if error.filename else f"cannot write the output: {reason}")
         return 2
     except (KeyboardInterrupt, SystemError) as error:
         # Compiled functions hand on an interruption that reaches them as the cause of a SystemError.
@@ -84,35 +89,34 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=path_argument,
         default=Path("hrxrd-ml-demo"),
         help="folder for the files (%(default)s)",
     )
-    demo.set_defaults(emcee=0, report=False)  # the other options of a fit
+    demo.set_defaults(emcee=None, report=False)  # the other options of a fit
 
     fit = command("fit", _fit, "fit a curve and write fit.json, fit.csv, fit.nc and fit.png")
     _add_curve(fit)
-    fit.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the files")
+    fit.add_argument("--out", metavar="DIR", type=path_argument, required=True, help="folder for the files")
     fit.add_argument(
         "--emcee",
         metavar="N",
         type=int,
-        default=0,
         help="sample the posterior, N steps at most; an interrupted chain (chain.h5) goes on",
     )
     fit.add_argument("--report", action="store_true", help="write fit.html too: everything in one file")
     fit.add_argument(
         "--model-error", action="store_true", help="with --emcee: sample a relative error of the model too"
     )
-    fit.add_argument("--seed", metavar="N", type=int, default=1, help="with --emcee: seed (%(default)s)")
+    fit.add_argument("--seed", metavar="N", type=int, help="with --emcee: seed (default 1)")
 
     guess = command("guess", _guess, "print start values as the [parameters] of an experiment file")
     _add_curve(guess)
-    guess.add_argument("--out", metavar="FILE", type=Path, help="file to write instead of printing")
+    guess.add_argument("--out", metavar="FILE", type=path_argument, help="file to write instead of printing")
 
     simulate = command("simulate", _simulate, "simulate the curve that an experiment file describes")
-    simulate.add_argument("experiment", metavar="EXPERIMENT.toml", type=Path)
-    simulate.add_argument("--out", metavar="FILE", type=Path, help="file to write instead of printing")
+    simulate.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument)
+    simulate.add_argument("--out", metavar="FILE", type=path_argument, help="file to write instead of printing")
     simulate.add_argument(
         "--set",
         metavar="NAME=VALUE",
@@ -136,11 +140,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_curve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("curve", metavar="CURVE", type=Path, help="measured curve: text, .xrdml, .ras, .rasx, .brml")
+    parser.add_argument(
+        "curve", metavar="CURVE", type=path_argument, help="measured curve: text, .xrdml, .ras, .rasx, .brml"
+    )
     parser.add_argument(
         "experiment",
         metavar="EXPERIMENT.toml",
-        type=Path,
+        type=path_argument,
         nargs="?",
         help="by default the file of the same stem",
     )
@@ -162,9 +168,11 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    if arguments.emcee < 0 or (arguments.model_error and not arguments.emcee):
-        raise _UsageError("--emcee takes a number of steps, such as 1000; --model-error goes with it")
-    if arguments.seed < 0:
+    if arguments.emcee is not None and arguments.emcee < 1:
+        raise _UsageError(f"--emcee takes a number of steps, such as 1000, got {arguments.emcee}")
+    if arguments.emcee is None and (arguments.model_error or arguments.seed is not None):
+        raise _UsageError("--model-error and --seed are about sampling; give --emcee with a number of steps too")
+    if arguments.seed is not None and arguments.seed < 0:
         raise _UsageError(f"--seed must be a whole number from 0, got {arguments.seed}")
     return _fit_and_write(*_read(arguments.curve, arguments.experiment), arguments)
 
@@ -276,7 +284,7 @@ def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments
         result,
         arguments.emcee,
         model_error=arguments.model_error,
-        seed=arguments.seed,
+        seed=1 if arguments.seed is None else arguments.seed,
         backend=arguments.out / outputs.CHAIN,
         progress=sys.stderr.isatty() or arguments.verbose,
     )

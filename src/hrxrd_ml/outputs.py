@@ -164,6 +164,7 @@ def with_error(value: float, stderr: float) -> tuple[str, str]:
     if exponent > 6 or max(exponent, largest) < -5:
         return f"{value:.{max(largest - exponent, 0) + 1}e}", f"{stderr:.1e}"
     digits = max(1 - exponent, 0)
+    value = round(value, digits) + 0.0  # no -0.000
     return f"{value:.{digits}f}", f"{stderr:.{digits}f}"
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import AutoMinorLocator, LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
@@ -233,7 +235,7 @@ def _depth_panel(
     sigma = factor * np.asarray(ds[f"{name}_sigma"])
     # The band may be wider than anything worth looking at: it gets some room, and the lines decide.
     both, error = np.concatenate([value, start]), np.nan_to_num(sigma)
-    span = max(float(np.ptp(both)), 1e-12)
+    span = max(float(np.ptp(both)), 1e-3 * float(np.abs(both).max()), 1e-12)
     low = max(float((value - error).min()), float(both.min()) - 0.4 * span)
     high = min(float((value + error).max()), float(both.max()) + 0.4 * span)
     low, high = min(low, float(both.min())) - 0.08 * span, max(high, float(both.max())) + 0.08 * span
@@ -260,6 +262,9 @@ def _legend(canvas: Figure | SubFigure, *axes: Axes) -> None:
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
+    if len(axes) > 1:  # panels of several colours have one legend
+        neutral = {"fit": Line2D([], [], color=BLACK, lw=1.1), "±1σ": Patch(color=GREY, alpha=0.35, lw=0.0)}
+        handles = {label: neutral.get(label, handle) for label, handle in handles.items()}
     labels = sorted(handles, key=_LEGEND.index)
     canvas.legend(
         [handles[label] for label in labels],

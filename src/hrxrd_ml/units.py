@@ -21,7 +21,7 @@ from hrxrd_ml.errors import CurveError
 AXIS_KINDS: tuple[str, ...] = ("offset", "omega", "two_theta")
 """Kinds of angle axis, as written in experiment files."""
 
-ANGLE_UNITS: tuple[str, ...] = ("arcsec", "deg", "mdeg", "rad")
+ANGLE_UNITS: tuple[str, ...] = ("arcsec", "arcmin", "deg", "mdeg", "rad", "mrad")
 """Units of an angle axis, as written in experiment files."""
 
 ARCSEC: float = math.pi / 648_000.0
@@ -45,6 +45,10 @@ def radians_per(unit: str) -> float:
             return math.pi / 180_000.0
         case "arcsec":
             return ARCSEC
+        case "arcmin":
+            return 60.0 * ARCSEC
+        case "mrad":
+            return 1e-3
     raise CurveError(f"unknown angle unit {unit!r}: expected one of {', '.join(ANGLE_UNITS)}")
 
 

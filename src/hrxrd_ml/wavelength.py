@@ -77,7 +77,7 @@ def resolve_wavelength(value: float | str) -> float:
         if key in lines:
             return lines[key][1]
         try:
-            value = float(value)
+            value = float(re.sub(r"\s*(Å|Å|A|[Aa]ngstr[oö]ms?)$", "", value.strip()))
         except ValueError:
             near = get_close_matches(key, lines, n=3, cutoff=0.4)
             hint = ", ".join(lines[k][0] for k in near) or "CuKa1, CoKa1, MoKa1"

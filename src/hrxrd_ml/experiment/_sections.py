@@ -1,5 +1,6 @@
 """Sections of an experiment file: each function checks one table and returns its settings."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,9 @@ def _wavelength(t: Table) -> float | str:
 def _monochromator(t: Table) -> tuple[str, ...]:
     value = t.data.get("monochromator", [])
     value = [value] if isinstance(value, str) else value
-    expected = 'a list of reflections, one a crystal, such as ["Si 111", "Ge 111"]'
+    if isinstance(value, list):
+        value = [re.sub(r"[()\[\]]", " ", m) if isinstance(m, str) else m for m in value]  # Ge(220)
+    expected = 'a list of reflections, one a crystal, such as ["Si 111", "Ge 111"] or ["4x Ge 220"]'
     if not isinstance(value, list) or not all(isinstance(m, str) and len(m.split()) >= 2 for m in value):
         t.fail("monochromator", expected)
     return tuple(" ".join(m.split()) for m in value)

@@ -137,7 +137,7 @@ class Table:
         try:
             return parse_hkl(self.data[key])
         except CrystalError:
-            self.fail(key, "three integers, not all zero, such as [4, 4, 4]")
+            self.fail(key, "three integers (four, h k i l, of a hexagonal crystal), not all zero, such as [4, 4, 4]")
 
     def column(self, key: str) -> str | int | None:
         """A column of a text file: its name, or its index counted from 0."""

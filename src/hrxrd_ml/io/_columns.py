@@ -8,9 +8,14 @@ from hrxrd_ml.errors import InputFileError
 Column = str | int
 _DATA_WORDS = re.compile(r"\b(counts?|cts|cps|intensit(y|ies)|detector|signal)\b")
 _RATE_WORDS = re.compile(r"\bcps\b|\bc/s|/ ?s\b|per s|a\.? ?u\.?\b|\bnorm")
-_OTHER_UNITS = re.compile(r"[(\[] *(mrad|[µμu]rad|micro ?rad\w*|arc ?min\w*|amin|min|gon|grad)\.? *[)\]]")
+_ANGLE_WORDS = re.compile(r"theta|θ|angle|winkel|offset")
+_TIME_WORDS = re.compile(r"\btimes?\b|\bseconds\b|\bt ?(count|step)\b|\bs/(step|point)\b")
+_LOGARITHM = re.compile(r"\b(log|log ?10|ln|lg)\b")
+_OTHER_UNITS = re.compile(r"(?:[(\[] *(min|gon|grad)\.? *[)\]])|(?:^|[^a-zµμ])([µμu]rad|micro ?rad\w*)(?:$|[^a-z])")
 _UNIT_WORDS = (
-    ("arcsec", r"arc ?sec\w*|asec|seconds? of arc|″|''"),
+    ("arcsec", r"arc ?sec\w*|asec|seconds? of arc|″|''|(?<=[(\[])(?:sec|\")(?=[)\]])"),
+    ("arcmin", r"arc ?min\w*|amin|minutes? of arc|′"),
+    ("mrad", r"mrad\w*|millirad\w*"),
     ("mdeg", r"mdeg\w*|millideg\w*"),
     ("rad", r"rad(ians?)?"),
     ("deg", r"deg(rees?)?|°"),
@@ -76,7 +81,7 @@ def find_column(wanted: Column, role: str, header: list[str] | None, width: int)
 def guess_kind(heading: str) -> str | None:
     """Kind of angle axis that a heading names, or None."""
     text = re.sub(r"[\W_]+", "", heading.lower())
-    if re.search(r"offset|delta|relative|^dtheta|^domega", text):
+    if re.search(r"offset|delta|rel|^dtheta|^domega|omega.*omega[0b]|theta.*theta[0b]", text):
         return "offset"
     if re.search(r"2theta|twotheta|2th|tth", text) or "2θ" in heading:
         return "two_theta"
@@ -112,5 +117,24 @@ def is_rate(heading: str) -> bool:
 
 def foreign_unit(heading: str) -> str:
     """Unit of angles in a heading that nobody here knows, or an empty string."""
-    found = _OTHER_UNITS.search(heading.lower())
-    return found[1] if found else ""
+    found = _OTHER_UNITS.search(heading.lower().replace("_", " "))
+    return next(filter(None, found.groups())) if found else ""
+
+
+def guess_angles(header: list[str] | None) -> int:
+    """Column of the angles: the first, unless only the headings of others speak of angles."""
+    headings = enumerate(header or ())
+    named = [i for i, heading in headings if guess_kind(heading) or _ANGLE_WORDS.search(heading.lower())]
+    return 0 if not named or 0 in named else named[0]
+
+
+def guess_times(header: list[str] | None, others: list[int]) -> int | None:
+    """Column whose heading speaks of a time, or None."""
+    named = [i for i, heading in enumerate(header or ()) if _TIME_WORDS.search(heading.lower().replace("_", " "))]
+    named = [i for i in named if i not in others]
+    return named[0] if len(named) == 1 else None
+
+
+def is_logarithm(heading: str) -> bool:
+    """Whether a heading says that what stands below is a logarithm."""
+    return _LOGARITHM.search(heading.lower().replace("_", " ")) is not None

@@ -64,7 +64,7 @@ def make_curve(
     kind
         ``"offset"``, ``"omega"`` or ``"two_theta"``, see `hrxrd_ml.units`.
     unit
-        ``"arcsec"``, ``"deg"``, ``"mdeg"`` or ``"rad"``.
+        ``"arcsec"``, ``"arcmin"``, ``"deg"``, ``"mdeg"``, ``"rad"`` or ``"mrad"``.
     data_kind
         ``"counts"`` (whole numbers with Poisson noise) or ``"intensity"``; by default counts if all are
         whole.
@@ -263,9 +263,9 @@ def _check_range(x: Array, kind: str, unit: str) -> None:
         hint = "" if unit == "deg" else " (is it in degrees?)"
         raise CurveError(f"{given}, less than 1 arcsec in all; expected a rocking curve: {advice}{hint}")
     if kind == "offset":
-        if max(abs(low), abs(high)) > 20.0:
+        if max(abs(low), abs(high)) > 10.0:
             hint = "an absolute angle" if unit == "arcsec" else "in arcsec, or an absolute angle"
-            raise CurveError(f"{given}; expected offsets within 20 deg of the substrate peak: {advice} (is it {hint}?)")
+            raise CurveError(f"{given}; expected offsets within 10 deg of the substrate peak: {advice} (is it {hint}?)")
     elif low <= 0.0 or high >= 180.0:
         raise CurveError(
             f"{given}; expected angles between 0 and 180 deg: {advice} "

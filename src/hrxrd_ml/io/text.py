@@ -20,9 +20,12 @@ from hrxrd_ml.io._columns import (
     Column,
     find_column,
     foreign_unit,
+    guess_angles,
     guess_data,
     guess_kind,
+    guess_times,
     guess_unit,
+    is_logarithm,
     is_rate,
     is_unit,
     plain,
@@ -40,12 +43,13 @@ _MAX_TEXT = 10_000_000
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of a text file, split into cells; ``lines`` counts from 1."""
+    """Rows of a text file, split into cells; ``lines`` counts from 1, ``scan_axis`` is what the lines above call it."""
 
     rows: list[list[str]]
     lines: list[int]
     header: list[str] | None
     delimiter: str | None
+    scan_axis: str = ""
 
 
 def read(
@@ -75,7 +79,7 @@ def read(
     def find(wanted: Column | None, role: str) -> int | None:
         return None if wanted is None else find_column(wanted, role, table.header, width)
 
-    ix = find(0 if x_column is None else x_column, "angle")
+    ix = find(guess_angles(table.header) if x_column is None else x_column, "angle")
     assert ix is not None
     optional = [
         find(sigma_column, "sigma"),
@@ -106,7 +110,14 @@ def read(
             "name the right one (column under [intensity], or column=)"
         )
     unit = ""
+    if table.header and is_logarithm(table.header[iy]):
+        raise InputFileError(
+            f"{_called(table, iy)} holds logarithms; expected counts or intensities: save those, or name another column"
+        )
     if table.header and is_rate(table.header[iy]):
+        timed = guess_times(table.header, [ix, iy]) if seconds is None else None
+        if timed is not None and recover_counts(values, _column(table, timed, number)) is not None:
+            seconds = _column(table, timed, number)
         counts = recover_counts(values, seconds)
         values, unit = (values, "arb. units") if counts is None else (counts, "counts")
     return Scan(
@@ -118,7 +129,7 @@ def read(
         counting_time=seconds,
         sigma=sigma,
         lines=table.lines,
-        guessed_kind=guess_kind(heading),
+        guessed_kind=guess_kind(heading) or guess_kind(table.scan_axis),
         guessed_unit=guess_unit(heading),
     )
 
@@ -152,7 +163,9 @@ def _split(text: str, x_column: Column | None) -> _Table:
         raise InputFileError(f"no row begins with numbers; line {number} is {line[:60]!r}; expected columns of numbers")
     table = cells[begin:]
     header = _header(lines, cells[:begin], table[0], delimiter)
-    return _Table([row for _, row in table], [number for number, _ in table], header, delimiter)
+    above = (re.match(r"\W*scan axis\W+(\w+)", line, re.IGNORECASE) for number, line in lines if number < table[0][0])
+    scan_axis = next((found[1] for found in above if found), "")  # as PANalytical writes it: 2Theta-Omega
+    return _Table([row for _, row in table], [number for number, _ in table], header, delimiter, scan_axis)
 
 
 def _delimiter(sample: list[str]) -> str | None:

@@ -100,10 +100,11 @@ def text(about: Mapping[str, Any]) -> str:
 def plot(folder: DatasetFolder, path: Path) -> None:
     """Draw the marginals of the seven parameters and of the places between their limits."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from hrxrd_ml.files import atomic_path
 
-    figure = Figure(figsize=(12.0, 5.0), layout="constrained")
+    figure = Figure(figsize=(13.0, 4.6), layout="constrained")
     kind = path.suffix.removeprefix(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise ExperimentError(f"{path}: pictures are written as .png, .pdf or .svg; give such a name")
@@ -116,8 +117,11 @@ def plot(folder: DatasetFolder, path: Path) -> None:
         axes[0, i].hist(values[name], 40, color="0.6")
         axes[0, i].set_xlabel(f"{name} [{spec.unit}]" if spec.unit else name)
         axes[1, i].hist(cube[:, i], 40, range=(0.0, 1.0), color="tab:blue")
-        axes[1, i].set_xlabel(f"{name} between its limits")
-    for row in axes:
-        row[0].set_ylabel("curves")
+        axes[1, i].set_xlabel(f"{name}, 0 to 1")
+        for ax in axes[:, i]:
+            ax.xaxis.set_major_locator(MaxNLocator(2))
+            ax.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes[0, 0].set_ylabel("Curves")
+    axes[1, 0].set_ylabel("Curves, by the place\nbetween the limits")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)

@@ -7,16 +7,18 @@ import hashlib
 import io
 import math
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.files import write_text
 from hrxrd_ml.ml import features
 from hrxrd_ml.ml.checkpoint import Checkpoint
@@ -78,8 +80,11 @@ class Trainer:
         progress: bool = True,
         version: str = "",
     ) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ParameterError('device "cuda": torch finds no CUDA device here; take "auto" or "cpu"')
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        known = None if start is None else _start(training, start)
         self.training, self.device, self.out, self.progress = training, torch.device(device), Path(out), progress
         self.version = version
         precision = training.settings.precision
@@ -87,6 +92,8 @@ class Trainer:
         self.out.mkdir(parents=True, exist_ok=True)
         settings, plan = training.settings, training.plan
         if isinstance(data, DatasetSettings):
+            if progress:
+                print("simulating the first curves, which takes a while without a GPU", file=sys.stderr)
             self.feed: Feed = StreamFeed(data, training, self.device)
         else:
             everything = features.load(
@@ -94,13 +101,14 @@ class Trainer:
             )
             self.feed = FolderFeed(everything, training, self.device)
             data = data.settings
-        self.about = training.as_dict() | {"data": data.as_dict(), "curves": self.feed.curves}
+        self.about: dict[str, Any] = training.as_dict() | {"data": data.as_dict(), "curves": self.feed.curves}
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.network = GuessNetwork(plan)
         _initialise(self.network, self.generator)
         _normalise(self.network, self.feed)
-        if start is not None:
-            self._begin_with(start)
+        if start is not None and known is not None:
+            load_arrays(self.network, known.part("network"))
+            self.about["start"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
         self.network.to(self.device)
         for part in self.network.modules():
             if isinstance(part, Dropout):
@@ -122,18 +130,6 @@ class Trainer:
             self.compiled = torch.compile(self.network, dynamic=False)
         if (self.out / STATE).exists():
             self._resume()
-
-    def _begin_with(self, start: str | os.PathLike[str]) -> None:
-        known = Checkpoint.load(start)
-        found = known.plan.as_dict()
-        for part, wanted in self.training.plan.as_dict().items():
-            if found.get(part) != wanted:
-                raise InputFileError(
-                    f"{os.fspath(start)} has another {part} than these settings: {found.get(part)} instead of {wanted}"
-                    "; take its settings, or begin without it"
-                )
-        load_arrays(self.network, known.part("network"))
-        self.about["start"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
 
     def _weights(self) -> Tensor:
         given = self.training.settings.weights or (1.0,) * len(PROFILE)
@@ -384,3 +380,16 @@ def _normalise(network: GuessNetwork, feed: Feed) -> None:
         getattr(network, f"{name}_mean").copy_(values.mean(0))
         scale = values.std(0)
         getattr(network, f"{name}_scale").copy_(torch.where(scale > 1e-3, scale, torch.ones_like(scale)))
+
+
+def _start(training: Training, start: str | os.PathLike[str]) -> Checkpoint:
+    """Return the checkpoint that a training begins with."""
+    known = Checkpoint.load(start)
+    found = known.plan.as_dict()
+    for part, wanted in training.plan.as_dict().items():
+        if found.get(part) != wanted:
+            raise InputFileError(
+                f"{os.fspath(start)} has another {part} than these settings: {found.get(part)} instead of {wanted}"
+                "; take its settings, or begin without it"
+            )
+    return known
