@@ -146,6 +146,23 @@ def test_small_intensities_start_as_small(model, peak, provider):
     assert params["background"].value < 1e-3 * peak
 
 
+@pytest.mark.parametrize(("eta", "low", "high"), [(0.0, 0.0, 0.03), (0.5, 0.05, 0.3)])
+def test_the_shape_of_the_peak_starts_as_its_tails_allow(eta, low, high):
+    """A Lorentzian part that is not there would outshine a wide scan, and searches mend that in wrong ways."""
+    srtio3 = Reflection("SrTiO3", (0, 0, 4), "CoKa1")
+    model = RockingCurveModel(srtio3, resolution="pseudo_voigt", axis_kind="offset", unit="arcsec")
+    x = np.arange(-10_000.0, 1800.0, 20.0)
+    values = TRUTH | {"scale": 2e7, "eta": eta, "fwhm": 38.0, "background": 4.0, "damage": 0.07, "L1": 2300.0}
+    values |= {"Rp1": 900.0, "L2": 1500.0, "correlation_length": 12.0, "substrate_damage": 4e-4}
+    expected = model.bind(x).curve(model.space.defaults() | {k: v for k, v in values.items() if k in model.space})
+    counts = np.random.default_rng(0).poisson(expected).astype(float)
+    axis = ("x", x, {"kind": "offset", "units": "arcsec"})
+    curve = xr.DataArray(counts, dims="x", coords={"x": axis}, name="counts", attrs={"kind": "counts"})
+    task = Task.of(model, curve)
+    assert low <= start_values(task.problem, task.marks)["eta"] <= high
+    assert model.fit(curve, model.guess(curve)).redchi < 1.15
+
+
 def test_intensities_beyond_every_scale_are_refused(model):
     curve = measured(model, 2) * 1e9
     with pytest.raises(CurveError, match="above the largest scale"):

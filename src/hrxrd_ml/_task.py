@@ -209,7 +209,7 @@ def start_values(problem: Problem, marks: Landmarks) -> Values:
         "correlation_length": 60.0,
         "substrate_damage": 0.005,
         "substrate_correlation_length": 2000.0,
-        "eta": 0.3,
+        "eta": min(0.3, _lorentzian_share(problem, marks, broad)),
         "diffuse_mix": 0.5,
         "substrate_diffuse_mix": 0.5,
         "tail": 1.3,
@@ -222,6 +222,17 @@ def start_values(problem: Problem, marks: Landmarks) -> Values:
     chosen = {name: value for name, value in values.items() if name in free}
     limits = {name: (problem.params[name].min, problem.params[name].max) for name in chosen}
     return given | {name: min(max(value, limits[name][0]), limits[name][1]) for name, value in chosen.items()}
+
+
+def _lorentzian_share(problem: Problem, marks: Landmarks, width: float) -> float:
+    """Return a Lorentzian part of the resolution, ``width`` [arcsec] wide, for whose tails the curve leaves room."""
+    distance = np.abs(problem.arcsec - marks.peak)
+    far = distance > 4.0 * marks.width
+    if not far.any():
+        return 1.0
+    tail = marks.height * marks.width * width / (2.0 * math.pi * distance[far] ** 2)
+    seen = problem.intensity[far] + 2.0 * problem.noise[far]
+    return max(0.25 * float(np.percentile(seen / tail, 5.0)), 1e-3)
 
 
 def spline_trials(problem: Problem, values: Values, found: Mapping[str, float]) -> list[Values]:
