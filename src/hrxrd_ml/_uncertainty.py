@@ -66,13 +66,10 @@ def bounded_covariance(information: Array, gradient: Array, value: Array, lower:
     distribution exp(-g·d - H·d²/2), with the gradient g and the curvature H that is left when the others
     follow; the root mean square of d is its error. As it moves, the others follow it: their covariance is that
     beside the bound plus what this brings. Directions that the data say nothing about take the variance of a
-    uniform distribution between the bounds, and so do parameters that they determine less well than the bounds do.
+    uniform distribution between the bounds. No error is larger than the width of the box.
     """
     size = len(value)
     spread = np.where(np.isfinite(upper - lower), upper - lower, np.inf)
-    # Beyond the width of the box the quadratic form says nothing; the parameter lies somewhere in it.
-    wide = np.sqrt(np.diag(_inverse(information, spread)[0])) > spread
-    information = information + np.diag(np.where(wide, 12.0 / np.where(wide, spread, 1.0) ** 2, 0.0))
     free = np.ones(size, dtype=bool)
     at_lower: list[int] = []
     at_upper: list[int] = []
@@ -103,6 +100,9 @@ def bounded_covariance(information: Array, gradient: Array, value: Array, lower:
         matrix[number, number] = square
         matrix[number, inside] = matrix[inside, number] = follow * square
         matrix[np.ix_(inside, inside)] += np.outer(follow, follow) * square
+    # Errors of the others stay what they are: with smaller ones, their intervals held less often.
+    most = np.minimum(1.0, spread / np.sqrt(np.maximum(np.diag(matrix), 1e-300)))
+    matrix = matrix * np.outer(most, most)
     return Covariance(matrix, tuple(sorted(at_lower)), tuple(sorted(at_upper)), undetermined)
 
 
