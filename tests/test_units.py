@@ -23,7 +23,8 @@ ANGLES = st.floats(-1.0, 1.0)
 
 
 def test_a_right_angle_in_every_unit():
-    right = {"arcsec": 324_000.0, "deg": 90.0, "mdeg": 90_000.0, "rad": math.pi / 2}
+    right = {"arcsec": 324_000.0, "arcmin": 5400.0, "deg": 90.0, "mdeg": 90_000.0}
+    right |= {"rad": math.pi / 2, "mrad": 500.0 * math.pi}
     assert set(right) == set(ANGLE_UNITS)
     for unit, value in right.items():
         assert to_radians(value, unit) == pytest.approx(math.pi / 2, rel=1e-15)
@@ -76,7 +77,7 @@ def test_shape_is_kept():
 
 @pytest.mark.parametrize("unit", ["degree", "", "ARCSEC"])
 def test_unknown_unit_says_what_is_known(unit):
-    with pytest.raises(CurveError, match="arcsec, deg, mdeg, rad"):
+    with pytest.raises(CurveError, match="arcsec, arcmin, deg, mdeg, rad, mrad"):
         to_radians(1.0, unit)
     with pytest.raises(CurveError, match="unknown angle unit"):
         convert_angle(1.0, unit, unit)
