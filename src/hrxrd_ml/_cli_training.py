@@ -97,13 +97,16 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import __version__
+    from hrxrd_ml.errors import ParameterError
     from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
     from hrxrd_ml.ml.recipe import Training
     from hrxrd_ml.ml.train import Trainer
 
     _at_least(arguments.shards, 1, "--shards")
-    for option in ("epochs", "finish_in", "minutes", "save_every"):
+    for option in ("epochs", "finish_in", "minutes"):
         _positive(getattr(arguments, option), "--" + option.replace("_", "-"))
+    if not arguments.save_every >= 0.0:
+        raise ParameterError(f"--save-every must be a number of seconds from 0, got {arguments.save_every:g}")
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(
         training,
