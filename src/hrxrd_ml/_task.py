@@ -144,7 +144,8 @@ def remember(
 def guess_by(params: Parameters) -> dict[str, Any]:
     """Who guessed the start values, with the score of the domain check and a note, where a provider says so."""
     about = next(iter(params.values())).user_data
-    return dict(about.get("guess", {})) if isinstance(about, dict) else {}
+    known = about.get("guess", {}) if isinstance(about, dict) else {}
+    return {key: value for key, value in known.items() if key != "rival"}  # that is each parameter's own
 
 
 def offsets(problem: Problem, values: Values, marks: Landmarks, most: int = 4) -> list[float]:
