@@ -133,7 +133,8 @@ def test_exploring_finds_where_the_posterior_lies():
     off = values - np.array([explored.guide(place) for place in explored.places])
     assert np.isfinite(values).all()
     low, high = np.quantile(off, [0.1, 0.9])
-    assert high - low < 2.563 * 0.5  # as of a normal distribution with standard deviation 0.5
+    # As of a normal distribution with standard deviation 0.5, at which exploring stops; 120 places tell it to a tenth.
+    assert high - low < 2.563 * 0.5 * 1.3
     for name in ("D01", "D02"):
         i = target.names.index(name)
         assert explored.places[:, i].std() > 0.5 * target.result.params[name].stderr
