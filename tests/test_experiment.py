@@ -180,6 +180,12 @@ def test_byte_order_mark_and_windows_line_ends(tmp_path):
     assert read_experiment(path).axis.unit == "arcsec"
 
 
+def test_signs_of_units_are_units(tmp_path):
+    path = tmp_path / "e.toml"
+    path.write_text(EXPERIMENT.replace('unit = "arcsec"', 'unit = "°"'), encoding="utf-8")
+    assert read_experiment(path).axis.unit == "deg"
+
+
 def test_find_experiment(tmp_path):
     assert find_experiment(tmp_path / "a.v2.csv") is None
     (tmp_path / "a.v2.toml").write_text(EXPERIMENT)

@@ -112,10 +112,11 @@ def _susceptibility(reflection: Table) -> SusceptibilitySettings:
 
 def read_axis(top: Table) -> AxisSettings:
     t = top.table("axis", ("column", "kind", "unit", "scan"))
+    signs = {"°": "deg", "′": "arcmin", "″": "arcsec"}
     return AxisSettings(
         column=t.column("column"),
         kind=t.choice("kind", AXIS_KINDS, None),
-        unit=t.choice("unit", ANGLE_UNITS, None),
+        unit=signs.get(str(t.data.get("unit"))) or t.choice("unit", ANGLE_UNITS, None),
         scan=t.integer("scan", 0, 100_000),
     )
 
