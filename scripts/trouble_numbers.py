@@ -18,6 +18,7 @@ from hrxrd_ml import cli
 from hrxrd_ml.experiment import Experiment, read_experiment
 from hrxrd_ml.io import read_curve
 from hrxrd_ml.run import fit_curve
+from hrxrd_ml.strategy import REFINEMENTS
 
 SAMPLE = """[reflection]
 crystal = "GGG"
@@ -101,12 +102,12 @@ def main() -> None:
         shown = ", ".join(
             f"{n} = {wrong[n].value:.5g} ± {wrong[n].stderr or 0.0:.2g}" for n in ("Dmax1", "offset", "scale")
         )
-        free = [n for n in ("curvature", "dead_time", "strain_spread", "tail") if n in wrong and wrong[n].vary]
+        free = [n for n in REFINEMENTS if n in wrong and wrong[n].vary]
         ends = sum("bound: its" in note for note in result.bound_notes)
-        squares = float(np.mean(np.asarray(result.residual) ** 2))
         print(
-            f"{name}: χ²/N = {squares:.3g}, {shown}; freed {', '.join(free) or 'nothing'}; {ends} at bounds; "
-            f"{time.perf_counter() - begun:.1f} s; guess {dict(fit.guess['Dmax1'].user_data['guess'])}"
+            f"{name}: χ²/N = {result.pearson_chi2():.3g}, {shown}; freed {', '.join(free) or 'nothing'}; "
+            f"{ends} at bounds; {time.perf_counter() - begun:.1f} s; "
+            f"guess {dict(fit.guess['Dmax1'].user_data['guess'])}"
         )
 
 

@@ -352,9 +352,16 @@ def test_what_cannot_be_written_is_said_in_one_line(folder, capsys):
     assert capsys.readouterr().err == "hrxrd-ml: sample.csv: not a directory\n"
 
 
-@pytest.mark.parametrize("arguments", [["--emcee", "-3"], ["--emcee", "0"], ["--model-error"]])
-def test_sampling_options_that_make_no_sense(tmp_path, capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--emcee", "-3"], "--emcee takes a number of steps"),
+        (["--emcee", "0"], "--emcee takes a number of steps"),
+        (["--model-error"], "give --emcee with a number of steps too"),
+    ],
+)
+def test_sampling_options_that_make_no_sense(tmp_path, capsys, arguments, message):
     with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
         assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), *arguments]) == 2
-    assert "--emcee" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -35,13 +35,18 @@ TRUTH = {
 }
 
 
-def measured(model: RockingCurveModel, seed: int, **changes: float) -> xr.DataArray:
-    """A simulated measurement."""
-    values = model.space.defaults() | {k: v for k, v in (TRUTH | changes).items() if k in model.space}
-    expected = model.bind(X).curve(values)
+def recorded(model: RockingCurveModel, x: np.ndarray, values: dict[str, float], seed: int) -> xr.DataArray:
+    """A simulated measurement; values that the model does not have are left out."""
+    known = {name: value for name, value in values.items() if name in model.space}
+    expected = model.bind(x).curve(model.space.defaults() | known)
     counts = np.random.default_rng(seed).poisson(expected).astype(float)
-    axis = ("x", X, {"kind": "offset", "units": "arcsec"})
+    axis = ("x", x, {"kind": "offset", "units": "arcsec"})
     return xr.DataArray(counts, dims="x", coords={"x": axis}, name="counts", attrs={"kind": "counts"})
+
+
+def measured(model: RockingCurveModel, seed: int, **changes: float) -> xr.DataArray:
+    """A simulated measurement of the usual sample."""
+    return recorded(model, X, TRUTH | changes, seed)
 
 
 @pytest.fixture(scope="module")
@@ -154,10 +159,7 @@ def test_the_shape_of_the_peak_starts_as_its_tails_allow(eta, low, high):
     x = np.arange(-10_000.0, 1800.0, 20.0)
     values = TRUTH | {"scale": 2e7, "eta": eta, "fwhm": 38.0, "background": 4.0, "damage": 0.07, "L1": 2300.0}
     values |= {"Rp1": 900.0, "L2": 1500.0, "correlation_length": 12.0, "substrate_damage": 4e-4}
-    expected = model.bind(x).curve(model.space.defaults() | {k: v for k, v in values.items() if k in model.space})
-    counts = np.random.default_rng(0).poisson(expected).astype(float)
-    axis = ("x", x, {"kind": "offset", "units": "arcsec"})
-    curve = xr.DataArray(counts, dims="x", coords={"x": axis}, name="counts", attrs={"kind": "counts"})
+    curve = recorded(model, x, values, 0)
     task = Task.of(model, curve)
     assert low <= start_values(task.problem, task.marks)["eta"] <= high
     assert model.fit(curve, model.guess(curve)).redchi < 1.15
@@ -201,12 +203,8 @@ def test_thicknesses_of_films_are_found(start):
             gaas, profile=None, damage=None, diffuse=None, films=films, axis_kind="offset", unit="arcsec"
         )
 
-    x = np.arange(-600.0, 250.0, 2.0)
-    true = stack(4000.0, 1500.0, 2500.0)
-    expected = true.bind(x).curve(true.space.defaults() | {"scale": 1e6, "background": 5.0, "fwhm": 12.0})
-    axis = ("x", x, {"kind": "offset", "units": "arcsec"})
-    counts = np.random.default_rng(0).poisson(expected).astype(float)
-    curve = xr.DataArray(counts, dims="x", coords={"x": axis}, name="counts", attrs={"kind": "counts"})
+    values = {"scale": 1e6, "background": 5.0, "fwhm": 12.0}
+    curve = recorded(stack(4000.0, 1500.0, 2500.0), np.arange(-600.0, 250.0, 2.0), values, 0)
     model = stack(*start)
     result = model.fit(curve, model.guess(curve))
     assert result.redchi < 1.15

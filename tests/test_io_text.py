@@ -141,6 +141,17 @@ class TestText:
         text = "point,omega,counts\n" + "".join(f"{i},{a:.5f},{b:.0f}\n" for i, a, b in rows)
         assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text), unit="deg"))
 
+    @pytest.mark.parametrize("heading", ["x,rel. intensity,z", "deg,rel. intensity,z", "deg,offset counts,time (sec)"])
+    def test_intensities_that_sound_like_angles_are_none(self, tmp_path, heading):
+        text = heading + "\n" + "".join(f"{a:.5f},{b:.0f},7\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        curve = read_curve(save(tmp_path, "a.csv", text), unit="deg", kind="omega", data_kind="counts")
+        assert_is_the_curve(curve)
+
+    def test_times_of_the_day_are_no_counting_times(self, tmp_path):
+        rows = zip(OMEGA, COUNTS, strict=True)
+        text = "omega_deg,cps,time\n" + "".join(f"{a:.5f},{b / 4:.6g},12:30:01\n" for a, b in rows)
+        assert read_curve(save(tmp_path, "a.csv", text)).attrs["kind"] == "intensity"
+
     def test_rates_beside_their_counting_times_are_counts(self, tmp_path):
         rows = list(zip(OMEGA, COUNTS, strict=True))
         text = "omega_deg,cps,time_s\n" + "".join(f"{a:.5f},{b / 4:.6g},4\n" for a, b in rows)

@@ -237,6 +237,7 @@ def test_a_training_finishes_in_time(small: Training, tmp_path: Path) -> None:
     trainer = train.Trainer(long, SMALL, tmp_path, device="cpu", progress=False, finish_in=1.0)
     assert trainer.run() is not None
     assert 0 < trainer.step < trainer.steps
+    assert trainer.log[-1]["step"] == trainer.step
     assert trainer.rate() == pytest.approx(0.0, abs=1e-9)
 
 

@@ -97,7 +97,6 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import __version__
-    from hrxrd_ml.errors import ParameterError
     from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
     from hrxrd_ml.ml.recipe import Training
     from hrxrd_ml.ml.train import Trainer
@@ -105,8 +104,7 @@ def _train(arguments: argparse.Namespace) -> int:
     _at_least(arguments.shards, 1, "--shards")
     for option in ("epochs", "finish_in", "minutes"):
         _positive(getattr(arguments, option), "--" + option.replace("_", "-"))
-    if not arguments.save_every >= 0.0:
-        raise ParameterError(f"--save-every must be a number of seconds from 0, got {arguments.save_every:g}")
+    _at_least(arguments.save_every, 0, "--save-every", "a number of seconds")
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(
         training,
@@ -158,11 +156,11 @@ def _checkpoint(name: str) -> str:
     return path
 
 
-def _at_least(number: int | None, least: int, option: str) -> None:
+def _at_least(number: float | None, least: int, option: str, what: str = "a whole number") -> None:
     from hrxrd_ml.errors import ParameterError
 
-    if number is not None and number < least:
-        raise ParameterError(f"{option} must be a whole number from {least}, got {number}")
+    if number is not None and not number >= least:
+        raise ParameterError(f"{option} must be {what} from {least}, got {number}")
 
 
 def _positive(number: float | None, option: str) -> None:

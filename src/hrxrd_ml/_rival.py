@@ -7,8 +7,7 @@ noise, which neither a search nor a standard error sees across.
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
+import numpy as np
 
 from ._search import Problem, Values
 from .profile import MINIMUM_STRAIN, ImplantedProfile
@@ -34,7 +33,8 @@ def with_rival(problem: Problem, values: Values) -> tuple[Values, Values | None]
     values : dict
         Where a search has ended.
     """
-    if not isinstance(problem.simulation.profile, ImplantedProfile) or not set(_TRADING) <= set(problem.free):
+    profile = problem.simulation.profile
+    if not isinstance(profile, ImplantedProfile) or not set(_TRADING) <= set(problem.free):
         return values, None
     least = max(float(problem.params["D02"].min), MINIMUM_STRAIN)
     if values["D02"] > 2.0 * least or values["L2"] > 0.85 * values["Rp1"]:
@@ -42,12 +42,12 @@ def with_rival(problem: Problem, values: Values) -> tuple[Values, Values | None]
     exact = problem.exact()
     cost, values = exact.run(values, 15, 1e-3)
     total = values["D01"] + values["D02"]
-    others = [name for name in problem.free if name != "D02"]
-    held = replace(problem.search(relative=0.0, names=others), likelihood=problem.likelihood)
+    held = problem.exact([name for name in problem.free if name != "D02"])
     for share in (0.6, 0.4):
         wide = {**values, "D02": max(share * total, 1.4 * least), "L2": min(2.2 * values["L2"], 0.95 * values["L1"])}
         wide["D01"] = total - wide["D02"]
-        wide["Dmax1"] = max(values["Dmax1"] - _surface_part(wide, values["Rp1"]), wide["D01"])
+        surface_part = float(profile.evaluate(np.array([wide["Rp1"]]), wide)[0]) - wide["Dmax1"]  # at the maximum
+        wide["Dmax1"] = max(wide["Dmax1"] - surface_part, wide["D01"])
         valley_cost, valley = held.run(problem.simulation.space.clip(wide, bounds=False), 30, 1e-3)
         if valley_cost > cost + _AS_GOOD:
             continue
@@ -58,10 +58,3 @@ def with_rival(problem: Problem, values: Values) -> tuple[Values, Values | None]
             return other, None
         return (other, values) if other_cost < cost + _NO_WORSE else (values, other)
     return values, None
-
-
-def _surface_part(values: Values, depth: float) -> float:
-    """Return the strain of the declining Gaussian at a depth."""
-    reach, centre = values["L2"], values["Rp2"]
-    decline = depth * (depth - 2.0 * centre) / (reach * (reach - 2.0 * centre))
-    return values["D02"] * math.exp(decline * math.log(MINIMUM_STRAIN / values["D02"]))

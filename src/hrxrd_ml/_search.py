@@ -134,9 +134,12 @@ class Problem:
         free = tuple(name for name in model.space.names if plain[name].vary and plain[name].expr is None)
         return cls(model.simulation, plain, free, arcsec, intensity, noise, likelihood)
 
-    def exact(self) -> Search:
-        """Return the search with the residuals that the fit itself will have, where they are known."""
-        return replace(self.search(relative=0.0), likelihood=self.likelihood)
+    def exact(self, names: Collection[str] | None = None) -> Search:
+        """Return the search with the residuals that the fit itself will have, where they are known.
+
+        ``names``: parameters to fit; all free ones if None.
+        """
+        return replace(self.search(relative=0.0, names=names), likelihood=self.likelihood)
 
     def excess(self, values: Mapping[str, float]) -> float:
         """Return by how many standard deviations the sum of squares at ``values`` exceeds what noise alone makes.

@@ -8,7 +8,7 @@ from hrxrd_ml.errors import InputFileError
 Column = str | int
 _DATA_WORDS = re.compile(r"\b(counts?|cts|cps|intensit(y|ies)|detector|signal)\b")
 _RATE_WORDS = re.compile(r"\bcps\b|\bc/s|/ ?s\b|per s|a\.? ?u\.?\b|\bnorm")
-_ANGLE_WORDS = re.compile(r"theta|θ|angle|winkel|offset")
+_ANGLE_WORDS = re.compile(r"theta|θ|omega|ω|\b2th\b|\btth\b|\bom\b|angle|winkel|offset")
 _TIME_WORDS = re.compile(r"\btimes?\b|\bseconds\b|\bt ?(count|step)\b|\bs/(step|point)\b")
 _LOGARITHM = re.compile(r"\b(log|log ?10|ln|lg)\b")
 _OTHER_UNITS = re.compile(r"(?:[(\[] *(min|gon|grad)\.? *[)\]])|(?:^|[^a-zµμ])([µμu]rad|micro ?rad\w*)(?:$|[^a-z])")
@@ -81,7 +81,8 @@ def find_column(wanted: Column, role: str, header: list[str] | None, width: int)
 def guess_kind(heading: str) -> str | None:
     """Kind of angle axis that a heading names, or None."""
     text = re.sub(r"[\W_]+", "", heading.lower())
-    if re.search(r"offset|delta|rel|^dtheta|^domega|omega.*omega[0b]|theta.*theta[0b]", text):
+    relative = re.search(r"offset|delta|relative|^dtheta|^domega|omega.*omega[0b]|theta.*theta[0b]", text)
+    if relative or re.search(r"\brel\b", _words(heading)):
         return "offset"
     if re.search(r"2theta|twotheta|2th|tth", text) or "2θ" in heading:
         return "two_theta"
@@ -90,7 +91,7 @@ def guess_kind(heading: str) -> str | None:
 
 def guess_unit(heading: str) -> str | None:
     """Angle unit that a heading names, or None."""
-    text = heading.lower().replace("_", " ")
+    text = _words(heading)
     for unit, words in _UNIT_WORDS:
         if re.search(rf"(?:^|[^a-z])(?:{words})(?:$|[^a-z])", text):
             return unit
@@ -105,36 +106,41 @@ def is_unit(cell: str) -> bool:
 
 def guess_data(header: list[str] | None, others: list[int]) -> int | None:
     """Column whose heading alone speaks of counts or an intensity, or None; ``others`` are something else."""
-    named = [i for i, heading in enumerate(header or ()) if _DATA_WORDS.search(heading.lower().replace("_", " "))]
-    named = [i for i in named if i not in others]
-    return named[0] if len(named) == 1 else None
+    return _only(_DATA_WORDS, header, others)
 
 
-def is_rate(heading: str) -> bool:
-    """Whether a heading says that what stands below was divided by something, so that whole numbers are no counts."""
-    return _RATE_WORDS.search(heading.lower().replace("_", " ")) is not None
-
-
-def foreign_unit(heading: str) -> str:
-    """Unit of angles in a heading that nobody here knows, or an empty string."""
-    found = _OTHER_UNITS.search(heading.lower().replace("_", " "))
-    return next(filter(None, found.groups())) if found else ""
+def guess_times(header: list[str] | None, others: list[int]) -> int | None:
+    """Column whose heading alone speaks of a time, or None; ``others`` are something else."""
+    return _only(_TIME_WORDS, header, others)
 
 
 def guess_angles(header: list[str] | None) -> int:
     """Column of the angles: the first, unless only the headings of others speak of angles."""
-    headings = enumerate(header or ())
-    named = [i for i, heading in headings if guess_kind(heading) or _ANGLE_WORDS.search(heading.lower())]
-    return 0 if not named or 0 in named else named[0]
+    headings = [_words(heading) for heading in header or ()]
+    named = [i for i, text in enumerate(headings) if _ANGLE_WORDS.search(text) and not _DATA_WORDS.search(text)]
+    return 0 if not named or 0 in named or guess_unit(headings[0]) else named[0]
 
 
-def guess_times(header: list[str] | None, others: list[int]) -> int | None:
-    """Column whose heading speaks of a time, or None."""
-    named = [i for i, heading in enumerate(header or ()) if _TIME_WORDS.search(heading.lower().replace("_", " "))]
-    named = [i for i in named if i not in others]
-    return named[0] if len(named) == 1 else None
+def _only(what: re.Pattern[str], header: list[str] | None, others: list[int]) -> int | None:
+    found = [i for i, heading in enumerate(header or ()) if what.search(_words(heading)) and i not in others]
+    return found[0] if len(found) == 1 else None
+
+
+def _words(heading: str) -> str:
+    return heading.lower().replace("_", " ")
+
+
+def is_rate(heading: str) -> bool:
+    """Whether a heading says that what stands below was divided by something, so that whole numbers are no counts."""
+    return _RATE_WORDS.search(_words(heading)) is not None
+
+
+def foreign_unit(heading: str) -> str:
+    """Unit of angles in a heading that nobody here knows, or an empty string."""
+    found = _OTHER_UNITS.search(_words(heading))
+    return next(filter(None, found.groups())) if found else ""
 
 
 def is_logarithm(heading: str) -> bool:
     """Whether a heading says that what stands below is a logarithm."""
-    return _LOGARITHM.search(heading.lower().replace("_", " ")) is not None
+    return _LOGARITHM.search(_words(heading)) is not None

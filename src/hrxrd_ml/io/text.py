@@ -115,11 +115,12 @@ def read(
             f"{_called(table, iy)} holds logarithms; expected counts or intensities: save those, or name another column"
         )
     if table.header and is_rate(table.header[iy]):
-        timed = guess_times(table.header, [ix, iy]) if seconds is None else None
-        if timed is not None and recover_counts(values, _column(table, timed, number)) is not None:
-            seconds = _column(table, timed, number)
-        counts = recover_counts(values, seconds)
-        values, unit = (values, "arb. units") if counts is None else (counts, "counts")
+        times = seconds if seconds is not None else _times(table, [ix, iy])
+        counts = recover_counts(values, times)
+        if counts is None:
+            unit = "arb. units"
+        else:
+            values, unit, seconds = counts, "counts", times
     return Scan(
         axes={"": angles},
         values=values,
@@ -132,6 +133,15 @@ def read(
         guessed_kind=guess_kind(heading) or guess_kind(table.scan_axis),
         guessed_unit=guess_unit(heading),
     )
+
+
+def _times(table: _Table, others: list[int]) -> Array | None:
+    """Return the column whose heading speaks of a time, if it holds numbers: nobody has asked for it."""
+    index = guess_times(table.header, others)
+    try:
+        return None if index is None else _column(table, index, _reader(table, [index]))
+    except InputFileError:
+        return None
 
 
 def _split(text: str, x_column: Column | None) -> _Table:
