@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients, reflectivity
-from hrxrd_ml.profile import ImplantedProfile
+from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection, Susceptibility
 from hrxrd_ml.specimen import Damage, sublayers
 from hrxrd_ml.units import ARCSEC

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml import dynamical
 from hrxrd_ml.dynamical import Deviation, Lamellae, reflectivity
-from hrxrd_ml.profile import ImplantedProfile, extreme
+from hrxrd_ml.sample.profile import ImplantedProfile, extreme
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen import Damage, discretise

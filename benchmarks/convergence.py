@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.dynamical import Lamellae, reflectivity
 from hrxrd_ml.parameters import ParameterSpace, damage_space, implanted_space
-from hrxrd_ml.profile import ImplantedProfile, extreme
+from hrxrd_ml.sample.profile import ImplantedProfile, extreme
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen import Damage, discretise, sublayers

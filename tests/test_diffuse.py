@@ -8,7 +8,7 @@ from hrxrd_ml._numba_diffuse import diffuse as value_of
 from hrxrd_ml._numba_diffuse import diffuse_and_jacobian
 from hrxrd_ml.diffuse import CorrelationDiffuse, cross_section, extinction
 from hrxrd_ml.dynamical import Deviation
-from hrxrd_ml.profile import ImplantedProfile
+from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.specimen import Damage, Layer, discretise
 

@@ -8,7 +8,7 @@ from hrxrd_ml._task import guess_by
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.dynamical import Lamellae, reflectivity
 from hrxrd_ml.errors import CrystalError, InputFileError, ParameterError
-from hrxrd_ml.film import Film, materials, pile
+from hrxrd_ml.sample.film import Film, materials, pile
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.units import ARCSEC
 

@@ -5,7 +5,7 @@ import pytest
 
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import MINIMUM_STRAIN, ParameterSpec
-from hrxrd_ml.profile import (
+from hrxrd_ml.sample.profile import (
     FunctionProfile,
     ImplantedProfile,
     PseudoVoigtProfile,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.profile import SplineProfile
+from hrxrd_ml.sample.profile import SplineProfile
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen import Damage

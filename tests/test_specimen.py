@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hrxrd_ml.dynamical import Lamellae, reflectivity
-from hrxrd_ml.profile import ImplantedProfile, SplineProfile
+from hrxrd_ml.sample.profile import ImplantedProfile, SplineProfile
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.specimen import Damage, discretise, sublayers
 

@@ -15,7 +15,7 @@ from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.io import make_curve
 from hrxrd_ml.model import CurveComposite
 from hrxrd_ml.parameters import ParameterSpec
-from hrxrd_ml.profile import FunctionProfile, ImplantedProfile
+from hrxrd_ml.sample.profile import FunctionProfile, ImplantedProfile
 from hrxrd_ml.sampling.probability import LogPosterior
 
 X = np.linspace(-1150.0, 250.0, 281)

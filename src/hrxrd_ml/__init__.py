@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.crystal import Crystal
     from hrxrd_ml.errors import HrxrdError
     from hrxrd_ml.experiment import read_experiment
-    from hrxrd_ml.film import Film
+    from hrxrd_ml.sample.film import Film
     from hrxrd_ml.html_report import report
     from hrxrd_ml.io import make_curve, read_curve
     from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
@@ -55,7 +55,7 @@ __all__ = [
 
 _HOMES = {
     "Crystal": "crystal",
-    "Film": "film",
+    "Film": "sample.film",
     "HrxrdError": "errors",
     "ParameterSpace": "parameters",
     "ParameterSpec": "parameters",

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import _gridding
 from ._grid import Grid, Need
-from .dynamical import kernel
-from .dynamical._contract import Coefficients
+from .arrays import FloatArray, Values
+from .complex_step import STEP, derivative
+from .diffuse import Scatterers, strengths
+from .dynamical import Slopes, assemble, rates, rates_and_jacobian
 from .instrument import AngleGrid, background
-from .specimen import Layer
+from .sample.layers import Layer
 from .units import ARCSEC
-
-FloatArray = NDArray[np.float64]
-Values = Mapping[str, float]
 
 if TYPE_CHECKING:
     from .simulate import RockingCurve
@@ -31,8 +28,6 @@ _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resol
 _STEPS_PER_WIDTH = 0.28  # coarsest step of the uniform grid over that FWHM
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
-_OPTICS_STEP = 1e-5
-_kernel = cache(kernel)
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,80 @@ class Reflectivity:
     coherent: FloatArray
     diffuse: FloatArray
     slopes: dict[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Diffracting:
+    """Lamellae as waves see them.
+
+    Attributes
+    ----------
+    u0 : ndarray, shape (n, nodes)
+        Deviation at the nodes, without refraction [1/Å].
+    q2 : ndarray, shape (n,)
+        Its derivative with Y.
+    numbers : ndarray, shape (n, 10)
+        `Material.numbers`.
+    slopes : Slopes or None
+        Derivatives by the parameters of the sample, refraction included.
+    bare : tuple of ndarray or None
+        Those of u0 without refraction (p, n, nodes), of q2 (p, n) and of the numbers (p, n, 10); the last two None
+        where nothing of them changes.
+    """
+
+    u0: FloatArray
+    q2: FloatArray
+    numbers: FloatArray
+    slopes: Slopes | None
+    bare: tuple[FloatArray, FloatArray | None, FloatArray | None] | None
+
+    def scatterers(self, model: RockingCurve, layer: Layer, grid: Grid, weights: FloatArray) -> Scatterers:
+        """Return the same as diffuse scattering sees it."""
+        strength, mu0 = strengths(model.reflection, np.concatenate([self.numbers, model.rest[None]]))
+        slopes = None
+        if self.slopes is not None and self.bare is not None:
+            u0, q2, numbers = self.bare
+            optics = np.zeros((len(u0), 0, 4))
+            if numbers is not None and q2 is not None:
+                steps = (derivative(part) for part in strengths(model.reflection, self.numbers + 1j * STEP * numbers))
+                by_strength, by_mu0 = steps
+                optics = np.concatenate([q2[..., None], by_strength, by_mu0[..., None]], axis=-1)
+            slopes = Slopes(u0, self.slopes.debye_waller, self.slopes.thickness, optics)
+        pick = grid.pick
+        return Scatterers(
+            model.reflection, grid.x[pick], grid.y[pick], grid.extinction[:, pick], weights, layer.thickness, self.u0,
+            model.deviation.q1, self.q2, layer.debye_waller, strength, mu0, slopes,
+        )  # fmt: skip
+
+
+def diffracting(model: RockingCurve, layer: Layer, values: Values) -> Diffracting:
+    """Return what strains and materials of a layer mean to waves."""
+    deviation, optics, count = model.deviation, model.optics, len(layer.thickness)
+    changes, stack, film = layer.slopes, layer.stack, layer.film
+    if stack is None:
+        u0, q2, numbers = deviation.u0(layer.strain), np.zeros(count), np.broadcast_to(model.rest, (count, 10))
+        if changes is None:
+            return Diffracting(u0, q2, numbers, None, None)
+        by_u0 = deviation.u0_slope(layer.strain) * changes.strain
+        by_e = -layer.debye_waller * changes.damage
+        slopes = Slopes(by_u0, by_e, changes.thickness, np.zeros((len(by_u0), 0, 10)))
+        return Diffracting(u0, q2, numbers, slopes, (by_u0, None, None))
+    parallel = stack.parallel[film]
+    u0, q2 = deviation.u0(layer.strain, parallel[:, None]), deviation.q2(parallel)
+    numbers = stack.susceptibility[film]
+    if changes is None or changes.parallel is None or changes.susceptibility is None:
+        return Diffracting(u0, q2, numbers, None, None)
+    by_parallel, by_numbers = changes.parallel[:, film], changes.susceptibility[:, film]
+    by_u0 = deviation.u0_slope(layer.strain, parallel[:, None]) * changes.strain
+    by_u0 += deviation.u0_slope_in_plane(layer.strain, parallel[:, None]) * by_parallel[..., None]
+    by_q2 = derivative(deviation.q2(parallel + 1j * STEP)) * by_parallel
+    slopes = Slopes(
+        by_u0 + optics.refraction * by_numbers[..., :1],
+        -layer.debye_waller * changes.damage,
+        changes.thickness,
+        optics.changes(by_numbers, by_q2),
+    )
+    return Diffracting(u0, q2, numbers, slopes, (by_u0, by_q2, by_numbers))
 
 
 class BoundCurve:
@@ -113,94 +182,56 @@ class BoundCurve:
         """Largest distance of the scan from the Bragg condition, over H: which strain would diffract there."""
         return max(map(abs, self._grid(self.model.space.defaults() | {"offset": 0.0, "step": 1.0}).strains))
 
-    def layer(self, values: Values, *, derivatives: bool = False) -> Layer:
-        """Return the strained layer as lamellae."""
-        return self.model.layer(values, self._grid(values).strains, derivatives=derivatives)
+    def layer(self, values: Values, names: Sequence[str] | None = None) -> Layer:
+        """Return the strained layer as lamellae, with derivatives by the parameters ``names``."""
+        return self.model.layer(values, self._grid(values).strains, names=names)
 
-    def reflectivity(self, values: Values, *, derivatives: bool = False) -> tuple[AngleGrid, Reflectivity]:
+    def reflectivity(self, values: Values) -> tuple[AngleGrid, Reflectivity]:
         """Return the reflectivity at the nodes of the internal grid, before the instrument."""
         grid = self._grid(values)
-        return grid.angles, self._reflectivity(values, self.layer(values, derivatives=derivatives), grid)
+        return grid.angles, self._reflectivity(values, grid, ())
 
-    def _reflectivity(self, values: Values, layer: Layer, grid: Grid) -> Reflectivity:
-        x, y, flux, pick = grid.x, grid.y, grid.flux, grid.pick
-        model = self.model
-        optics = model.layer_optics(layer, values)
-        c = model.coefficients(layer, values, optics)
-        coherent, jacobian = self._coherent(c, layer, x, y, flux)
-        slopes: dict[str, FloatArray] = {}
-        if layer.chain is not None and jacobian is not None:
-            slopes = {name: jacobian[:, i] for i, name in enumerate(layer.chain.names)}
-            if model.diffuse:
-                slopes["substrate_damage"] = -jacobian[:, -1]
+    def _reflectivity(self, values: Values, grid: Grid, names: Sequence[str]) -> Reflectivity:
+        """Return the reflectivity, with its derivatives by the parameters of sample and defects in ``names``."""
+        model, x, y = self.model, grid.x, grid.y
+        own = [name for name in names if name in model.sample]
+        layer = model.layer(values, grid.strains, names=own if names else None)
+        scene = diffracting(model, layer, values)
+        below = math.exp(-values.get("substrate_damage", 0.0))
+        c = assemble(
+            model.deviation, model.optics, layer.thickness, scene.u0, scene.q2, layer.debye_waller, scene.numbers,
+            model.rest, below,
+        )  # fmt: skip
+        by_name: dict[str, FloatArray] = {}
+        if names:
+            coherent, jacobian = rates_and_jacobian(c, scene.slopes, x, y, self._weights, grid.flux)
+            by_name = {name: jacobian[:, i] for i, name in enumerate(own)}
+            if "substrate_damage" in names:
+                by_name["substrate_damage"] = -jacobian[:, -1]
+        else:
+            coherent = rates(c, x, y, self._weights, grid.flux)
         if grid.angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
             coherent = grid.angles.fill(coherent)
             positive = coherent > 0.0
             coherent = coherent * positive
-            slopes = {name: grid.angles.fill(slope) * positive for name, slope in slopes.items()}
+            by_name = {name: grid.angles.fill(slope) * positive for name, slope in by_name.items()}
         if model.diffuse is None:
-            return Reflectivity(coherent, np.zeros_like(coherent), slopes)
+            return Reflectivity(coherent, np.zeros_like(coherent), by_name)
 
-        rows = []
+        diffuse = np.empty_like(coherent)
+        known = [*own, *model.diffuse.space.names]
         for k, row in enumerate(self._weights):
-            part, part_slopes = model.diffuse.reflectivity(
-                model.reflection, model.deviation, layer, values, x[pick], y[pick], row, grid.extinction[:, pick],
-                optics.materials, optics.parallel, optics.mismatch,
-            )  # fmt: skip
-            names = list(part_slopes)
-            stack = _gridding.refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)
+            value, slopes = model.diffuse.reflectivity(scene.scatterers(model, layer, grid, row), values)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
-            positive = stack[0] > 0.0
-            rows.append(stack[0] * positive)
-            for name, slope in zip(names, stack[1:] * positive, strict=True):
-                if name not in slopes:
-                    slopes[name] = np.zeros_like(coherent)
-                slopes[name][k] += slope
-        return Reflectivity(coherent, np.array(rows), slopes)
-
-    def _coherent(
-        self, c: Coefficients, layer: Layer, x: FloatArray, y: FloatArray, flux: FloatArray
-    ) -> tuple[FloatArray, FloatArray | None]:
-        """Return the coherent reflectivity, shape (rows, m), and with a chain its derivatives, (rows, names + 1, m)."""
-        arguments: tuple[Any, ...] = (
-            x, y, c.thickness, c.u0, c.q1, c.q2, c.absorption, c.debye_waller, c.sigma_h, c.sigma_hbar,
-            c.substrate_u0, c.substrate_q1, c.substrate_q2, c.substrate_sigma_h, c.substrate_sigma_hbar,
-        )  # fmt: skip
-        chain, graded = layer.chain, layer.strain.shape[1] == 3
-        if graded:
-            arguments = (*arguments, c.turn)
-            if chain is None:
-                return _kernel("_numba_graded", "reflectivity")(*arguments, flux, self._weights), None
-        jacobian = None
-        if chain is None:
-            coherent = self._weights @ np.abs(_kernel("_numba_uniform", "amplitude")(*arguments)) ** 2
-        else:
-            module = "_numba_jacobian" if graded else "_numba_uniform_jacobian"
-            du0, dq1 = self.model.deviation.strain_derivatives(layer.strain)
-            parts = [
-                _kernel(module, "reflectivity_and_jacobian")(
-                    *arguments, du0, dq1, row, chain.pointer, chain.parameter, chain.value, len(chain.names)
-                )
-                for row in self._weights
-            ]
-            coherent, jacobian = np.array([part[0] for part in parts]), np.array([part[1] for part in parts])
-        # The couplings are those at the Bragg angle; see Deviation.flux.
-        share = 1.0 + coherent / (self._weights.sum(axis=1, keepdims=True) + 1e-300) * (flux - 1.0)
-        if jacobian is not None:
-            jacobian = jacobian * (flux / share**2)[:, None]
-        return coherent * flux / share, jacobian
-
-    def _by_optics(self, values: Values, layer: Layer, grid: Grid, name: str) -> FloatArray:
-        """Return the derivative through susceptibilities and strain in the plane, which the kernels have none by.
-
-        Central differences at lamellae and out-of-plane strains as they are, so that they are smooth.
-        """
-        value, ends = values[name], [values[name] + side * _OPTICS_STEP for side in (-1.0, 1.0)]
-        if name.endswith("_x") and 0.0 <= value <= 1.0:  # nothing is known beyond the pure crystals
-            ends = [min(max(end, 0.0), 1.0) for end in ends]
-        fixed = replace(layer, chain=None)
-        low, high = (self._reflectivity({**values, name: end}, fixed, grid) for end in ends)
-        return (high.coherent + high.diffuse - low.coherent - low.diffuse) / (ends[1] - ends[0])
+            fine = _gridding.refine(grid.nodes[grid.pick], np.vstack([value[None], slopes]), grid.angles.nodes)
+            positive = fine[0] > 0.0
+            diffuse[k] = fine[0] * positive
+            for name, slope in zip(known, fine[1:], strict=False):
+                if name in names:
+                    if name not in by_name:
+                        by_name[name] = np.zeros_like(coherent)
+                    by_name[name][k] += slope * positive
+        return Reflectivity(coherent, diffuse, by_name)
 
     def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
@@ -217,11 +248,7 @@ class BoundCurve:
         internal = self._part(values, part)
         convolution, grid = internal.convolution, internal.angles
         wanted = [name for name in names if name in self.model.physics]
-        layer = self.model.layer(values, internal.strains, derivatives=bool(wanted))
-        result = self._reflectivity(values, layer, internal)
-        for name in self.model.optics.intersection(wanted):
-            known = result.slopes.get(name, 0.0)
-            result.slopes[name] = known + self._by_optics(values, layer, internal, name)
+        result = self._reflectivity(values, internal, wanted)
         narrow = values["fwhm"] < self._narrowest
         shape = {**values, "fwhm": self._narrowest} if narrow else values
         transform, transform_slopes = self.model.response.transform(grid, shape, names, derivatives=bool(names))

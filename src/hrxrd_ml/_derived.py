@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from hrxrd_ml._evaluation import difference_step, tie_matrix
 from hrxrd_ml.instrument import background
-from hrxrd_ml.profile import extreme
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen import _damage
+from hrxrd_ml.sample.layers import damage_at
+from hrxrd_ml.sample.profile import end_of, extreme
 from hrxrd_ml.units import from_radians
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def components(model: RockingCurveModel, params: Parameters, x: Array) -> dict[s
 
 def profile_end(simulation: RockingCurve, values: Mapping[str, float]) -> float:
     """Depth at which the strain profile ends [Å]; 0 without one."""
-    return float(simulation.profile.segments(values).edges[-1]) if simulation.profile else 0.0
+    return end_of(simulation.profile, values)
 
 
 def depth_profiles(
@@ -108,11 +108,9 @@ def depth_profiles(
     strain, damage = np.zeros_like(depth), np.zeros_like(depth)
     if simulation.profile is None:
         return strain, damage
-    own_end = profile_end(simulation, values)
-    inside = depth <= (own_end if end is None else end)
+    inside = depth <= (profile_end(simulation, values) if end is None else end)
     strain[inside] = simulation.profile.evaluate(depth[inside], values)
-    largest = abs(extreme(simulation.profile, values)[0])
-    damage[inside] = _damage(simulation.damage, strain[inside], depth[inside], values, largest, own_end)
+    damage[inside] = damage_at(simulation.profile, simulation.damage, values, depth[inside], strain[inside])
     return strain, damage
 
 

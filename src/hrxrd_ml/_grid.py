@@ -57,7 +57,7 @@ class Need:
         if model.diffuse is not None:
             # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
             per_angle = 2.0 * math.pi / model.reflection.wavelength * math.sin(2.0 * model.reflection.bragg_angle)
-            line = values.get("correlation_length", 0.0) * per_angle * 4.0 * _FAR_PICK * ARCSEC
+            line = model.diffuse.length(values) * per_angle * 4.0 * _FAR_PICK * ARCSEC
         return cls(model.depth_rung(values), _octaves(far / MARGIN), _octaves(line))
 
     @property

@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ._search import Problem, Values
-from .profile import MINIMUM_STRAIN, ImplantedProfile
+from .parameters import MINIMUM_STRAIN
+from .sample.profile import ImplantedProfile
 
 _TRADING = ("Dmax1", "D01", "D02", "L2")
 

@@ -14,7 +14,8 @@ from ._landmarks import Landmarks, landmarks
 from ._nesting import lower_to_caps
 from ._search import Problem, Values
 from .errors import CurveError
-from .profile import ImplantedProfile, SplineProfile
+from .sample.profile import ImplantedProfile, SplineProfile
+from .sample.damage import SplineDamage
 from .simulate import RockingCurve
 from .units import ARCSEC, radians_per
 
@@ -260,7 +261,7 @@ def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth:
             values[name] = float(np.clip(value, spec.min, spec.max))
 
     put(simulation.profile, strain)
-    if simulation.damage.kind == "bspline":
+    if isinstance(simulation.damage, SplineDamage):
         put(simulation.damage.spline, found["damage"] * strain / strain.max() + 1e-3)
     return values
 

@@ -1,7 +1,11 @@
-"""Diffuse scattering from defects: the correlation-length model.
+"""Diffuse scattering from defects.
 
 A crystal with static Debye-Waller factor E scatters what the coherent wave loses, ``1 - E**2``, into the
-neighbourhood of the reciprocal-lattice point.  The cross-section per unit path is
+neighbourhood of the reciprocal-lattice point.  A model of it is one class that keeps to the protocol `DiffuseModel`.
+The easiest way to write one is to inherit `LineShape` and to say what the line looks like; transport through the
+sample, absorption on the way in and out, and all derivatives follow.
+
+The model of the package is that of correlation lengths.  Its cross-section per unit path is
 
     mu_d = 2 (pi C |chi_h|/lambda)**2 (1 - E**2) ell Psi(Q ell)                                              [1/Å]
 
@@ -13,20 +17,19 @@ Punegov, Phys.-Usp. 58 (2015) 419.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .dynamical._contract import Deviation, Material
+from .arrays import FloatArray, Values
+from .complex_step import STEP, derivative
+from .dynamical import Deviation, Material, Slopes
 from .errors import ParameterError
 from .parameters import ParameterSpace, diffuse_space
 from .reflection import Reflection
-from .specimen import Layer, Values
-
-FloatArray = NDArray[np.float64]
 
 
 def cross_section(
@@ -53,92 +56,183 @@ def cross_section(
 
 
 @dataclass(frozen=True)
+class Scatterers:
+    """Lamellae as diffuse scattering sees them, surface first, at m angles.
+
+    Attributes
+    ----------
+    reflection : Reflection
+    x, y : ndarray, shape (m,)
+        Angle coordinates from ``Deviation.axes``.
+    extinction : ndarray, shape (2, m)
+        See `extinction`.
+    weights : ndarray, shape (2,)
+        Weights of the polarisations.
+    thickness : ndarray, shape (n,)
+        [Å].
+    u0 : ndarray, shape (n, 3)
+        Deviation at the nodes without refraction; q = gamma_h (u0 + q1 x + q2 y) is the distance from the
+        reciprocal-lattice point along the scan [1/Å].
+    q1 : float
+    q2 : ndarray, shape (n,)
+    debye_waller : ndarray, shape (n, 3)
+        E at the nodes.
+    strength : ndarray, shape (n + 1, 2)
+        2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2]; the substrate last.
+    mu0 : ndarray, shape (n + 1,)
+        k chi0'' [1/Å].
+    slopes : Slopes or None
+        Derivatives by p parameters of the sample, where asked for; ``optics`` holds those of q2, both strengths and
+        mu0, shape (p, n, 4) or (p, 0, 4).
+    """
+
+    reflection: Reflection
+    x: FloatArray
+    y: FloatArray
+    extinction: FloatArray
+    weights: FloatArray
+    thickness: FloatArray
+    u0: FloatArray
+    q1: float
+    q2: FloatArray
+    debye_waller: FloatArray
+    strength: FloatArray
+    mu0: FloatArray
+    slopes: Slopes | None = None
+
+    @property
+    def path(self) -> float:
+        """1/gamma_0 + 1/gamma_h."""
+        return 1.0 / self.reflection.gamma0 + 1.0 / self.reflection.gammah
+
+
+class DiffuseModel(Protocol):
+    """Diffuse reflectivity from parameters of its own."""
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Parameters with units and bounds."""
+        ...
+
+    def length(self, values: Values) -> float:
+        """Return the length of the defects in the layer [Å]: the line is about its inverse wide in q.
+
+        Lamellae and angles are chosen fine enough for such a line.
+        """
+        ...
+
+    def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
+        """Return the diffuse reflectivity (m,), and its derivatives.
+
+        Those, shape (p + q, m), are by the p parameters of ``scatterers.slopes`` and by the q parameters of the model's
+        own, in the order of its space; without slopes there are none, shape (0, m).
+        """
+        ...
+
+
+class LineShape(ABC):
+    """A diffuse model from the shape of its line alone.
+
+    ``density`` and ``substrate_density`` return mu_d over 2 (pi C abs(chi_h)/lambda)**2; integrated over q that is
+    pi (1 - E**2).  They are plain array functions, written with what NumPy and SciPy have for complex numbers: their
+    derivatives come from the complex step.
+    """
+
+    @property
+    @abstractmethod
+    def space(self) -> ParameterSpace:
+        """Parameters with units and bounds."""
+
+    @abstractmethod
+    def length(self, values: Values) -> float:
+        """Return the length of the defects in the layer [Å]."""
+
+    @abstractmethod
+    def density(self, q: Any, debye_waller: Any, values: Values) -> Any:
+        """Return what the layer scatters at distances q [1/Å] from the reciprocal-lattice point [Å]."""
+
+    @abstractmethod
+    def substrate_density(self, q: Any, values: Values) -> Any:
+        """Return what the substrate scatters [Å]."""
+
+    def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
+        """Return the diffuse reflectivity and its derivatives; see `DiffuseModel.reflectivity`."""
+        from . import _numba_diffuse  # compiled at first use
+
+        s = scatterers
+        gammah = s.reflection.gammah
+        q = gammah * (s.u0[..., None] + s.q1 * s.x + (s.q2[:, None] * s.y)[:, None])
+        below, e = gammah * s.q1 * s.x, s.debye_waller[..., None]
+        share = np.array([1.0, 4.0, 1.0])[:, None] / 6.0
+
+        def both(q: Any, e: Any, below: Any, values: Values) -> Any:
+            layer = (share * self.density(q, e, values)).sum(axis=1)
+            return np.concatenate([layer, np.broadcast_to(self.substrate_density(below, values), (1, len(s.x)))])
+
+        value, by_density, by_lamella = _numba_diffuse.transport(
+            s.thickness, both(q, e, below, values).real, s.strength, s.mu0, s.path, s.reflection.gamma0, s.extinction,
+            s.weights,
+        )  # fmt: skip
+        if s.slopes is None:
+            return value, np.zeros((0, len(value)))
+        by_q = by_density[:-1, None] * share * gammah * derivative(self.density(q + 1j * STEP, e, values))
+        by_e = by_density[:-1, None] * share * derivative(self.density(q, e + 1j * STEP, values))
+        rows = np.tensordot(s.slopes.u0, by_q, 2) + np.tensordot(s.slopes.debye_waller, by_e, 2)
+        rows += s.slopes.thickness @ by_lamella[:, 0]
+        if s.slopes.optics.shape[1]:
+            by_optics = np.concatenate([(by_q.sum(axis=1) * s.y)[:, None], by_lamella[:, 1:]], axis=1)
+            rows += np.tensordot(s.slopes.optics, by_optics, 2)
+        own = [
+            (by_density * derivative(both(q, e, below, {**values, name: values[name] + 1j * STEP}))).sum(axis=0)
+            for name in self.space.names
+        ]
+        return value, np.concatenate([rows, np.reshape(own, (-1, len(value)))])
+
+
+@dataclass(frozen=True)
 class CorrelationDiffuse:
-    """Diffuse scattering with one correlation length in the damaged layer and one in the substrate."""
+    """Diffuse scattering with one correlation length in the damaged layer and one in the substrate; compiled."""
 
     @property
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
         return diffuse_space("correlation")
 
-    def reflectivity(
-        self,
-        reflection: Reflection,
-        deviation: Deviation,
-        layer: Layer,
-        values: Values,
-        x: FloatArray,
-        y: FloatArray,
-        weights: FloatArray,
-        substrate_extinction: FloatArray | None = None,
-        materials: Sequence[Material] = (),
-        parallel: FloatArray | float = 0.0,
-        mismatch: tuple[FloatArray, FloatArray, FloatArray] | None = None,
-    ) -> tuple[FloatArray, dict[str, FloatArray]]:
-        """Return the diffuse reflectivity and, where the layer has a chain, its derivatives by parameter name.
+    def length(self, values: Values) -> float:
+        """Return the correlation length in the layer [Å]."""
+        return float(values["correlation_length"])
 
-        Parameters
-        ----------
-        reflection : Reflection
-        deviation : Deviation
-        layer : Layer
-        values : mapping
-        x, y : ndarray, shape (m,)
-            Angle coordinates from ``deviation.axes``.
-        weights : ndarray, shape (2,)
-            Weights of the polarisations.
-        substrate_extinction : ndarray, shape (2, m), optional
-            What ``extinction`` returns for these angles, where it is known already.
-        materials : sequence of Material
-            With films: what each lamella is made of, by the numbers ``layer.film``; the substrate last.
-        parallel : ndarray, shape (n, 1), optional
-            With films: their strain in the plane.
-        mismatch : tuple of ndarray, optional
-            What ``deviation.coefficients`` returns for the layer, where it is known already.
-        """
+    def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
+        """Return the diffuse reflectivity and its derivatives; see `DiffuseModel.reflectivity`."""
         from . import _numba_diffuse  # compiled at first use
 
-        g0, q1, q2 = mismatch or deviation.coefficients(layer.strain, parallel)
-        substrate_q1, substrate_q2 = deviation.at_rest
-        strength, absorption = _optics(reflection, tuple(materials))
-        # One entry for each lamella, the last one for the substrate.
-        which = np.full(len(g0) + 1, len(strength) - 1)
-        if layer.film is not None:
-            which[:-1] = layer.film
-        if substrate_extinction is None:
-            substrate_extinction = extinction(reflection, deviation, x, y)
-        path = 1.0 / reflection.gamma0 + 1.0 / reflection.gammah
+        s = scatterers
         arguments = (
-            x, y, layer.thickness, g0, q1, q2, layer.debye_waller, strength[which], absorption[which], path,
-            reflection.gamma0, reflection.gammah, values["correlation_length"], values["diffuse_mix"],
-            substrate_q1, substrate_q2,
-            substrate_extinction, math.exp(-values["substrate_damage"]),
-            values["substrate_correlation_length"], values["substrate_diffuse_mix"], weights,
+            s.x, s.y, s.thickness, s.u0, s.q1, s.q2, s.debye_waller, s.strength, s.mu0, s.path, s.reflection.gamma0,
+            s.reflection.gammah, float(values["correlation_length"]), float(values["diffuse_mix"]), s.extinction,
+            math.exp(-values["substrate_damage"]), float(values["substrate_correlation_length"]),
+            float(values["substrate_diffuse_mix"]), s.weights,
         )  # fmt: skip
-        chain = layer.chain
-        if chain is None:
-            return _numba_diffuse.diffuse(*arguments), {}
-        dg0, dq1 = deviation.strain_derivatives(layer.strain)
-        out, jacobian = _numba_diffuse.diffuse_and_jacobian(
-            *arguments, dg0, dq1, chain.pointer, chain.parameter, chain.value, len(chain.names)
+        if s.slopes is None:
+            return _numba_diffuse.diffuse(*arguments), np.zeros((0, len(s.x)))
+        changes = s.slopes
+        value, rows = _numba_diffuse.diffuse_and_jacobian(
+            *arguments, changes.u0, changes.debye_waller, changes.thickness, changes.optics
         )
-        own = (
-            "correlation_length", "diffuse_mix", "substrate_damage", "substrate_correlation_length",
-            "substrate_diffuse_mix",
-        )  # fmt: skip
-        return out, dict(zip((*chain.names, *own), jacobian, strict=True))
+        p = len(rows) - len(_numba_diffuse.OWN_ROWS)
+        order = [_numba_diffuse.OWN_ROWS.index(name) for name in self.space.names]
+        return value, np.concatenate([rows[:p], rows[p:][order]])
 
 
 @lru_cache(maxsize=64)
-def _optics(reflection: Reflection, materials: tuple[Material, ...]) -> tuple[FloatArray, FloatArray]:
-    """Return 2 (pi C abs(chi_h)/lambda)**2 of materials (k, 2) [1/Å**2], and k chi0'' (k,) [1/Å].
+def _strength_factors(reflection: Reflection) -> FloatArray:
+    return 2.0 * (np.pi * np.array(reflection.polarization_factors) / reflection.wavelength) ** 2
 
-    Of the reflection's own crystal where none are named.
-    """
-    materials = materials or (Material.of(reflection),)
-    chih = np.array([np.abs(material.chih) for material in materials])
-    strength = 2.0 * (np.pi * np.array(reflection.polarization_factors) * chih / reflection.wavelength) ** 2
-    return strength, reflection.wavenumber * np.array([material.chi0.imag for material in materials])
+
+def strengths(reflection: Reflection, numbers: Any) -> tuple[Any, Any]:
+    """Return 2 (pi C abs(chi_h)/lambda)**2 (..., 2) [1/Å**2] and k chi0'' (...) [1/Å] of `Material.numbers` (..., 10)."""
+    square = numbers[..., 2:6:2] ** 2 + numbers[..., 3:7:2] ** 2
+    return _strength_factors(reflection) * square, reflection.wavenumber * numbers[..., 1]
 
 
 def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> FloatArray:
@@ -149,19 +243,16 @@ def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: F
     material = Material.of(reflection)
     refraction = np.pi / reflection.wavelength * (1.0 / reflection.gamma0 + 1.0 / reflection.gammah)
     coupling = np.pi / (reflection.wavelength * np.sqrt(reflection.gamma0 * reflection.gammah))
-    q1, q2 = deviation.at_rest
-    u = refraction * material.chi0 + q1 * x + q2 * y
+    u = refraction * material.chi0 + deviation.q1 * x
     sigma = coupling * np.array(reflection.polarization_factors)
     product = 4.0 * sigma**2 * np.array(material.chih) * np.array(material.chihbar)
     return np.real(np.sqrt(product[:, None] - u**2))
 
 
-def make_diffuse(kind: str) -> CorrelationDiffuse | None:
-    """Return a diffuse component by name."""
+def make_diffuse(kind: str) -> DiffuseModel | None:
+    """Return a diffuse model by name."""
     if kind == "none":
         return None
     if kind == "correlation":
         return CorrelationDiffuse()
-    raise ParameterError(
-        f"unknown diffuse component {kind!r}: expected none or correlation (loops and clusters: not yet)"
-    )
+    raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation")

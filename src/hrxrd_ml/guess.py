@@ -20,7 +20,7 @@ from ._rival import with_rival
 from ._search import Problem, Values
 from ._task import Task, fill, fresh_values, offsets, remember, spline_trials, start_values
 from ._threads import one_thread
-from .profile import ImplantedProfile, SplineProfile
+from .sample.profile import ImplantedProfile, SplineProfile
 from .units import ARCSEC
 
 if TYPE_CHECKING:

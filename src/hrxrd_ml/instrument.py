@@ -20,7 +20,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from . import _gridding
 from .errors import ParameterError
-from .specimen import Values
+from .arrays import Values
 
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[Any]

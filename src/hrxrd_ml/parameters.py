@@ -113,29 +113,20 @@ def damage_space(kind: str, n_damage: int = 6) -> ParameterSpace:
 
 
 def diffuse_space(kind: str) -> ParameterSpace:
-    """Diffuse component: "none", "correlation" (length), "loops" or "clusters", above a substrate's own."""
-    length = "substrate_correlation_length"
-    substrate = _space(
-        ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
-        (length, "Å", 3000.0, 50.0, 5.0e4, True, "correlation length of defects in the substrate"),
-    )
+    """Diffuse component: "none" or "correlation" (length), above a substrate's own."""
     match kind:
         case "none":
             return ParameterSpace()
         case "correlation":
-            return substrate + _space(
+            length = "substrate_correlation_length"
+            return _space(
+                ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
+                (length, "Å", 3000.0, 50.0, 5.0e4, True, "correlation length of defects in the substrate"),
                 ("correlation_length", "Å", 100.0, 5.0, 1.0e4, True, "correlation length of defects above"),
                 ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
                 ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
             )
-        case "loops":
-            return substrate + _space(("loop_radius", "Å", 50.0, 5.0, 1.0e4, True, "radius of the loops"))
-        case "clusters":
-            return substrate + _space(
-                ("cluster_radius", "Å", 30.0, 2.0, 1.0e4, True, "radius of the clusters"),
-                ("cluster_strain", "", 0.02, 1.0e-4, 0.5, True, "strain at the border of a cluster"),
-            )
-    raise ParameterError(f"unknown diffuse component {kind!r}: expected none, correlation, loops or clusters")
+    raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation")
 
 
 def resolution_space(kind: str) -> ParameterSpace:

@@ -17,7 +17,7 @@ from .errors import ParameterError
 from .instrument import AngleGrid
 from .parameters import ParameterSpace, resolution_space
 from .reflection import Reflection
-from .specimen import Values
+from .arrays import Values
 from .units import ARCSEC
 
 FloatArray = NDArray[np.float64]

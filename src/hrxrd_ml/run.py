@@ -20,7 +20,7 @@ from hrxrd_ml._overrides import hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
-from hrxrd_ml.film import Film, pile
+from hrxrd_ml.sample.film import Film, Stack
 from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
@@ -298,7 +298,7 @@ def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tup
         shift = -simulation.profile.evaluate(depth, values) * np.tan(reflection.bragg_angle)
         low, high = min(0.0, float(shift.min())), max(0.0, float(shift.max()))
     if simulation.films:
-        films = pile(simulation.films, values, reflection)
+        films = Stack.of(simulation.films, values, reflection)
         shift = -films.strain * np.tan(reflection.bragg_angle)
         # Some fringes of the thinnest one beside its peak.
         fringes = 4.0 * reflection.wavelength / (2.0 * films.thickness.min())

@@ -7,48 +7,28 @@ which holds the grids and calculates.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ._bound import BoundCurve
-from .diffuse import CorrelationDiffuse, make_diffuse
-from .dynamical._contract import Coefficients, Deviation, Lamellae, Material, coefficients
+from .arrays import Values
+from .diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
+from .dynamical import Deviation, Optics
 from .errors import CurveError, ParameterError
-from .film import Film, film_space, materials, pile
 from .instrument import background
+from .material import Material
 from .parameters import ParameterSpace, background_space, base_space, spread_space
-from .profile import ImplantedProfile, Profile, make_profile
 from .reflection import Reflection
 from .resolution import Resolution
-from .specimen import Chain, Damage, Layer, discretise, uniform_films
-
-FloatArray = NDArray[np.float64]
-Values = Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class LayerOptics:
-    """What lamellae are made of, and their deviation from the Bragg condition.
-
-    Attributes
-    ----------
-    materials : tuple of Material
-        With films: theirs, by the numbers ``layer.film``; the substrate last.  Empty without.
-    parallel : ndarray, shape (n, 1), or 0.0
-        With films: strain in the plane.
-    mismatch : tuple of ndarray
-        See ``Deviation.coefficients``.
-    """
-
-    materials: tuple[Material, ...]
-    parallel: FloatArray | float
-    mismatch: tuple[FloatArray, FloatArray, FloatArray]
-
+from .sample.damage import Damage, TiedDamage, make_damage
+from .sample.film import Film, Stack, film_space
+from .sample.layers import Layer, discretise, uniform_films
+from .sample.profile import ImplantedProfile, Profile, end_of, make_profile
 
 @dataclass(frozen=True)
 class RockingCurve:
@@ -59,8 +39,8 @@ class RockingCurve:
     reflection : Reflection
     profile : Profile or None
         Strain profile; None for a perfect crystal.
-    damage : Damage
-    diffuse : CorrelationDiffuse or None
+    damage : Damage or None
+    diffuse : DiffuseModel or None
     resolution : str
         See ``resolution.Resolution``.
     background : {"constant", "linear", "exponential"}
@@ -75,8 +55,8 @@ class RockingCurve:
 
     reflection: Reflection
     profile: Profile | None = field(default_factory=ImplantedProfile)
-    damage: Damage = field(default_factory=Damage)
-    diffuse: CorrelationDiffuse | None = field(default_factory=CorrelationDiffuse)
+    damage: Damage | None = field(default_factory=TiedDamage)
+    diffuse: DiffuseModel | None = field(default_factory=CorrelationDiffuse)
     resolution: str = "gaussian"
     background: str = "constant"
     tolerance: float = 1e-4
@@ -89,7 +69,7 @@ class RockingCurve:
         reflection: Reflection,
         profile: Profile | str | None = "auto",
         damage: Damage | str | None = "auto",
-        diffuse: CorrelationDiffuse | str | None = "auto",
+        diffuse: DiffuseModel | str | None = "auto",
         *,
         strain_knots: int = 14,
         damage_knots: int = 8,
@@ -114,10 +94,10 @@ class RockingCurve:
             profile = make_profile(profile, strain_knots)
         if damage == "auto":
             damage = "none" if profile is None else "tied"
-        if isinstance(damage, str) or damage is None:
-            damage = Damage(damage or "none", damage_knots)
+        if isinstance(damage, str):
+            damage = make_damage(damage, damage_knots)
         if diffuse == "auto":
-            diffuse = "none" if damage.kind == "none" else "correlation"
+            diffuse = "none" if damage is None else "correlation"
         if isinstance(diffuse, str):
             diffuse = make_diffuse(diffuse)
         return cls(reflection, profile, damage, diffuse, **options)
@@ -125,10 +105,8 @@ class RockingCurve:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         object.__setattr__(self, "films", tuple(self.films))
-        if self.profile is None and self.damage.kind != "none":
-            raise ParameterError(
-                f"damage {self.damage.kind!r} needs a strain profile that ends somewhere; profile is none"
-            )
+        if self.profile is None and self.damage is not None:
+            raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
         self.response  # noqa: B018 (raises if the resolution does not fit)
         background(self.background)
 
@@ -140,13 +118,20 @@ class RockingCurve:
     @cached_property
     def space(self) -> ParameterSpace:
         """All parameters with units, bounds and nested constraints."""
-        space = self.profile.space if self.profile else ParameterSpace()
-        space = space + self.damage.space + film_space(self.films, self.reflection)
+        space = self.sample
         if self.profile:
             space = space + spread_space()
         if self.diffuse:
             space = space + self.diffuse.space
         return space + base_space() + self.response.space + background_space(self.background)
+
+    @cached_property
+    def sample(self) -> ParameterSpace:
+        """The parameters of profile, damage and films."""
+        space = self.profile.space if self.profile else ParameterSpace()
+        if self.damage:
+            space = space + self.damage.space
+        return space + film_space(self.films, self.reflection)
 
     @cached_property
     def deviation(self) -> Deviation:
@@ -160,22 +145,20 @@ class RockingCurve:
         return frozenset(self.space.names) - frozenset(instrument.names) - {"strain_spread"}
 
     @cached_property
-    def optics(self) -> frozenset[str]:
-        """Names of the parameters that susceptibilities or strains in the plane depend on."""
-        names = {f"{film.name}_{what}" for film in self.films for what in ("x", "relaxation", "density")}
-        return frozenset(names & set(self.space.names))
+    def optics(self) -> Optics:
+        """How susceptibilities act."""
+        return Optics.of(self.reflection)
 
     @cached_property
-    def _at_rest(self) -> Coefficients:
-        """Coefficients of one lamella without strain on a substrate without damage."""
-        rest = np.zeros((1, 3))
-        return coefficients(self.reflection, Lamellae.of_one_crystal(self.reflection, np.ones(1), rest, rest))
+    def rest(self) -> np.ndarray:
+        """`Material.numbers` of the substrate, shape (10,)."""
+        return np.array(Material.of(self.reflection).numbers)
 
     @cached_property
     def strain_scale(self) -> tuple[float, float]:
         """Strain that moves the Bragg condition by one in the angle coordinate x, and refraction's share in y."""
         reflection = self.reflection
-        slope, _ = self.deviation.at_rest
+        slope = self.deviation.q1
         refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
         return slope / reflection.diffraction_vector, float(refraction / reflection.diffraction_vector)
 
@@ -193,11 +176,7 @@ class RockingCurve:
 
     def depth_rung(self, values: Values) -> int:
         """Return by how many half octaves the layer is deeper than what was expected; 0 if it is not."""
-        end = 0.0
-        if isinstance(self.profile, ImplantedProfile):
-            end = values["L1"]
-        elif self.profile is not None:
-            end = float(self.profile.segments(values).edges[-1])
+        end = values["L1"] if isinstance(self.profile, ImplantedProfile) else end_of(self.profile, values)
         depth = max(end, sum(values[f"{film.name}_thickness"] for film in self.films))
         return max(math.ceil(2.0 * math.log2(max(depth / self._usual_depth, 1.0)) - 1e-9), 0)
 
@@ -214,15 +193,25 @@ class RockingCurve:
             raise CurveError("angles must be one-dimensional, finite and strictly ascending, at least two of them")
         return BoundCurve(self, angles)
 
-    def layer(self, values: Values, strain_range: float | tuple[float, float], *, derivatives: bool = False) -> Layer:
-        """Return the strained layer as lamellae; ``strain_range`` as in ``specimen.discretise``."""
+    def layer(
+        self, values: Values, strain_range: float | tuple[float, float], *, names: Sequence[str] | None = None
+    ) -> Layer:
+        """Return the strained layer as lamellae.
+
+        Parameters
+        ----------
+        values : mapping
+        strain_range
+            As in `sample.layers.discretise`.
+        names : sequence of str, optional
+            Parameters of the sample by which derivatives are wanted.
+        """
         if self.profile is None and not self.films:
-            empty = np.zeros((0, 3))
-            chain = Chain((), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros((0, 7)))
-            return Layer(np.zeros(0), empty, empty, empty, chain if derivatives else None)
-        films = pile(self.films, values, self.reflection) if self.films else None
+            return Layer.nothing(names)
+        films = Stack.of(self.films, values, self.reflection) if self.films else None
         if films is not None and self.profile is None and self.diffuse is None:
-            return uniform_films(films, derivatives)
+            return uniform_films(films, values, names)
+        length = 0.0 if self.diffuse is None else self.diffuse.length(values)
         return discretise(
             self.profile,
             self.damage,
@@ -230,9 +219,10 @@ class RockingCurve:
             diffraction_vector=self.reflection.diffraction_vector,
             strain_range=strain_range,
             tolerance=self.tolerance,
-            derivatives=derivatives,
+            names=names,
             films=films,
             extinction_length=self._extinction_length,
+            line_width=2.0 / (self.reflection.diffraction_vector * length) if length > 0.0 else math.inf,
         )
 
     @cached_property
@@ -241,43 +231,3 @@ class RockingCurve:
         strongest = max(abs(chi) for chi in (reflection.susceptibility.chih, reflection.susceptibility.pair(0)[1]))
         cosines = math.sqrt(reflection.gamma0 * abs(reflection.gammah))
         return reflection.wavelength * cosines / (math.pi * strongest)
-
-    def layer_optics(self, layer: Layer, values: Values) -> LayerOptics:
-        """Return what a layer is made of, and how far each lamella is from the Bragg condition."""
-        if layer.film is None:
-            return LayerOptics((), 0.0, self.deviation.coefficients(layer.strain))
-        parallel = pile(self.films, values, self.reflection).parallel[layer.film, None]
-        made_of = materials(self.films, values, self.reflection)
-        return LayerOptics(made_of, parallel, self.deviation.coefficients(layer.strain, parallel))
-
-    def coefficients(self, layer: Layer, values: Values, optics: LayerOptics | None = None) -> Coefficients:
-        """Return what the dynamical kernel needs; ``optics`` where they are known already."""
-        optics = optics or self.layer_optics(layer, values)
-        substrate_e = math.exp(-values.get("substrate_damage", 0.0))
-        if layer.film is not None:
-            in_plane = np.repeat(optics.parallel, layer.strain.shape[1], axis=1)
-            return coefficients(
-                self.reflection,
-                Lamellae(
-                    layer.thickness, layer.strain, layer.debye_waller, optics.materials, layer.film, in_plane,
-                    substrate_e,
-                ),
-            )  # fmt: skip
-        rest, shape = self._at_rest, layer.strain.shape
-        u0, q1, _ = optics.mismatch
-        return Coefficients(
-            thickness=layer.thickness,
-            u0=u0 + rest.u0[0, 0],
-            q1=q1,
-            q2=np.full(shape, rest.q2[0, 0]),
-            absorption=np.full(shape[0], rest.absorption[0]),
-            debye_waller=layer.debye_waller,
-            sigma_h=rest.sigma_h.repeat(shape[0], axis=0),
-            sigma_hbar=rest.sigma_hbar.repeat(shape[0], axis=0),
-            substrate_u0=rest.substrate_u0,
-            substrate_q1=rest.substrate_q1,
-            substrate_q2=rest.substrate_q2,
-            substrate_sigma_h=rest.substrate_sigma_h * substrate_e,
-            substrate_sigma_hbar=rest.substrate_sigma_hbar * substrate_e,
-            turn=rest.turn,
-        )

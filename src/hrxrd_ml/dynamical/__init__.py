@@ -1,8 +1,7 @@
-"""Coherent amplitude of a pile of lamellae on a substrate (Takagi-Taupin), by interchangeable twins.
+"""Coherent amplitude of a stack of lamellae on a substrate (Takagi-Taupin): the one face of the kernels.
 
-``numba`` is the fast one, with an exact Jacobian; ``reference`` is NumPy, written like the formulas;
-``torch`` takes batches, GPUs and automatic differentiation (``hrxrd_ml.dynamical._torch``).  Neither numba
-nor torch is imported before it is used.
+``numba`` is the fast backend, with an exact Jacobian; ``reference`` is NumPy, written like the formulas.  What users
+run and what the tests compare go through the same functions.  Numba is not imported before it is used.
 """
 
 from __future__ import annotations
@@ -17,26 +16,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import ComplexArray, FloatArray
 from ..errors import CurveError
+from ..material import Material
 from ..reflection import Reflection
-from ..specimen import Chain
-from ._chain import dense_chain, split, split_chain
-from ._contract import Coefficients, ComplexArray, Deviation, FloatArray, Lamellae, Material, coefficients
+from ._chain import split, split_slopes
+from ._contract import Coefficients, Deviation, Lamellae, Optics, Slopes, assemble, coefficients
 
 __all__ = [
-    "Chain",
     "Coefficients",
     "Deviation",
     "Lamellae",
     "Material",
+    "Optics",
+    "Slopes",
     "amplitude",
+    "assemble",
     "coefficients",
-    "dense_chain",
+    "rates",
+    "rates_and_jacobian",
     "reflectivity",
     "reflectivity_and_jacobian",
 ]
 
-BACKENDS = ("numba", "reference", "torch")
+BACKENDS = ("numba", "reference")
 # Of a graded lamella, in the terms of ``_reference.graded_lamella``: the largest half phase for which the
 # series of the numba kernels hold, and the largest curvature and skewness of the phase that one step takes.
 _X_MAX = 8.0
@@ -44,16 +47,18 @@ _BETA_MAX = 2.0
 _GAMMA_MAX = 0.3
 
 
-def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend: str = "numba") -> ComplexArray:
+def amplitude(c: Coefficients, x: FloatArray, y: FloatArray, backend: str = "numba", *, both: bool = True) -> ComplexArray:
     """Return the amplitude r at the surface.
 
     Parameters
     ----------
-    coefficients : Coefficients
+    c : Coefficients
     x, y : ndarray, shape (m,)
         Angle coordinates from ``Deviation.axes``; ascending angles where the lamellae are graded and the
         backend is numba.
-    backend : {"numba", "reference", "torch"}
+    backend : {"numba", "reference"}
+    both : bool
+        Whether polarisation pi is wanted; graded lamellae leave it at zero if not.
 
     Returns
     -------
@@ -70,20 +75,78 @@ def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend:
     if backend == "reference":
         from . import _reference
 
-        return _reference.amplitude(coefficients, x, y)
-    if backend == "torch":
-        from . import _torch
-
-        return _torch.amplitude_of_one(coefficients, x, y)
-    _check_angles(coefficients, x)
-    largest = float(_half_phases(coefficients, x, y).max(initial=0.0))
+        return _reference.amplitude(c, x, y)
+    _check_angles(c, x)
+    largest = float(_half_phases(c, x, y).max(initial=0.0))
     if largest > _X_MAX:
         raise ValueError(
             f"a graded lamella turns the phase by {2.0 * largest:.3g} rad, more than {2.0 * _X_MAX:g}: "
             f"use thinner lamellae (hrxrd_ml.dynamical.reflectivity cuts them by itself) or fewer angles"
         )
-    arguments = _arguments(coefficients, x, y)
-    return kernel("_numba_graded" if _graded(coefficients) else "_numba_uniform", "amplitude")(*arguments)
+    if c.graded:
+        return _kernel("_numba_graded", "amplitude")(*_arguments(c, x, y), both)
+    return _kernel("_numba_uniform", "amplitude")(*_arguments(c, x, y))
+
+
+def rates(
+    c: Coefficients, x: FloatArray, y: FloatArray, weights: FloatArray, flux: FloatArray, backend: str = "numba"
+) -> FloatArray:
+    """Return the reflectivity for each weighting of the polarisations.
+
+    Parameters
+    ----------
+    c, x, y, backend
+        As in `amplitude`.
+    weights : ndarray, shape (rows, 2)
+        Of sigma and pi.
+    flux : ndarray, shape (m,)
+        ``Deviation.flux``.
+
+    Returns
+    -------
+    ndarray, shape (rows, m)
+    """
+    r = amplitude(c, x, y, backend, both=bool(np.any(weights[:, 1] != 0.0)))
+    value, _ = _with_flux(weights @ (r.real**2 + r.imag**2), weights, flux)
+    return value
+
+
+def rates_and_jacobian(
+    c: Coefficients, slopes: Slopes, x: FloatArray, y: FloatArray, weights: FloatArray, flux: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the reflectivity for each weighting of the polarisations, and its exact derivatives (numba).
+
+    Parameters
+    ----------
+    c, x, y, weights, flux
+        As in `rates`.
+    slopes : Slopes
+        Derivatives of ``c`` by p parameters.
+
+    Returns
+    -------
+    value : ndarray, shape (rows, m)
+    jacobian : ndarray, shape (rows, p + 1, m)
+        By each parameter and, last, by ln E of the substrate.
+    """
+    _check_angles(c, x)
+    function = _kernel("_numba_jacobian" if c.graded else "_numba_uniform_jacobian", "reflectivity_and_jacobian")
+    arguments = _arguments(c, x, y)
+    changes = tuple(np.ascontiguousarray(a) for a in (slopes.u0, slopes.debye_waller, slopes.thickness, slopes.optics))
+    parts = [function(*arguments, np.ascontiguousarray(row), *changes) for row in weights]
+    value, factor = _with_flux(np.array([part[0] for part in parts]), weights, flux)
+    jacobian = np.array([part[1] for part in parts])
+    jacobian *= factor[:, None]
+    return value, jacobian
+
+
+def _with_flux(value: FloatArray, weights: FloatArray, flux: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the reflectivity with the couplings of each angle, and its derivative by that without.
+
+    The kernels take the couplings at the Bragg angle; see `Deviation.flux`.
+    """
+    share = 1.0 + value / (weights.sum(axis=1, keepdims=True) + 1e-300) * (flux - 1.0)
+    return value * flux / share, flux / share**2
 
 
 def reflectivity(
@@ -105,7 +168,7 @@ def reflectivity(
         Offset of the incidence angle from the kinematic Bragg angle of the substrate, ascending [rad].
     linear : bool
         Use the linear form of the deviation from the Bragg condition instead of the exact one.
-    backend : {"numba", "reference", "torch"}
+    backend : {"numba", "reference"}
 
     Returns
     -------
@@ -113,111 +176,101 @@ def reflectivity(
     """
     deviation = Deviation.of(reflection, linear)
     x, y = deviation.axes(dtheta)
-    lamellae, c, _ = _cut(reflection, lamellae, x, y, linear)
-    value = _weights(reflection) @ np.abs(amplitude(c, x, y, backend)) ** 2
-    flux = deviation.flux(dtheta)
-    return value * flux / (1.0 + value * (flux - 1.0))
+    _, c, _ = _cut(reflection, lamellae, x, y, linear)
+    return rates(c, x, y, _weights(reflection), deviation.flux(dtheta), backend)[0]
 
 
 def reflectivity_and_jacobian(
-    reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray, chain: Chain, *, linear: bool = False
+    reflection: Reflection,
+    lamellae: Lamellae,
+    dtheta: FloatArray,
+    strain: FloatArray,
+    debye_waller: FloatArray,
+    thickness: FloatArray,
+    *,
+    linear: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the coherent reflectivity and its exact derivatives (numba).
+    """Return the coherent reflectivity and its exact derivatives by p parameters (numba).
 
     Parameters
     ----------
     reflection, lamellae, dtheta, linear
         As in ``reflectivity``.
-    chain : Chain
-        Derivatives of strain, E and thickness of the lamellae; ``value`` has rows of seven for graded
-        lamellae and of three (strain, E, thickness) for uniform ones.
+    strain, debye_waller : ndarray, shape (p, n, nodes)
+        Derivatives of strain out of the plane and of E at the nodes of the lamellae.
+    thickness : ndarray, shape (p, n)
+        Derivatives of their thickness.
 
     Returns
     -------
     reflectivity : ndarray, shape (m,)
-    jacobian : ndarray, shape (parameters + 1, m)
-        Derivative with respect to each parameter of the chain and, last, to ln E of the substrate.
+    jacobian : ndarray, shape (p + 1, m)
+        By each parameter and, last, by ln E of the substrate.
 
     Raises
     ------
     ValueError
-        The chain is not that of these lamellae, or the angles are not ascending.
+        The derivatives are not those of these lamellae, or the angles are not ascending.
     """
-    columns = 2 * lamellae.strain.shape[1] + 1
-    if len(chain.pointer) != len(lamellae.thickness) + 1 or chain.value.shape[1] != columns:
-        raise ValueError(
-            f"chain: expected {len(lamellae.thickness)} lamellae with rows of {columns}, "
-            f"got {len(chain.pointer) - 1} with rows of {chain.value.shape[1]}"
-        )
+    shape, count = lamellae.strain.shape, len(thickness)
+    wanted = ((count, *shape), (count, *shape), (count, shape[0]))
+    came = (np.shape(strain), np.shape(debye_waller), np.shape(thickness))
+    if came != wanted:
+        raise ValueError(f"derivatives of strain, E and thickness: expected shapes {wanted}, got {came}")
     deviation = Deviation.of(reflection, linear)
     x, y = deviation.axes(dtheta)
     lamellae, c, pieces = _cut(reflection, lamellae, x, y, linear)
-    if np.any(pieces > 1):
-        chain = split_chain(chain, pieces)
-    _check_angles(c, x)
-    function = kernel("_numba_jacobian" if lamellae.graded else "_numba_uniform_jacobian", "reflectivity_and_jacobian")
-    du0, dq1 = deviation.strain_derivatives(lamellae.strain)
-    value, jacobian = function(
-        *_arguments(c, x, y),
-        np.ascontiguousarray(du0),
-        np.ascontiguousarray(dq1),
-        _weights(reflection),
-        np.ascontiguousarray(chain.pointer, dtype=np.int64),
-        np.ascontiguousarray(chain.parameter, dtype=np.int64),
-        np.ascontiguousarray(chain.value, dtype=float),
-        len(chain.names),
-    )
-    flux = deviation.flux(dtheta)
-    share = 1.0 + value * (flux - 1.0)
-    return value * flux / share, jacobian * flux / share**2
+    changes = split_slopes(strain, debye_waller, thickness, pieces) if np.any(pieces > 1) else (strain, debye_waller, thickness)
+    parallel = 0.0 if lamellae.strain_parallel is None else lamellae.strain_parallel[:, None]
+    slopes = Slopes(deviation.u0_slope(lamellae.strain, parallel) * changes[0], changes[1], changes[2], np.zeros((count, 0, 10)))
+    value, jacobian = rates_and_jacobian(c, slopes, x, y, _weights(reflection), deviation.flux(dtheta))
+    return value[0], jacobian[0]
 
 
 def _weights(reflection: Reflection) -> FloatArray:
-    return np.array(reflection.polarization_weights, dtype=float)
-
-
-def _graded(c: Coefficients) -> bool:
-    return c.u0.shape[1] == 3
+    return np.array([reflection.polarization_weights], dtype=float)
 
 
 def _check_angles(c: Coefficients, x: FloatArray) -> None:
     if len(x) == 0:
         raise CurveError("angles: expected at least one, got none")
-    if _graded(c) and np.any(np.diff(x) < 0.0):
+    if c.graded and np.any(x[1:] < x[:-1]):
         raise CurveError("angles: expected ascending ones for graded lamellae; sort them first")
 
 
 def _arguments(c: Coefficients, x: FloatArray, y: FloatArray) -> tuple[Any, ...]:
     """Return the leading arguments of a numba kernel, in the types and layouts for which it is compiled."""
-    real = [np.ascontiguousarray(v, dtype=float) for v in (x, y, c.thickness, c.u0, c.q1, c.q2, c.absorption)]
-    rest = (
-        np.ascontiguousarray(c.debye_waller, dtype=float),
-        np.ascontiguousarray(c.sigma_h, dtype=complex),
-        np.ascontiguousarray(c.sigma_hbar, dtype=complex),
-        complex(c.substrate_u0),
-        float(c.substrate_q1),
-        float(c.substrate_q2),
-        np.ascontiguousarray(c.substrate_sigma_h, dtype=complex),
-        np.ascontiguousarray(c.substrate_sigma_hbar, dtype=complex),
-    )
-    return (*real, *rest, float(c.turn)) if _graded(c) else (*real, *rest)
+    real, compound = _real, _compound
+    return (
+        real(x), real(y), real(c.thickness), real(c.u0), float(c.q1), real(c.q2), real(c.absorption),
+        real(c.debye_waller), compound(c.sigma_h), compound(c.sigma_hbar), complex(c.substrate_u0),
+        float(c.substrate_q2), compound(c.substrate_sigma_h), compound(c.substrate_sigma_hbar),
+    )  # fmt: skip
+
+
+def _real(array: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(array, dtype=float)
+
+
+def _compound(array: ComplexArray) -> ComplexArray:
+    return np.ascontiguousarray(array, dtype=complex)
 
 
 def _half_phases(c: Coefficients, x: FloatArray, y: FloatArray) -> FloatArray:
     """Return the largest abs(x) of ``_reference.graded_lamella`` of each lamella, zero where uniform."""
-    if not _graded(c) or len(x) == 0:
+    if not c.graded or len(x) == 0:
         return np.zeros(len(c.thickness))
-    mean = [(u[:, 0] + 4.0 * u[:, 1] + u[:, 2]) / 6.0 for u in (c.u0, c.q1, c.q2)]
-    return 0.5 * c.thickness * np.maximum(*(np.abs(mean[0] + mean[1] * x[i] + mean[2] * y[i]) for i in (0, -1)))
+    mean = (c.u0[:, 0] + 4.0 * c.u0[:, 1] + c.u0[:, 2]) / 6.0
+    return 0.5 * c.thickness * np.maximum(*(np.abs(mean + c.q1 * x[i] + c.q2 * y[i]) for i in (0, -1)))
 
 
 def _pieces(c: Coefficients, x: FloatArray, y: FloatArray) -> NDArray[np.int64]:
     """Return into how many pieces to cut each lamella, so that phase and phase curvature suit one step."""
     phases = _half_phases(c, x, y)
-    if not _graded(c):
+    if not c.graded:
         return np.ones(len(phases), dtype=np.int64)
     # A piece may have the deviation of any node of the whole, and of the parabola a little beyond.
-    ends = [np.abs(c.u0 + c.q1 * x[i] + c.q2 * y[i]).max(axis=1) for i in (0, -1)]
+    ends = [np.abs(c.u0 + c.q1 * x[i] + c.q2[:, None] * y[i]).max(axis=1) for i in (0, -1)]
     linear = np.where(phases > _X_MAX, 0.5 * c.thickness * np.maximum(*ends) / (0.9 * _X_MAX), 1.0)
     square = 0.25 * c.thickness * np.abs(c.u0[:, 2] - c.u0[:, 0]) / _BETA_MAX
     cubic = c.thickness / 6.0 * np.abs(0.5 * (c.u0[:, 2] + c.u0[:, 0]) - c.u0[:, 1]) / _GAMMA_MAX
@@ -235,7 +288,8 @@ def _cut(
     return lamellae, coefficients(reflection, lamellae, linear), pieces
 
 
-def kernel(module: str, name: str) -> Any:
+@cache
+def _kernel(module: str, name: str) -> Any:
     """Return a numba function; say so where the first call will compile it, which takes some seconds."""
     function = getattr(importlib.import_module(f".{module}", __name__), name)
     if not function.signatures and not _in_cache(function):

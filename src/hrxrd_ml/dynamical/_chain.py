@@ -2,68 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..specimen import Chain
-from ._contract import FloatArray, Lamellae
-
-
-def dense_chain(derivatives: FloatArray, names: Sequence[str] | None = None) -> Chain:
-    """Return the sparse chain of a dense array; rows of zeros are left out.
-
-    Parameters
-    ----------
-    derivatives : ndarray, shape (n, parameters, 7) or (n, parameters, 3)
-        Derivatives of strain on top, in the middle and below, of E there, and of thickness with respect to
-        each parameter, lamella by lamella; of strain, E and thickness where the lamellae are uniform.
-    names : sequence of str, optional
-        Names of the parameters; their numbers where left out.
-    """
-    derivatives = np.asarray(derivatives, dtype=float)
-    lamella, parameter = np.nonzero(np.any(derivatives != 0.0, axis=2))
-    pointer = np.searchsorted(lamella, np.arange(len(derivatives) + 1))
-    names = [str(k) for k in range(derivatives.shape[1])] if names is None else names
-    return Chain(tuple(names), pointer, parameter, derivatives[lamella, parameter])
+from ..arrays import FloatArray, IntArray
+from ._contract import Lamellae
 
 
-def split(lamellae: Lamellae, pieces: NDArray[np.int64]) -> Lamellae:
+def split(lamellae: Lamellae, pieces: IntArray) -> Lamellae:
     """Return graded lamellae, each cut into so many of equal thickness; the parabolas stay what they are."""
-    weights = [_node_weights(count) for count in pieces]
-
-    def cut(nodes: FloatArray) -> FloatArray:
-        return np.concatenate([w @ values for w, values in zip(weights, nodes, strict=True)])
-
+    weights, whole = _node_weights(pieces)
     parallel = lamellae.strain_parallel
     return replace(
         lamellae,
         thickness=np.repeat(lamellae.thickness / pieces, pieces),
-        strain=cut(lamellae.strain),
-        debye_waller=cut(lamellae.debye_waller),
-        material=np.repeat(lamellae.material, pieces),
-        strain_parallel=None if parallel is None else cut(parallel),
+        strain=_at_nodes(weights, lamellae.strain[whole]),
+        debye_waller=_at_nodes(weights, lamellae.debye_waller[whole]),
+        material=lamellae.material[whole],
+        strain_parallel=None if parallel is None else parallel[whole],
     )
 
 
-def split_chain(chain: Chain, pieces: NDArray[np.int64]) -> Chain:
-    """Return the chain of the lamellae that ``split`` makes."""
-    values, parameters, counts = [], [], [0]
-    for j, count in enumerate(pieces):
-        own = slice(chain.pointer[j], chain.pointer[j + 1])
-        for nodes in _node_weights(count):
-            value = chain.value[own].copy()
-            value[:, 0:3], value[:, 3:6] = value[:, 0:3] @ nodes.T, value[:, 3:6] @ nodes.T
-            value[:, 6] /= count
-            values.append(value)
-            parameters.append(chain.parameter[own])
-            counts.append(len(value))
-    return Chain(chain.names, np.cumsum(counts), np.concatenate(parameters), np.concatenate(values))
+def split_slopes(
+    strain: FloatArray, debye_waller: FloatArray, thickness: FloatArray, pieces: IntArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return derivatives, shapes (p, n, 3), (p, n, 3) and (p, n), of the lamellae that ``split`` makes."""
+    weights, whole = _node_weights(pieces)
+    nodes = [_at_nodes(weights, slopes[:, whole]) for slopes in (strain, debye_waller)]
+    return nodes[0], nodes[1], (thickness / pieces)[:, whole]
 
 
-def _node_weights(count: int) -> FloatArray:
-    """Return what the nodes of the whole lamella weigh at those of its pieces, shape (count, 3, 3)."""
-    zeta = (2.0 * np.arange(count)[:, None] + np.arange(3)) / count - 1.0
-    return np.stack([0.5 * zeta * (zeta - 1.0), 1.0 - zeta**2, 0.5 * zeta * (zeta + 1.0)], axis=2)
+def _at_nodes(weights: FloatArray, nodes: FloatArray) -> FloatArray:
+    return np.einsum("jab,...jb->...ja", weights, nodes)
+
+
+def _node_weights(pieces: IntArray) -> tuple[FloatArray, IntArray]:
+    """Return what the nodes of the whole weigh at those of each piece (pieces, 3, 3), and which whole it is."""
+    whole = np.repeat(np.arange(len(pieces)), pieces)
+    number = np.arange(len(whole)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    zeta = (2.0 * number[:, None] + np.arange(3)) / pieces[whole][:, None] - 1.0
+    return np.stack([0.5 * zeta * (zeta - 1.0), 1.0 - zeta**2, 0.5 * zeta * (zeta + 1.0)], axis=2), whole

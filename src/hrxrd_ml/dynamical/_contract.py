@@ -1,12 +1,13 @@
 """What every twin of the dynamical kernel takes and what it means.
 
-A damaged crystal is a pile of *lamellae* on a semi-infinite substrate.  The kernels do not know about crystals or
+A damaged crystal is a stack of *lamellae* on a semi-infinite substrate.  The kernels do not know about crystals or
 reflections; they see, for every lamella, the deviation
 
-    u(z, i) = u0(z) + q1(z) X_i + q2(z) Y_i                                                             [1/Å]
+    u(z, i) = u0(z) + q1 X_i + q2 Y_i                                                                   [1/Å]
 
 of incidence angle number ``i`` from the local Bragg condition, and the couplings ``E sigma_h`` and ``E sigma_hbar``
-between the direct and the diffracted wave.  They integrate the Riccati form of the Takagi-Taupin equations
+between the direct and the diffracted wave; u0 and E depend on depth within a lamella.  They integrate the Riccati form
+of the Takagi-Taupin equations
 
     dr/dz = -i (sigma_h + u r + sigma_hbar r**2),      r = sqrt(gamma_h/gamma_0) D_h/D_0
 
@@ -24,42 +25,21 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays import ComplexArray, FloatArray
+from ..complex_step import STEP, derivative
 from ..errors import ParameterError
+from ..material import Material
 from ..reflection import Reflection
-
-FloatArray = NDArray[np.float64]
-ComplexArray = NDArray[np.complex128]
-
-
-@dataclass(frozen=True)
-class Material:
-    """Susceptibilities of one kind of crystal, for the polarisations sigma and pi, without the polarisation factor.
-
-    Attributes
-    ----------
-    chi0 : complex
-    chih, chihbar : tuple of complex
-        One value for each of sigma and pi.
-    """
-
-    chi0: complex
-    chih: tuple[complex, complex]
-    chihbar: tuple[complex, complex]
-
-    @classmethod
-    def of(cls, reflection: Reflection) -> Material:
-        """Return the susceptibilities of a reflection's own crystal."""
-        pairs = [reflection.susceptibility.pair(polarization) for polarization in (0, 1)]
-        return cls(reflection.susceptibility.chi0, (pairs[0][0], pairs[1][0]), (pairs[0][1], pairs[1][1]))
 
 
 @dataclass(frozen=True)
 class Lamellae:
-    """A pile of lamellae, surface first, on a semi-infinite unstrained substrate.
+    """A stack of lamellae, surface first, on a semi-infinite unstrained substrate.
 
     Attributes
     ----------
@@ -74,7 +54,7 @@ class Lamellae:
         The materials that occur; the last one is the substrate.
     material : ndarray of int, shape (n,)
         Which of the materials each lamella is made of.
-    strain_parallel : ndarray, shape (n, nodes), optional
+    strain_parallel : ndarray, shape (n,), optional
         In-plane strain relative to the substrate; zero where left out.
     substrate_debye_waller : float
         E of the substrate.
@@ -95,8 +75,8 @@ class Lamellae:
             raise ValueError(f"strain: expected shape ({n}, 1) or ({n}, 3), got {self.strain.shape}")
         if self.debye_waller.shape != self.strain.shape:
             raise ValueError(f"debye_waller: expected shape {self.strain.shape}, got {self.debye_waller.shape}")
-        if self.strain_parallel is not None and self.strain_parallel.shape != self.strain.shape:
-            raise ValueError(f"strain_parallel: expected shape {self.strain.shape}, got {self.strain_parallel.shape}")
+        if self.strain_parallel is not None and self.strain_parallel.shape != (n,):
+            raise ValueError(f"strain_parallel: expected shape ({n},), got {self.strain_parallel.shape}")
         if self.material.shape != (n,):
             raise ValueError(f"material: expected shape ({n},), got {self.material.shape}")
 
@@ -206,12 +186,6 @@ class Deviation:
     def _geometry(self) -> _Geometry:
         return _Geometry.of(self)
 
-    @cached_property
-    def at_rest(self) -> tuple[float, float]:
-        """Return q1 and q2 of the crystal without strain [1/Å]."""
-        _, q1, q2 = self.coefficients(np.zeros(1))
-        return float(q1[0]), float(q2[0])
-
     def axes(self, dtheta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the angle coordinates X and Y.
 
@@ -257,50 +231,51 @@ class Deviation:
         return self._sines(np.zeros(1))
 
     @property
-    def turn(self) -> float:
-        """dY/dX at the Bragg angle of the reference lattice."""
+    def q1(self) -> float:
+        """Derivative of the deviation with X, the same for every lamella [1/Å]."""
         if self.linear:
-            return 0.0
-        entry, exit = self.bragg_angle + self.inclination, self.bragg_angle - self.inclination
-        gamma0, gammah = np.sin(entry), np.sin(exit)
-        slope_y = -np.cos(entry) / gamma0**2 - np.cos(exit) * gamma0 / gammah**3
-        return float(slope_y * gammah / np.sin(2.0 * self.bragg_angle))
+            return self.prefactor * 2.0 * math.sin(2.0 * self.bragg_angle)
+        return self._geometry.wavenumber
 
-    def coefficients(
-        self, strain: FloatArray, strain_parallel: FloatArray | float = 0.0
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return u0, q1 and q2 [1/Å] without refraction for strains of any shape."""
+    def u0(self, strain: Any, parallel: Any = 0.0) -> Any:
+        """Return the deviation at the Bragg angle of the reference lattice, without refraction [1/Å].
+
+        An array function of strains of any shape, out of the plane and in the plane.
+        """
         if self.linear:
             sin_p, cos_p = math.sin(self.inclination), math.cos(self.inclination)
             tan_b = math.tan(self.bragg_angle)
-            delta = -(
-                strain * (cos_p**2 * tan_b - sin_p * cos_p) + strain_parallel * (sin_p**2 * tan_b + sin_p * cos_p)
+            return self.q1 * (
+                strain * (cos_p**2 * tan_b - sin_p * cos_p) + parallel * (sin_p**2 * tan_b + sin_p * cos_p)
             )
-            slope = self.prefactor * 2.0 * math.sin(2.0 * self.bragg_angle)
-            return -slope * delta, np.full_like(strain, slope), np.zeros_like(strain)
         g = self._geometry
-        u0, q1, q2 = g.normal * (strain / (1.0 + strain)), np.full_like(strain, g.wavenumber), np.zeros_like(strain)
-        if isinstance(strain_parallel, float) and strain_parallel == 0.0:
-            return u0, q1, q2
+        u0 = g.normal * (strain / (1.0 + strain))
+        if isinstance(parallel, float) and parallel == 0.0:
+            return u0
         # In-plane strain turns the exit angle; how much depends on that angle, to first order as Y does.
-        shift = g.along * strain_parallel / (1.0 + strain_parallel)
+        shift = self._shift(parallel)
         lift = shift * (2.0 * g.cos_exit - shift)
-        if np.any(g.gammah**2 + lift < 0.0):
+        if np.any(g.gammah**2 + np.real(lift) < 0.0):
             raise ParameterError(
-                f"a film strained by {float(np.min(strain_parallel)):.3g} in the plane sends no wave out through the "
+                f"a film strained by {float(np.min(np.real(parallel))):.3g} in the plane sends no wave out through the "
                 "surface at this grazing exit; measure it with another reflection, or at grazing incidence"
             )
-        turned = lift / (np.sqrt(g.gammah**2 + lift) + g.gammah)
-        return u0 + g.wavenumber * turned, q1, q2 + g.wavenumber * g.per_y * shift
+        return u0 + g.wavenumber * lift / (np.sqrt(g.gammah**2 + lift) + g.gammah)
 
-    def strain_derivatives(self, strain: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return d(u0)/d(strain) and d(q1)/d(strain) for out-of-plane strain; q2 does not depend on it."""
-        if self.linear:
-            cos_p, sin_p = math.cos(self.inclination), math.sin(self.inclination)
-            slope = self.prefactor * 2.0 * math.sin(2.0 * self.bragg_angle)
-            tilted = cos_p**2 * math.tan(self.bragg_angle) - sin_p * cos_p
-            return np.full_like(strain, slope * tilted), np.zeros_like(strain)
-        return self._geometry.normal / (1.0 + strain) ** 2, np.zeros_like(strain)
+    def u0_slope(self, strain: FloatArray, parallel: FloatArray | float = 0.0) -> FloatArray:
+        """Return the derivative of `u0` by the strain out of the plane."""
+        return derivative(self.u0(strain + 1j * STEP, parallel))
+
+    def u0_slope_in_plane(self, strain: FloatArray, parallel: FloatArray) -> FloatArray:
+        """Return the derivative of `u0` by the strain in the plane."""
+        return derivative(self.u0(strain, parallel + 1j * STEP))
+
+    def q2(self, parallel: Any = 0.0) -> Any:
+        """Return the derivative of the deviation with Y, without refraction [1/Å]."""
+        return 0.0 * parallel if self.linear else self._geometry.wavenumber * self._geometry.per_y * self._shift(parallel)
+
+    def _shift(self, parallel: Any) -> Any:
+        return self._geometry.along * parallel / (1.0 + parallel)
 
 
 @dataclass(frozen=True)
@@ -311,8 +286,12 @@ class Coefficients:
     ----------
     thickness : ndarray, shape (n,)
         [Å].
-    u0, q1, q2 : ndarray, shape (n, nodes)
-        Real part of the deviation at the nodes [1/Å].
+    u0 : ndarray, shape (n, nodes)
+        Real part of the deviation at the nodes, at X = Y = 0 [1/Å].
+    q1 : float
+        Its derivative with X.
+    q2 : ndarray, shape (n,)
+        Its derivative with Y.
     absorption : ndarray, shape (n,)
         Imaginary part of the deviation, constant in a lamella [1/Å].
     debye_waller : ndarray, shape (n, nodes)
@@ -320,31 +299,89 @@ class Coefficients:
     sigma_h, sigma_hbar : ndarray, shape (n, 2)
         Couplings at E = 1 for the polarisations sigma and pi, the polarisation factor included [1/Å].
     substrate_u0 : complex
-    substrate_q1, substrate_q2 : float
+    substrate_q2 : float
     substrate_sigma_h, substrate_sigma_hbar : ndarray, shape (2,)
         The same for the substrate, its E included.
-    turn : float
-        dY/dX at the Bragg angle.
     """
 
     thickness: FloatArray
     u0: FloatArray
-    q1: FloatArray
+    q1: float
     q2: FloatArray
     absorption: FloatArray
     debye_waller: FloatArray
     sigma_h: ComplexArray
     sigma_hbar: ComplexArray
     substrate_u0: complex
-    substrate_q1: float
     substrate_q2: float
     substrate_sigma_h: ComplexArray
     substrate_sigma_hbar: ComplexArray
-    turn: float
+
+    @property
+    def graded(self) -> bool:
+        """Whether the lamellae are graded (three nodes) rather than uniform (one node)."""
+        return self.u0.shape[1] == 3
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Derivatives of the coefficients by p parameters.
+
+    Attributes
+    ----------
+    u0, debye_waller : ndarray, shape (p, n, nodes)
+    thickness : ndarray, shape (p, n)
+    optics : ndarray, shape (p, n, 10), or (p, 0, 10) where no parameter changes them
+        Of q2, the absorption, then real and imaginary parts of sigma_h for both polarisations, and of sigma_hbar.
+    """
+
+    u0: FloatArray
+    debye_waller: FloatArray
+    thickness: FloatArray
+    optics: FloatArray
+
+
+@dataclass(frozen=True)
+class Optics:
+    """How susceptibilities enter the coefficients of a reflection; linear in all of them.
+
+    Attributes
+    ----------
+    refraction : float
+        (pi/lambda) (1/gamma_0 + 1/gamma_h) [1/Å].
+    bend : float
+        The same by Y.
+    coupling : ndarray, shape (2,)
+        pi C/(lambda sqrt(gamma_0 gamma_h)) for both polarisations [1/Å].
+    """
+
+    refraction: float
+    bend: float
+    coupling: FloatArray
+
+    @classmethod
+    def of(cls, reflection: Reflection, linear: bool = False) -> Optics:
+        """Return that of a reflection."""
+        wavelength, gamma0, gammah = reflection.wavelength, reflection.gamma0, reflection.gammah
+        coupling = np.pi / (wavelength * np.sqrt(gamma0 * gammah)) * np.array(reflection.polarization_factors)
+        bend = 0.0 if linear else np.pi / wavelength
+        return cls(np.pi / wavelength * (1.0 / gamma0 + 1.0 / gammah), bend, coupling)
+
+    def couplings(self, numbers: FloatArray) -> tuple[ComplexArray, ComplexArray]:
+        """Return sigma_h and sigma_hbar, shape (..., 2), of `Material.numbers`, shape (..., 10)."""
+        pairs = (numbers[..., 2::2] + 1j * numbers[..., 3::2]) * np.tile(self.coupling, 2)
+        return pairs[..., :2], pairs[..., 2:]
+
+    def changes(self, numbers: FloatArray, q2: FloatArray) -> FloatArray:
+        """Return rows of ``Slopes.optics`` for changes of `Material.numbers`, shape (..., 10), and of the bare q2."""
+        factors = np.array([self.bend, self.refraction, *np.repeat(np.tile(self.coupling, 2), 2)])
+        rows = numbers * factors
+        rows[..., 0] += q2
+        return rows
 
 
 def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = False) -> Coefficients:
-    """Return the kernel's coefficients of a pile of lamellae.
+    """Return the kernel's coefficients of a stack of lamellae.
 
     Parameters
     ----------
@@ -353,32 +390,65 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
     linear : bool
         Use the linear form of the deviation (for comparison with other programs).
     """
-    wavelength, gamma0, gammah = reflection.wavelength, reflection.gamma0, reflection.gammah
-    deviation = Deviation.of(reflection, linear)
-    parallel = 0.0 if lamellae.strain_parallel is None else lamellae.strain_parallel
-    u0, q1, q2 = deviation.coefficients(lamellae.strain, parallel)
-
-    refraction = np.pi / wavelength * (1.0 / gamma0 + 1.0 / gammah)
-    bend = 0.0 if linear else np.pi / wavelength
-    coupling = np.pi / (wavelength * np.sqrt(gamma0 * gammah)) * np.array(reflection.polarization_factors)
-    chi0 = np.array([material.chi0 for material in lamellae.materials])
-    sigma_h = coupling * np.array([material.chih for material in lamellae.materials])
-    sigma_hbar = coupling * np.array([material.chihbar for material in lamellae.materials])
+    deviation, optics = Deviation.of(reflection, linear), Optics.of(reflection, linear)
+    numbers = np.array([material.numbers for material in lamellae.materials])
     which = lamellae.material
-    substrate_q = deviation.at_rest
+    in_plane = lamellae.strain_parallel
+    return assemble(
+        deviation,
+        optics,
+        lamellae.thickness,
+        deviation.u0(lamellae.strain) if in_plane is None else deviation.u0(lamellae.strain, in_plane[:, None]),
+        np.zeros(len(which)) if in_plane is None else deviation.q2(in_plane),
+        lamellae.debye_waller,
+        numbers[which],
+        numbers[-1],
+        lamellae.substrate_debye_waller,
+    )
+
+
+def assemble(
+    deviation: Deviation,
+    optics: Optics,
+    thickness: FloatArray,
+    u0: FloatArray,
+    q2: FloatArray,
+    debye_waller: FloatArray,
+    numbers: FloatArray,
+    substrate: FloatArray,
+    substrate_debye_waller: float,
+) -> Coefficients:
+    """Add what susceptibilities do to what strain does.
+
+    Parameters
+    ----------
+    deviation : Deviation
+    optics : Optics
+    thickness : ndarray, shape (n,)
+    u0 : ndarray, shape (n, nodes)
+        ``Deviation.u0`` of the lamellae.
+    q2 : ndarray, shape (n,)
+        ``Deviation.q2`` of them.
+    debye_waller : ndarray, shape (n, nodes)
+    numbers : ndarray, shape (n, 10)
+        `Material.numbers` of each lamella.
+    substrate : ndarray, shape (10,)
+        Those of the substrate.
+    substrate_debye_waller : float
+    """
+    sigma_h, sigma_hbar = optics.couplings(numbers)
+    below_h, below_hbar = optics.couplings(substrate)
     return Coefficients(
-        thickness=lamellae.thickness,
-        u0=u0 + refraction * chi0.real[which, None],
-        q1=q1,
-        q2=q2 + bend * chi0.real[which, None],
-        absorption=refraction * chi0.imag[which],
-        debye_waller=lamellae.debye_waller,
-        sigma_h=sigma_h[which],
-        sigma_hbar=sigma_hbar[which],
-        substrate_u0=complex(refraction * chi0[-1]),
-        substrate_q1=substrate_q[0],
-        substrate_q2=float(substrate_q[1] + bend * chi0[-1].real),
-        substrate_sigma_h=sigma_h[-1] * lamellae.substrate_debye_waller,
-        substrate_sigma_hbar=sigma_hbar[-1] * lamellae.substrate_debye_waller,
-        turn=deviation.turn,
+        thickness=thickness,
+        u0=u0 + optics.refraction * numbers[:, :1],
+        q1=deviation.q1,
+        q2=q2 + optics.bend * numbers[:, 0],
+        absorption=optics.refraction * numbers[:, 1],
+        debye_waller=debye_waller,
+        sigma_h=sigma_h,
+        sigma_hbar=sigma_hbar,
+        substrate_u0=complex(optics.refraction * complex(substrate[0], substrate[1])),
+        substrate_q2=float(optics.bend * substrate[0]),
+        substrate_sigma_h=below_h * substrate_debye_waller,
+        substrate_sigma_hbar=below_hbar * substrate_debye_waller,
     )

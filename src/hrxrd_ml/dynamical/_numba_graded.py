@@ -30,10 +30,11 @@ A0R, A0I, B0R, B0I, A1R, A1I, B1R, B1I = (BLOCK * k for k in range(8, 16))
 T0R, T0I, T1R, T1I = (BLOCK * k for k in range(16, 20))
 WORKSPACE = BLOCK * 20
 
-# Columns of the plan: what one lamella needs, angle-independent.
+# Columns of the plan, what one lamella needs whatever the angle: coefficients of x and of the phase in its middle with
+# the angle coordinates, absorption above its middle, beta, gamma, mu, E in powers of zeta, largest abs(x).
 PLAN_X, PLAN_PHASE, PLAN_DEPTH = 0, 3, 6
-PLAN_BETA, PLAN_SLOPE, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 7, 8, 9, 10, 11, 14
-PLAN_COLUMNS = 15
+PLAN_BETA, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 7, 8, 9, 10, 13
+PLAN_COLUMNS = 14
 
 
 @njit(cache=True, fastmath=FLAGS, inline="always")
@@ -235,40 +236,44 @@ def advance(w, forth, back, t, e, sh, sb, both=True):  # type: ignore[no-untyped
 
 
 @njit(cache=True)
-def make_plan(x, y, t, u0, q1, q2, absorption, e, turn):  # type: ignore[no-untyped-def]
+def make_plan(x, y, t, u0, q1, q2, absorption, e):  # type: ignore[no-untyped-def]
     """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase and the depth of the substrate."""
     n, last = t.shape[0], x.shape[0] - 1
     plan = np.zeros((n + 1, PLAN_COLUMNS))
     c0, c1, c2, depth = 0.0, 0.0, 0.0, 0.0
     for j in range(n):
         h = t[j]
-        m0 = (u0[j, 0] + 4.0 * u0[j, 1] + u0[j, 2]) / 6.0
-        m1 = (q1[j, 0] + 4.0 * q1[j, 1] + q1[j, 2]) / 6.0
-        m2 = (q2[j, 0] + 4.0 * q2[j, 1] + q2[j, 2]) / 6.0
-        d0, d1, d2 = 0.5 * (u0[j, 2] - u0[j, 0]), 0.5 * (q1[j, 2] - q1[j, 0]), 0.5 * (q2[j, 2] - q2[j, 0])
-        x0, x1, x2 = 0.5 * h * m0, 0.5 * h * m1, 0.5 * h * m2
-        mu = 0.5 * h * absorption[j]
-        ratio = (d1 + turn * d2) / (m1 + turn * m2)
+        x0, x1, x2 = 0.5 * h * (u0[j, 0] + 4.0 * u0[j, 1] + u0[j, 2]) / 6.0, 0.5 * h * q1, 0.5 * h * q2[j]
+        mu, beta = 0.5 * h * absorption[j], 0.125 * h * (u0[j, 2] - u0[j, 0])
         row = plan[j]
         row[0], row[1], row[2] = x0, x1, x2
-        row[3], row[4], row[5] = c0 + x0 - 0.25 * h * d0, c1 + x1 - 0.25 * h * d1, c2 + x2 - 0.25 * h * d2
-        row[6] = depth + mu
-        row[7] = 0.25 * h * (d0 - ratio * m0)
-        row[8] = 0.5 * ratio
-        row[9] = h / 6.0 * (0.5 * (u0[j, 0] + u0[j, 2]) - u0[j, 1])
-        row[10] = mu
-        row[11] = e[j, 1]
-        row[12] = 0.5 * (e[j, 2] - e[j, 0])
-        row[13] = 0.5 * (e[j, 2] + e[j, 0]) - e[j, 1]
-        row[14] = 1.001 * max(abs(x0 + x1 * x[0] + x2 * y[0]), abs(x0 + x1 * x[last] + x2 * y[last])) + 1e-3
+        row[3], row[4], row[5] = c0 + x0 - beta, c1 + x1, c2 + x2
+        row[6], row[7] = depth + mu, beta
+        row[8] = h / 6.0 * (0.5 * (u0[j, 0] + u0[j, 2]) - u0[j, 1])
+        row[9] = mu
+        row[10] = e[j, 1]
+        row[11] = 0.5 * (e[j, 2] - e[j, 0])
+        row[12] = 0.5 * (e[j, 2] + e[j, 0]) - e[j, 1]
+        row[13] = 1.001 * max(abs(x0 + x1 * x[0] + x2 * y[0]), abs(x0 + x1 * x[last] + x2 * y[last])) + 1e-3
         c0, c1, c2, depth = c0 + 2.0 * x0, c1 + 2.0 * x1, c2 + 2.0 * x2, depth + 2.0 * mu
     plan[n, 3], plan[n, 4], plan[n, 5], plan[n, 6] = c0, c1, c2, depth
     return plan
 
 
 @njit(cache=True)
+def make_series(plan):  # type: ignore[no-untyped-def]
+    """Return the series of f of every lamella, shape (n, TERMS_MAX, 2)."""
+    n = plan.shape[0] - 1
+    series = np.empty((n, TERMS_MAX, 2))
+    for j in range(n):
+        s = plan[j]
+        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], terms(s[13]), series[j])
+    return series
+
+
+@njit(cache=True)
 def amplitude(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs, turn, both=True
+    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, both
 ):  # fmt: skip
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``, angles ascending.
 
@@ -276,40 +281,20 @@ def amplitude(  # type: ignore[no-untyped-def]
     """
     n, m = t.shape[0], x.shape[0]
     out = np.zeros((2, m), dtype=np.complex128)
-    plan = make_plan(x, y, t, u0, q1, q2, absorption, e, turn)
-    series = np.empty((n, TERMS_MAX, 2))
-    for j in range(n):
-        s = plan[j]
-        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], s[13], terms(s[14]), series[j])
+    plan = make_plan(x, y, t, u0, q1, q2, absorption, e)
+    series = make_series(plan)
     w = np.zeros(WORKSPACE)
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
-        start(w, x, y, begin, us, qs1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
+        start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
         for j in range(n - 1, -1, -1):
             x_max = lamella_phase(w, plan[j])
             ordered_integral(w, x_max)
             horner(w, series[j], terms(x_max))
             absorbed = math.exp(-plan[j, 6])
-            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, 11], sh[j], sb[j], both)
+            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh[j], sb[j], both)
         for i in range(min(BLOCK, m - begin)):
             out[0, begin + i] = complex(w[B0R + i], w[B0I + i]) / complex(w[A0R + i], w[A0I + i])
             if both:
                 out[1, begin + i] = complex(w[B1R + i], w[B1I + i]) / complex(w[A1R + i], w[A1I + i])
-    return out
-
-
-@njit(cache=True)
-def reflectivity(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs, turn, flux, weights
-):  # fmt: skip
-    """Return the reflectivity with ``Deviation.flux`` applied, a row for each row of ``weights`` (rows, 2)."""
-    both = np.any(weights[:, 1] != 0.0)
-    r = amplitude(x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs, turn, both)
-    out = np.empty((weights.shape[0], x.shape[0]))
-    for k in range(weights.shape[0]):
-        sigma, pi = weights[k]
-        total = sigma + pi + 1e-300
-        for i in range(x.shape[0]):
-            value = sigma * (r[0, i].real ** 2 + r[0, i].imag ** 2) + pi * (r[1, i].real ** 2 + r[1, i].imag ** 2)
-            out[k, i] = value * flux[i] / (1.0 + value / total * (flux[i] - 1.0))
     return out

@@ -4,9 +4,9 @@ With (alpha, beta) = dR/d(a, b) carried from the surface down and (a, b) kept fr
 reflectivity with respect to anything in a lamella is a product of the two.  Shifting the phase of everything below an
 interface is the same as turning b there, so cumulative phases need no second pass.
 
-A lamella hands out seven derivatives: strain and E on top, in the middle and below, and thickness.  ``chain`` maps
-them to the fit parameters; it is sparse (``pointer``, ``parameter``, ``value`` as in a CSR matrix whose entries are
-rows of seven), so that a spline coefficient costs only the lamellae that it touches.
+The sweep gives the derivatives by everything that a lamella has: deviation and E on top, in the middle and below,
+thickness, and, where a parameter changes them, the rest of ``Slopes.optics``.  They are multiplied by the derivatives of
+the lamella by the parameters on the way, so that a spline coefficient costs only the lamellae that it touches.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from ._numba_graded import (
     T0R,
     T1I,
     T1R,
-    X,
     Y,
 )
 from ._series import TERMS_MAX, terms
@@ -45,13 +44,18 @@ from ._series import TERMS_MAX, terms
 # Kept on the way up, where they stand in the workspace: x, cos, sin, ordered integral, f and the vector below.
 _KEEP_FROM, _KEEP_TO = PX, T0R
 
+_SERIES = 6
+
 # Rows of the second workspace.
 _AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in range(8))
 _G1R, _G1I, _GPHI, _GODD, _GH, _GM, _ODDX = (BLOCK * k for k in range(8, 15))
-_NODE = BLOCK * 15  # seven rows: what the lamella hands out
-_POLY = BLOCK * 22  # eight rows: Re(G1 * series)
-_WORK2 = BLOCK * 32
-_SERIES = 8  # df/dx, strain (3), E (3), thickness
+_NODE = BLOCK * 15  # derivatives by deviation (3), E (3), thickness, absorption
+_COUPLE = BLOCK * 23  # by real and imaginary parts of the couplings (8)
+_MOMENT = BLOCK * 31  # G1 times the integrals of `_series.moments_of_integral`, real and imaginary parts
+_WORK2 = BLOCK * 43
+
+# What a parameter changes of a lamella.
+DEVIATION, E, THICKNESS, OPTICS = 1, 2, 4, 8
 
 
 @njit(cache=True)
@@ -74,36 +78,9 @@ def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
     return TERMS_MAX
 
 
-@njit(cache=True)
-def _node_series(plan, t, u0, q1, q2, du0, dq1, turn, count, raw, out):  # type: ignore[no-untyped-def]
-    """Fill the series (8, count, 2) of df/d(x, strain nodes, E nodes, thickness), x itself held."""
-    _series.integral_derivatives(plan[7], plan[8], plan[9], plan[10], plan[11], plan[12], plan[13], count, raw)
-    m0 = (u0[0] + 4.0 * u0[1] + u0[2]) / 6.0
-    mean = (q1[0] + 4.0 * q1[1] + q1[2]) / 6.0 + turn * (q2[0] + 4.0 * q2[1] + q2[2]) / 6.0
-    slope = 0.5 * (q1[2] - q1[0]) + turn * 0.5 * (q2[2] - q2[0])
-    ratio = slope / mean
-    for node in range(3):
-        share = 4.0 / 6.0 if node == 1 else 1.0 / 6.0
-        lever = 0.5 * (node - 1)
-        d_ratio = (lever * dq1[node] - ratio * share * dq1[node]) / mean
-        d_beta = 0.25 * t * (lever * du0[node] - d_ratio * m0 - ratio * share * du0[node])
-        d_b = 0.5 * d_ratio
-        d_gamma = t / 6.0 * du0[node] * (-1.0 if node == 1 else 0.5)
-        for k in range(count):
-            for part in range(2):
-                out[1 + node, k, part] = d_beta * raw[1, k, part] + d_b * raw[2, k, part] + d_gamma * raw[3, k, part]
-    for k in range(count):
-        for part in range(2):
-            out[0, k, part] = (k + 1) * raw[0, k + 1, part] if k + 1 < count else 0.0
-            out[4, k, part] = 0.5 * (raw[7, k, part] - raw[6, k, part])
-            out[5, k, part] = raw[5, k, part] - raw[7, k, part]
-            out[6, k, part] = 0.5 * (raw[7, k, part] + raw[6, k, part])
-            out[7, k, part] = (plan[7] * raw[1, k, part] + plan[9] * raw[3, k, part] + plan[10] * raw[4, k, part]) / t
-
-
 @njit(cache=True, fastmath=FLAGS)
-def _horner_into(v, w, z, series, count):  # type: ignore[no-untyped-def]
-    """Fill ``v`` with Re(G1 * series(x)); the first eight terms in one pass, more in passes of four before."""
+def _moment(v, w, z, series, count):  # type: ignore[no-untyped-def]
+    """Fill ``v`` with G1 * series(x); the first eight terms in one pass, more in passes of four before."""
     first = count - 4
     for i in range(BLOCK):
         v[i] = 0.0
@@ -128,6 +105,7 @@ def _horner_into(v, w, z, series, count):  # type: ignore[no-untyped-def]
         re = (((re * x + c3r) * x + c2r) * x + c1r) * x + c0r
         im = (((im * x + c3i) * x + c2i) * x + c1i) * x + c0i
         v[i] = z[_G1R + i] * re - z[_G1I + i] * im
+        v[BLOCK + i] = z[_G1R + i] * im + z[_G1I + i] * re
 
 
 @njit(cache=True, fastmath=FLAGS)
@@ -259,11 +237,40 @@ def _retreat(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _hand_out(angles, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: ignore[no-untyped-def]
-    """Fill the seven node rows from the derivatives with respect to x, phases and series."""
+def _by_couplings(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
+    """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
+    quarter_e2, t2 = 0.25 * e * e, t * t
+    for p in range(2):
+        al, be, a, b = (_AL0R, _BE0R, A0R, B0R) if p == 0 else (_AL1R, _BE1R, A1R, B1R)
+        own_h, own_b = sh[p] * t2, sb[p] * t2
+        hr, hi, kr, ki = own_h.real, own_h.imag, own_b.real, own_b.imag
+        row_h, row_b = _COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK
+        for i in range(BLOCK):
+            fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
+            ar, ai, br, bi = w[a + i], w[a + BLOCK + i], w[b + i], w[b + BLOCK + i]
+            xr, xi, yr, yi = z[al + i], z[al + BLOCK + i], z[be + i], z[be + BLOCK + i]
+            aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
+            # second order: even (alpha a + beta b) + i odd (alpha a - beta b), times the other coupling
+            mr, mi = even * (aar + bbr) - odd * (aai - bbi), even * (aai + bbi) + odd * (aar - bbr)
+            # i omega f and -i conj(omega f), with absorption
+            pr, pi = -forth * (s * fr + c * fi), forth * (c * fr - s * fi)
+            qr, qi = -back * (s * fr + c * fi), -back * (c * fr - s * fi)
+            bar, bai, abr, abi = yr * ar - yi * ai, yr * ai + yi * ar, xr * br - xi * bi, xr * bi + xi * br
+            z[row_h + i] = bar * pr - bai * pi + kr * mr - ki * mi
+            z[row_h + BLOCK + i] = -(bar * pi + bai * pr + kr * mi + ki * mr)
+            z[row_b + i] = abr * qr - abi * qi + hr * mr - hi * mi
+            z[row_b + BLOCK + i] = -(abr * qi + abi * qr + hr * mi + hi * mr)
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _by_nodes(w, z, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
+    """Fill the derivatives by deviation and E at the nodes, thickness and absorption.
+
+    ``beta``, ``gamma`` and ``mu`` are those of a lamella of unit thickness.
+    """
     half_e, quarter_e2 = 0.5 * e, 0.25 * e * e
-    d0, d1, d2, e0, e1, e2 = du0[0], du0[1], du0[2], dq1[0], dq1[1], dq1[2]
-    third, twelfth, eighth, inverse = t / 3.0, t / 12.0, t / 8.0, 1.0 / t
+    third, sixth, twelfth, eighth, inverse = t / 3.0, t / 6.0, t / 12.0, t / 8.0, 1.0 / t
     for i in range(BLOCK):
         below_im = (
             z[_BE0R + i] * w[B0I + i]
@@ -277,107 +284,157 @@ def _hand_out(angles, w, z, t, e, mu, beta0, beta1, beta2, du0, dq1):  # type: i
             + z[_BE1R + i] * w[B1R + i]
             - z[_BE1I + i] * w[B1I + i]
         )
-        g_phase, xx = z[_GPHI + i], angles[X + i]
-        g_x = z[_POLY + i] + z[_GODD + i] * quarter_e2 * z[_ODDX + i] + g_phase - 2.0 * below_im
-        top, middle, bottom = d0 + e0 * xx, d1 + e1 * xx, d2 + e2 * xx
-        z[_NODE + i] = (g_x * twelfth + g_phase * eighth) * top + z[_POLY + BLOCK + i]
-        z[_NODE + BLOCK + i] = g_x * third * middle + z[_POLY + 2 * BLOCK + i]
-        z[_NODE + 2 * BLOCK + i] = (g_x * twelfth - g_phase * eighth) * bottom + z[_POLY + 3 * BLOCK + i]
-        z[_NODE + 3 * BLOCK + i] = z[_POLY + 4 * BLOCK + i]
-        z[_NODE + 4 * BLOCK + i] = z[_POLY + 5 * BLOCK + i] + z[_GODD + i] * half_e * w[ODD + i]
-        z[_NODE + 5 * BLOCK + i] = z[_POLY + 6 * BLOCK + i]
-        beta = beta0 + beta1 * xx + beta2 * angles[Y + i]
-        z[_NODE + 6 * BLOCK + i] = z[_POLY + 7 * BLOCK + i] + inverse * (
-            g_x * w[PX + i] - g_phase * beta + (z[_GM + i] - 2.0 * below_re) * mu + z[_GH + i]
+        by_phase = z[_GPHI + i]
+        by_x = z[_GODD + i] * quarter_e2 * z[_ODDX + i] + by_phase - 2.0 * below_im - z[_MOMENT + BLOCK + i]
+        by_mu = z[_GM + i] - 2.0 * below_re - z[_MOMENT + i]
+        by_beta, by_gamma = -z[_MOMENT + 3 * BLOCK + i], z[_MOMENT + 4 * BLOCK + i]
+        m0, m1, m2 = z[_MOMENT + 6 * BLOCK + i], z[_MOMENT + 8 * BLOCK + i], z[_MOMENT + 10 * BLOCK + i]
+        even, odd = by_x * twelfth + by_gamma * twelfth, (by_phase - by_beta) * eighth
+        z[_NODE + i] = even + odd
+        z[_NODE + BLOCK + i] = by_x * third - by_gamma * sixth
+        z[_NODE + 2 * BLOCK + i] = even - odd
+        z[_NODE + 3 * BLOCK + i] = 0.5 * (m2 - m1)
+        z[_NODE + 4 * BLOCK + i] = m0 - m2 + z[_GODD + i] * half_e * w[ODD + i]
+        z[_NODE + 5 * BLOCK + i] = 0.5 * (m2 + m1)
+        z[_NODE + 6 * BLOCK + i] = (
+            (by_beta - by_phase) * beta
+            + by_gamma * gamma
+            + by_mu * mu
+            + inverse * (by_x * w[PX + i] + z[_GH + i])
+        )
+        z[_NODE + 7 * BLOCK + i] = 0.5 * t * by_mu
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _add3(row, z, first, v):  # type: ignore[no-untyped-def]
+    v0, v1, v2 = v[0], v[1], v[2]
+    for i in range(BLOCK):
+        row[i] += v0 * z[first + i] + v1 * z[first + BLOCK + i] + v2 * z[first + 2 * BLOCK + i]
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _add7(row, z, u, e, t):  # type: ignore[no-untyped-def]
+    u0, u1, u2, e0, e1, e2 = u[0], u[1], u[2], e[0], e[1], e[2]
+    for i in range(BLOCK):
+        row[i] += (
+            u0 * z[_NODE + i]
+            + u1 * z[_NODE + BLOCK + i]
+            + u2 * z[_NODE + 2 * BLOCK + i]
+            + e0 * z[_NODE + 3 * BLOCK + i]
+            + e1 * z[_NODE + 4 * BLOCK + i]
+            + e2 * z[_NODE + 5 * BLOCK + i]
+            + t * z[_NODE + 6 * BLOCK + i]
         )
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _accumulate(rows, z, begin, end, parameter, value):  # type: ignore[no-untyped-def]
-    """Add the entries of a lamella in the chain to the rows of the Jacobian."""
-    for entry in range(begin, end):
-        v0, v1, v2, v3 = value[entry, 0], value[entry, 1], value[entry, 2], value[entry, 3]
-        v4, v5, v6 = value[entry, 4], value[entry, 5], value[entry, 6]
-        p = parameter[entry]
+def _add_optics(row, w, z, v):  # type: ignore[no-untyped-def]
+    q2, absorption = v[0], v[1]
+    for i in range(BLOCK):
+        by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
+        row[i] += q2 * w[Y + i] * by_u + absorption * z[_NODE + 7 * BLOCK + i]
+    for k in range(8):
+        change, first = v[2 + k], _COUPLE + k * BLOCK
         for i in range(BLOCK):
-            rows[p, i] += (
-                v0 * z[_NODE + i]
-                + v1 * z[_NODE + BLOCK + i]
-                + v2 * z[_NODE + 2 * BLOCK + i]
-                + v3 * z[_NODE + 3 * BLOCK + i]
-                + v4 * z[_NODE + 4 * BLOCK + i]
-                + v5 * z[_NODE + 5 * BLOCK + i]
-                + v6 * z[_NODE + 6 * BLOCK + i]
-            )
+            row[i] += change * z[first + i]
+
+
+@njit(cache=True)
+def touched(du, de, dt, optics):  # type: ignore[no-untyped-def]
+    """Return what each parameter changes of each lamella, bits by lamella and parameter, shape (n, p)."""
+    p, n = dt.shape
+    out = np.zeros((n, p), dtype=np.int8)
+    for k in range(p):
+        for j in range(n):
+            kind = 0
+            for node in range(du.shape[2]):
+                if du[k, j, node] != 0.0:
+                    kind |= DEVIATION
+                if de[k, j, node] != 0.0:
+                    kind |= E
+            if dt[k, j] != 0.0:
+                kind |= THICKNESS
+            if optics.shape[1] > 0:
+                for column in range(optics.shape[2]):
+                    if optics[k, j, column] != 0.0:
+                        kind |= OPTICS
+            out[j, k] = kind
+    return out
 
 
 @njit(cache=True)
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs, turn,
-    du0, dq1, weights, pointer, parameter, value, parameters,
+    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, weights, du, de, dt, optics,
 ):  # fmt: skip
-    """Return R (m,) and dR/dp (parameters + 1, m); the last row is dR/d(ln E of the substrate).
+    """Return R (m,) and dR/dp (p + 1, m); the last row is dR/d(ln E of the substrate).
 
     Parameters
     ----------
-    x, y, ..., turn
+    x, y, ..., sbs
         As in ``_numba_graded.amplitude``.
-    du0, dq1 : ndarray, shape (n, 3)
-        Derivatives of u0 and q1 with respect to the strain at the nodes.
     weights : ndarray, shape (2,)
         Weights of the two polarisations in R.
-    pointer : ndarray of int, shape (n + 1,)
-    parameter : ndarray of int, shape (entries,)
-    value : ndarray, shape (entries, 7)
-        The chain: d(strain top, middle, below; E top, middle, below; thickness)/dp for lamella j stands in the entries
-        ``pointer[j]:pointer[j+1]``.
-    parameters : int
-        Number of parameters in the chain.
+    du, de : ndarray, shape (p, n, 3)
+    dt : ndarray, shape (p, n)
+    optics : ndarray, shape (p, n, 10) or (p, 0, 10)
+        As in ``Slopes``.
     """
-    n, m = t.shape[0], x.shape[0]
+    n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
-    plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e, turn)
+    plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
+    f_series = graded.make_series(plan)
     series = np.empty((n, _SERIES, TERMS_MAX, 2))
-    f_series = np.empty((n, TERMS_MAX, 2))
-    raw = np.empty((_SERIES, TERMS_MAX, 2))
+    kinds = touched(du, de, dt, optics)
+    change = np.zeros(n, dtype=np.int64)
     for j in range(n):
-        s = plan[j]
-        count = _coarse_terms(s[14])
-        _node_series(s, t[j], u0[j], q1[j], q2[j], du0[j], dq1[j], turn, count, raw, series[j])
-        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], s[13], terms(s[14]), f_series[j])
+        for k in range(parameters):
+            change[j] |= kinds[j, k]
+        if change[j] != 0:
+            s = plan[j]
+            count = _coarse_terms(s[graded.PLAN_XMAX])
+            _series.moments_of_integral(s[7], s[8], s[9], s[10], s[11], s[12], count, series[j])
     w = np.zeros(graded.WORKSPACE)
     z = np.zeros(_WORK2)
     kept = np.empty((n, _KEEP_TO))
     rows = np.empty((parameters + 1, BLOCK))
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
-        graded.start(w, x, y, begin, us, qs1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
+        graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
         for j in range(n - 1, -1, -1):
             x_max = graded.lamella_phase(w, plan[j])
             graded.ordered_integral(w, x_max)
             graded.horner(w, f_series[j], terms(x_max))
             _keep(w, kept[j])
             absorbed = math.exp(-plan[j, 6])
-            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, 11], sh[j], sb[j])
+            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh[j], sb[j], True)
         _start_adjoint(w, z, weights[0], weights[1], reflectivity, begin, m)
         rows[:] = 0.0
         for j in range(n):
             s, at = plan[j], kept[j]
             x_max = 1.001 * max(abs(at[PX]), abs(at[PX + BLOCK - 1])) + 1e-3
             absorbed = math.exp(-s[6])
-            _retreat(at, z, t[j] * absorbed, t[j] / absorbed, t[j], s[11], sh[j], sb[j])
-            if pointer[j] == pointer[j + 1]:
+            if change[j] & OPTICS:
+                _by_couplings(at, z, t[j] * absorbed, t[j] / absorbed, t[j], s[10], sh[j], sb[j])
+            _retreat(at, z, t[j] * absorbed, t[j] / absorbed, t[j], s[10], sh[j], sb[j])
+            if change[j] == 0:
                 continue
             _ordered_slope(at, z, x_max)
             count = _coarse_terms(x_max)
             for q in range(_SERIES):
-                _horner_into(z[_POLY + q * BLOCK : _POLY + (q + 2) * BLOCK], at, z, series[j, q], count)
-            beta0 = 0.125 * t[j] * (u0[j, 2] - u0[j, 0])
-            beta1 = 0.125 * t[j] * (q1[j, 2] - q1[j, 0])
-            beta2 = 0.125 * t[j] * (q2[j, 2] - q2[j, 0])
-            _hand_out(w, at, z, t[j], s[11], s[10], beta0, beta1, beta2, du0[j], dq1[j])
-            _accumulate(rows, z, pointer[j], pointer[j + 1], parameter, value)
+                _moment(z[_MOMENT + 2 * q * BLOCK : _MOMENT + (2 * q + 2) * BLOCK], at, z, series[j, q], count)
+            inverse = 1.0 / t[j]
+            _by_nodes(at, z, t[j], s[10], s[7] * inverse, s[8] * inverse, s[9] * inverse)
+            for k in range(parameters):
+                kind = kinds[j, k]
+                if kind & ~OPTICS == DEVIATION:
+                    _add3(rows[k], z, _NODE, du[k, j])
+                elif kind & ~OPTICS == E:
+                    _add3(rows[k], z, _NODE + 3 * BLOCK, de[k, j])
+                elif kind & ~OPTICS != 0:
+                    _add7(rows[k], z, du[k, j], de[k, j], dt[k, j])
+                if kind & OPTICS:
+                    _add_optics(rows[k], w, z, optics[k, j])
         # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
         for i in range(BLOCK):
             rows[parameters, i] = (

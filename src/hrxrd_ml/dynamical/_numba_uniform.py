@@ -181,18 +181,18 @@ def lamella(w, ranges, t, u0, q1, q2, absorption, kappa0, kappa1):  # type: igno
 
 
 @njit(cache=True)
-def amplitude(x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs):  # type: ignore[no-untyped-def]
+def amplitude(x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``."""
     n, m = t.shape[0], x.shape[0]
     out = np.empty((2, m), dtype=np.complex128)
     w = np.zeros(WORK)
     for begin in range(0, m, BLOCK):
-        graded.start(w, x, y, begin, us, qs1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
+        graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
         bounds = ranges(w)
         for j in range(n - 1, -1, -1):
             et = e[j, 0] * t[j]
             h0, k0, h1, k1 = et * sh[j, 0], et * sb[j, 0], et * sh[j, 1], et * sb[j, 1]
-            lamella(w, bounds, t[j], u0[j, 0], q1[j, 0], q2[j, 0], absorption[j], h0 * k0, h1 * k1)
+            lamella(w, bounds, t[j], u0[j, 0], q1, q2[j], absorption[j], h0 * k0, h1 * k1)
             advance(w, 0.5 * t[j] * absorption[j], h0, k0, h1, k1)
         for i in range(min(BLOCK, m - begin)):
             out[0, begin + i] = complex(w[B0R + i], w[B0I + i]) / complex(w[A0R + i], w[A0I + i])

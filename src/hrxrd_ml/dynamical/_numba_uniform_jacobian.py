@@ -1,8 +1,7 @@
 """Numba twin for uniform lamellae: value and exact Jacobian by a reverse sweep.
 
 The method is that of ``_numba_jacobian``: (alpha, beta) = dR/d(a, b) goes from the surface down while the (a,
-b) of the way up are at hand.  A lamella hands out three derivatives: strain, E and thickness; ``value`` of
-the chain has rows of three.
+b) of the way up are at hand.
 """
 
 from __future__ import annotations
@@ -12,13 +11,16 @@ from numba import njit
 
 from . import _numba_graded as graded
 from . import _numba_uniform as uniform
-from ._numba_graded import A0I, A0R, A1I, A1R, B0I, B0R, B1I, B1R, BLOCK, FLAGS, T0I, T0R, T1I, T1R, X
+from ._numba_graded import A0I, A0R, A1I, A1R, B0I, B0R, B1I, B1R, BLOCK, FLAGS, T0I, T0R, T1I, T1R, Y
+from ._numba_jacobian import OPTICS, touched
 from ._numba_uniform import S0I, S0R, S1I, S1R, V0I, V0R, V1I, V1R, Z0I, Z0R, Z1I, Z1R, W
 
-# Rows of the second workspace: dR/d(a, b), the slopes d(sinc)/dz, and what the lamella hands out.
+# Rows of the second workspace: dR/d(a, b), the slopes d(sinc)/dz, the derivatives by Re w, E, ln t and Im w, R, and those
+# by real and imaginary parts of the couplings (8).
 _AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in range(8))
-_P0R, _P0I, _P1R, _P1I, _GW, _GE, _GT, _R = (BLOCK * k for k in range(8, 16))
-_WORK2 = BLOCK * 16
+_P0R, _P0I, _P1R, _P1I, _GW, _GE, _GT, _GM, _R = (BLOCK * k for k in range(8, 17))
+_COUPLE = BLOCK * 17
+_WORK2 = BLOCK * 25
 _KEPT = slice(A0R, B1I + BLOCK)
 
 
@@ -98,7 +100,7 @@ def _retreat(w, z, mu, e, h0, k0, h1, k1):  # type: ignore[no-untyped-def]
             2.0 * (x * zi + mu * zr) + (sr * dr - si * di),
         )
         er = f0r * zr - f0i * zi - (sr * ti + si * tr)
-        sum_w, sum_e, sum_t = wr, er, x * wr - mu * wi + e * er
+        sum_w, sum_e, sum_t, sum_m = wr, er, x * wr - mu * wi + e * er, wi
         gr, gi = -si, sr
         dr, di = gr * x - gi * mu, gr * mu + gi * x
         ur, ui, vr, vi = cr - dr, ci - di, cr + dr, ci + di
@@ -128,6 +130,7 @@ def _retreat(w, z, mu, e, h0, k0, h1, k1):  # type: ignore[no-untyped-def]
         )
         er = f1r * zr - f1i * zi - (sr * ti + si * tr)
         z[_GW + i] = sum_w + wr
+        z[_GM + i] = -(sum_m + wi)
         z[_GE + i] = sum_e + er
         z[_GT + i] = sum_t + x * wr - mu * wi + e * er
         gr, gi = -si, sr
@@ -142,46 +145,80 @@ def _retreat(w, z, mu, e, h0, k0, h1, k1):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _accumulate(row, w, z, t, du0, dq1, value):  # type: ignore[no-untyped-def]
-    """Add one entry of the chain to a row of the Jacobian."""
-    v0, v1, v2, v3 = 0.5 * t * du0 * value[0], 0.5 * t * dq1 * value[0], value[1], value[2] / t
+def _by_couplings(w, z, mu, t, e, sh, sb):  # type: ignore[no-untyped-def]
+    """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
+    et = e * t
+    for p in range(2):
+        al, be, a, b = (_AL0R, _BE0R, A0R, B0R) if p == 0 else (_AL1R, _BE1R, A1R, B1R)
+        s, slope = (S0R, _P0R) if p == 0 else (S1R, _P1R)
+        hr, hi, kr, ki = et * sh[p].real, et * sh[p].imag, et * sb[p].real, et * sb[p].imag
+        row_h, row_b = _COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK
+        for i in range(BLOCK):
+            x, sr, si, pr, pi = w[W + i], w[s + i], w[s + BLOCK + i], z[slope + i], z[slope + BLOCK + i]
+            ar, ai, br, bi = w[a + i], w[a + BLOCK + i], w[b + i], w[b + BLOCK + i]
+            lr, li, mr, mi = z[al + i], z[al + BLOCK + i], z[be + i], z[be + BLOCK + i]
+            aar, aai, bbr, bbi = lr * ar - li * ai, lr * ai + li * ar, mr * br - mi * bi, mr * bi + mi * br
+            bar, bai, abr, abi = mr * ar - mi * ai, mr * ai + mi * ar, lr * br - li * bi, lr * bi + li * br
+            tr, ti = hr * bar - hi * bai - kr * abr + ki * abi, hr * bai + hi * bar - kr * abi - ki * abr
+            dr, di = bbr - aar, bbi - aai
+            nr, ni = x * dr - mu * di + tr, x * di + mu * dr + ti
+            qr, qi = aar + bbr, aai + bbi
+            zr = -0.5 * (sr * qr - si * qi) - (pr * ni + pi * nr)
+            zi = -0.5 * (sr * qi + si * qr) + (pr * nr - pi * ni)
+            # dz = -h_bar dh - h dh_bar, and i sinc (beta a dh - alpha b dh_bar)
+            gr, gi = -(sr * bai + si * bar) - (kr * zr - ki * zi), sr * bar - si * bai - (kr * zi + ki * zr)
+            z[row_h + i], z[row_h + BLOCK + i] = et * gr, -et * gi
+            gr, gi = sr * abi + si * abr - (hr * zr - hi * zi), -(sr * abr - si * abi) - (hr * zi + hi * zr)
+            z[row_b + i], z[row_b + BLOCK + i] = et * gr, -et * gi
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _add(row, w, z, t, du, de, dt):  # type: ignore[no-untyped-def]
+    """Add what a parameter changes of a lamella to its row of the Jacobian."""
+    v0, v2 = 0.5 * t * du, dt / t
     for i in range(BLOCK):
-        row[i] += (v0 + v1 * w[X + i]) * z[_GW + i] + v2 * z[_GE + i] + v3 * z[_GT + i]
+        row[i] += v0 * z[_GW + i] + de * z[_GE + i] + v2 * z[_GT + i]
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _add_optics(row, w, z, t, v):  # type: ignore[no-untyped-def]
+    q2, absorption = 0.5 * t * v[0], 0.5 * t * v[1]
+    for i in range(BLOCK):
+        row[i] += q2 * w[Y + i] * z[_GW + i] + absorption * z[_GM + i]
+    for k in range(8):
+        change, first = v[2 + k], _COUPLE + k * BLOCK
+        for i in range(BLOCK):
+            row[i] += change * z[first + i]
 
 
 @njit(cache=True)
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs1, qs2, shs, sbs,
-    du0, dq1, weights, pointer, parameter, value, parameters,
+    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, weights, du, de, dt, optics,
 ):  # fmt: skip
-    """Return R (m,) and dR/dp (parameters + 1, m); the last row is dR/d(ln E of the substrate).
+    """Return R (m,) and dR/dp (p + 1, m); the last row is dR/d(ln E of the substrate).
 
-    Parameters
-    ----------
-    x, y, ..., sbs
-        As in ``_numba_uniform.amplitude``.
-    du0, dq1 : ndarray, shape (n, 1)
-        Derivatives of u0 and q1 with respect to the strain.
-    weights, pointer, parameter, parameters
-        As in ``_numba_jacobian``.
-    value : ndarray, shape (entries, 3)
-        d(strain, E, thickness)/dp.
+    Arguments as in ``_numba_jacobian``, with one node.
     """
-    n, m = t.shape[0], x.shape[0]
+    n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
+    kinds = touched(du, de, dt, optics)
+    optical = np.zeros(n, dtype=np.bool_)
+    for j in range(n):
+        for k in range(parameters):
+            optical[j] |= kinds[j, k] >= OPTICS
     w = np.zeros(uniform.WORK)
     z = np.zeros(_WORK2)
     kept = np.empty((n, _KEPT.stop - _KEPT.start))
     rows = np.empty((parameters + 1, BLOCK))
     for begin in range(0, m, BLOCK):
-        graded.start(w, x, y, begin, us, qs1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
+        graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
         ranges = uniform.ranges(w)
         for j in range(n - 1, -1, -1):
             kept[j] = w[_KEPT]
             et = e[j, 0] * t[j]
             h0, k0, h1, k1 = et * sh[j, 0], et * sb[j, 0], et * sh[j, 1], et * sb[j, 1]
-            uniform.lamella(w, ranges, t[j], u0[j, 0], q1[j, 0], q2[j, 0], absorption[j], h0 * k0, h1 * k1)
+            uniform.lamella(w, ranges, t[j], u0[j, 0], q1, q2[j], absorption[j], h0 * k0, h1 * k1)
             uniform.advance(w, 0.5 * t[j] * absorption[j], h0, k0, h1, k1)
         _start_adjoint(w, z, weights[0], weights[1])
         for i in range(min(BLOCK, m - begin)):
@@ -190,14 +227,19 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
         for j in range(n):
             w[_KEPT] = kept[j]
             h0, k0, h1, k1 = t[j] * sh[j, 0], t[j] * sb[j, 0], t[j] * sh[j, 1], t[j] * sb[j, 1]
-            e2 = e[j, 0] * e[j, 0]
+            e2, mu = e[j, 0] * e[j, 0], 0.5 * t[j] * absorption[j]
             scale = uniform.lamella(
-                w, ranges, t[j], u0[j, 0], q1[j, 0], q2[j, 0], absorption[j], e2 * h0 * k0, e2 * h1 * k1
+                w, ranges, t[j], u0[j, 0], q1, q2[j], absorption[j], e2 * h0 * k0, e2 * h1 * k1
             )
             _slope_both(w, z, scale)
-            _retreat(w, z, 0.5 * t[j] * absorption[j], e[j, 0], h0, k0, h1, k1)
-            for entry in range(pointer[j], pointer[j + 1]):
-                _accumulate(rows[parameter[entry]], w, z, t[j], du0[j, 0], dq1[j, 0], value[entry])
+            if optical[j]:
+                _by_couplings(w, z, mu, t[j], e[j, 0], sh[j], sb[j])
+            _retreat(w, z, mu, e[j, 0], h0, k0, h1, k1)
+            for k in range(parameters):
+                if kinds[j, k] != 0:
+                    _add(rows[k], w, z, t[j], du[k, j, 0], de[k, j, 0], dt[k, j])
+                if kinds[j, k] >= OPTICS:
+                    _add_optics(rows[k], w, z, t[j], optics[k, j])
         # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
         for i in range(BLOCK):
             rows[parameters, i] = (

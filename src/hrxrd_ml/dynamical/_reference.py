@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._contract import Coefficients, ComplexArray, FloatArray
+from ..arrays import ComplexArray, FloatArray
+from ._contract import Coefficients
 
 _QUADRATURE = np.polynomial.legendre.leggauss(32)
 
@@ -35,9 +36,7 @@ def uniform_lamella(
 def graded_lamella(
     r: ComplexArray,
     x: FloatArray,
-    beta: FloatArray,
-    resonant_beta: float,
-    beta_slope: float,
+    beta: float,
     gamma: float,
     mu: float,
     e: FloatArray,
@@ -61,13 +60,10 @@ def graded_lamella(
     ----------
     r : ndarray of complex, shape (m,)
         Amplitude below.
-    x, beta : ndarray, shape (m,)
-        Linear and quadratic coefficient of the phase.
-    resonant_beta, beta_slope : float
-        In the integral, where it matters near x = 0 only, beta is taken as ``resonant_beta + beta_slope*x`` to first
-        order in the slope, and gamma to first order.
-    gamma, mu : float
-        Cubic coefficient of the phase, and absorption.
+    x : ndarray, shape (m,)
+        Linear coefficient of the phase.
+    beta, gamma, mu : float
+        Quadratic and cubic coefficient of the phase, gamma to first order, and absorption.
     e : ndarray, shape (3,)
         Coefficients of E in powers of zeta.
     sigma_h, sigma_hbar : complex
@@ -81,10 +77,9 @@ def graded_lamella(
         * weight
         * (e[0] + e[1] * zeta + e[2] * zeta**2)
         * (1.0 + 1j * gamma * (zeta**3 - zeta))
-        * np.exp(1j * resonant_beta * zeta**2 - mu * zeta)
+        * np.exp(1j * beta * zeta**2 - mu * zeta)
     )
-    wave = np.exp(1j * np.multiply.outer(x, zeta))
-    f = wave @ envelope + 1j * beta_slope * x * (wave @ (envelope * zeta**2))
+    f = np.exp(1j * np.multiply.outer(x, zeta)) @ envelope
 
     # Absorption within the lamella is left out of the return path, which enters in second order only.
     forth, back = 1j * sigma_h * thickness * f, -1j * sigma_hbar * thickness * f.conj()
@@ -120,27 +115,23 @@ def amplitude(c: Coefficients, x: FloatArray, y: FloatArray) -> ComplexArray:
     ndarray of complex, shape (2, m)
         Polarisation sigma, then pi.
     """
-    u_substrate = np.asarray(c.substrate_u0 + c.substrate_q1 * x + c.substrate_q2 * y, dtype=np.complex128)
+    u_substrate = np.asarray(c.substrate_u0 + c.q1 * x + c.substrate_q2 * y, dtype=np.complex128)
     rows = []
     for p in range(2):
         r = substrate(u_substrate, c.substrate_sigma_h[p], c.substrate_sigma_hbar[p])
         for j in reversed(range(len(c.thickness))):
             if c.u0.shape[1] == 1:
-                u = c.u0[j, 0] + c.q1[j, 0] * x + c.q2[j, 0] * y + 1j * c.absorption[j]
+                u = c.u0[j, 0] + c.q1 * x + c.q2[j] * y + 1j * c.absorption[j]
                 e = float(c.debye_waller[j, 0])
                 r = uniform_lamella(r, u, e * c.sigma_h[j, p], e * c.sigma_hbar[j, p], c.thickness[j])
                 continue
             t = c.thickness[j]
-            u0, q1, q2 = (quadratic(nodes[j]) for nodes in (c.u0, c.q1, c.q2))
-            mean = [u[0] + u[2] / 3.0 for u in (u0, q1, q2)]
-            q_mean, q_slope = mean[1] + c.turn * mean[2], q1[1] + c.turn * q2[1]
+            middle, slope, bend = quadratic(c.u0[j])
             r = graded_lamella(
                 r,
-                x=0.5 * t * (mean[0] + mean[1] * x + mean[2] * y),
-                beta=0.25 * t * (u0[1] + q1[1] * x + q2[1] * y),
-                resonant_beta=0.25 * t * (u0[1] - q_slope * mean[0] / q_mean),
-                beta_slope=0.5 * q_slope / q_mean,
-                gamma=t / 6.0 * u0[2],
+                x=0.5 * t * (middle + bend / 3.0 + c.q1 * x + c.q2[j] * y),
+                beta=0.25 * t * slope,
+                gamma=t / 6.0 * bend,
                 mu=0.5 * t * c.absorption[j],
                 e=quadratic(c.debye_waller[j]),
                 sigma_h=c.sigma_h[j, p],

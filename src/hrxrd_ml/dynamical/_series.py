@@ -3,11 +3,9 @@
 With the moments ``B_k = 1/2 int zeta**k exp(i beta zeta**2 - mu zeta)`` over [-1, 1] the integral of
 ``_reference.graded_lamella`` is
 
-    f(x) = sum_k i**k/k! (G_k + b k G_(k+1)) x**k,     G_k = sum_m e_m H_(k+m),
-    H_k = B_k + i gamma (B_(k+3) - B_(k+1)),
+    f(x) = sum_k i**k/k! G_k x**k,     G_k = sum_m e_m H_(k+m),     H_k = B_k + i gamma (B_(k+3) - B_(k+1)).
 
-b being the slope of beta with x.  Everything that f depends on turns into shifts of the index k, so the derivatives are
-series of the same kind.
+Everything that f depends on turns into shifts of the index k, so the derivatives are series of the same kind.
 """
 
 from __future__ import annotations
@@ -63,58 +61,64 @@ def _moments(beta, mu, count, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def _fill(g, b, count, out):  # type: ignore[no-untyped-def]
-    """Fill the series ``i**k/k! (g_k + b k g_(k+1))``."""
-    factor = complex(1.0, 0.0)
+def _fill(g, first, count, out):  # type: ignore[no-untyped-def]
+    """Fill the series ``i**k/k! g_(k + first)``, real and imaginary parts."""
+    size = 1.0
     for k in range(count):
-        value = factor * (g[k] + b * k * g[k + 1])
-        out[k, 0] = value.real
-        out[k, 1] = value.imag
-        factor = factor * 1j / (k + 1)
+        value = size * g[k + first]
+        turn = k % 4
+        if turn == 0:
+            out[k, 0], out[k, 1] = value.real, value.imag
+        elif turn == 1:
+            out[k, 0], out[k, 1] = -value.imag, value.real
+        elif turn == 2:
+            out[k, 0], out[k, 1] = -value.real, -value.imag
+        else:
+            out[k, 0], out[k, 1] = value.imag, -value.real
+        size /= k + 1.0
 
 
 @njit(cache=True)
-def integral(beta, b, gamma, mu, e0, e1, e2, count, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (count, 2) with the series of f, real and imaginary parts."""
-    moment = np.empty(_MOMENTS, dtype=np.complex128)
-    n = count + 7
-    _moments(beta, mu, n, moment)
-    g = np.empty(count + 2, dtype=np.complex128)
+def _gather(moment, gamma, e0, e1, e2, count, h, g):  # type: ignore[no-untyped-def]
+    """Fill H_k and G_k for k < count."""
     ig = 1j * gamma
-    for k in range(count + 1):
-        h0 = moment[k] + ig * (moment[k + 3] - moment[k + 1])
-        h1 = moment[k + 1] + ig * (moment[k + 4] - moment[k + 2])
-        h2 = moment[k + 2] + ig * (moment[k + 5] - moment[k + 3])
-        g[k] = e0 * h0 + e1 * h1 + e2 * h2
-    _fill(g, b, count, out)
+    for k in range(count + 2):
+        h[k] = moment[k] + ig * (moment[k + 3] - moment[k + 1])
+    for k in range(count):
+        g[k] = e0 * h[k] + e1 * h[k + 1] + e2 * h[k + 2]
 
 
 @njit(cache=True)
-def integral_derivatives(beta, b, gamma, mu, e0, e1, e2, count, out):  # type: ignore[no-untyped-def]
-    """Fill ``out`` (8, count, 2) with the series of f and of df/d(beta, b, gamma, mu, e0, e1, e2)."""
-    moment = np.empty(_MOMENTS, dtype=np.complex128)
-    n = count + 10
-    _moments(beta, mu, n, moment)
-    h = np.zeros(n, dtype=np.complex128)
-    odd = np.zeros(n, dtype=np.complex128)
-    for k in range(n - 3):
-        odd[k] = 1j * (moment[k + 3] - moment[k + 1])
-        h[k] = moment[k] + gamma * odd[k]
-    g = np.zeros(n, dtype=np.complex128)
-    g_gamma = np.zeros(n, dtype=np.complex128)
-    for k in range(n - 5):
-        g[k] = e0 * h[k] + e1 * h[k + 1] + e2 * h[k + 2]
-        g_gamma[k] = e0 * odd[k] + e1 * odd[k + 1] + e2 * odd[k + 2]
-    _fill(g, b, count, out[0])
-    _fill(1j * g[2:], b, count, out[1])
-    factor = complex(1.0, 0.0)
+def integral(beta, gamma, mu, e0, e1, e2, count, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (count, 2) with the series of f, real and imaginary parts."""
+    moment, h, g = work()
+    _moments(beta, mu, count + 5, moment)
+    _gather(moment, gamma, e0, e1, e2, count, h, g)
+    _fill(g, 0, count, out)
+
+
+@njit(cache=True)
+def moments_of_integral(beta, gamma, mu, e0, e1, e2, count, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` (6, count, 2) with the series of the integrals that the derivatives of f are made of.
+
+    With weights zeta E and zeta**2 E; i (zeta**3 - zeta) E to zeroth order in gamma; 1, zeta and zeta**2.
+    """
+    moment, h, g = work()
+    _moments(beta, mu, count + 10, moment)
+    _gather(moment, gamma, e0, e1, e2, count + 3, h, g)
+    _fill(g, 1, count, out[0])
+    _fill(g, 2, count, out[1])
+    for k in range(3):
+        _fill(h, k, count, out[3 + k])
+    for k in range(count + 3):
+        h[k] = 1j * (moment[k + 3] - moment[k + 1])
     for k in range(count):
-        value = factor * k * g[k + 1]
-        out[2, k, 0] = value.real
-        out[2, k, 1] = value.imag
-        factor = factor * 1j / (k + 1)
-    _fill(g_gamma, b, count, out[3])
-    _fill(-g[1:], b, count, out[4])
-    _fill(h, b, count, out[5])
-    _fill(h[1:], b, count, out[6])
-    _fill(h[2:], b, count, out[7])
+        g[k] = e0 * h[k] + e1 * h[k + 1] + e2 * h[k + 2]
+    _fill(g, 0, count, out[2])
+
+
+@njit(cache=True)
+def work():  # type: ignore[no-untyped-def]
+    """Return room for moments, H and G."""
+    size = _MOMENTS
+    return np.zeros(size, np.complex128), np.zeros(size, np.complex128), np.zeros(size, np.complex128)

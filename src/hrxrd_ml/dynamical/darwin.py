@@ -6,7 +6,8 @@ import numpy as np
 
 from ..reflection import Reflection
 from . import _reference
-from ._contract import Deviation, FloatArray, Lamellae, coefficients
+from ..arrays import FloatArray
+from ._contract import Deviation, Lamellae, coefficients
 
 
 def darwin_curve(reflection: Reflection, dtheta: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from hrxrd_ml.ml.describe import parameters_of
 from hrxrd_ml.ml.features import Features
 from hrxrd_ml.ml.predict import Prediction, Predictor
 from hrxrd_ml.ml.targets import PROFILE, RANGES, Frame
-from hrxrd_ml.profile import ImplantedProfile
+from hrxrd_ml.sample.profile import ImplantedProfile
 
 FloatArray = NDArray[np.float64]
 

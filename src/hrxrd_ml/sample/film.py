@@ -5,22 +5,21 @@ from __future__ import annotations
 import cmath
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import NDArray
 
-from .crystal import Crystal
-from .dynamical._contract import Material
-from .errors import CrystalError, ParameterError
-from .parameters import ParameterSpace, ParameterSpec
-from .reflection import Reflection
-from .specimen import Pile
-
-Values = Mapping[str, float]
+from hrxrd_ml.arrays import FloatArray, Values
+from hrxrd_ml.complex_step import columns, real
+from hrxrd_ml.crystal import Crystal
+from hrxrd_ml.errors import CrystalError, ParameterError
+from hrxrd_ml.material import Material
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.reflection import Reflection
 
 _LARGEST_MISMATCH = 0.1
 """Beyond it, film and substrate are no two crystals of one lattice."""
@@ -29,9 +28,6 @@ _LARGEST_STRAIN = 0.05
 
 _NODES = 8
 """Compositions at which an alloy is calculated; everything is a smooth function of it."""
-
-_STEP = 1e-5
-"""Of differences; the strain is a nearly linear function of its parameters."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +114,8 @@ class Film:
         rows.append(("damage", "", self.damage, 0.0, 5.0, False, "damage L of the film"))
         return ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
 
-    def mismatch(self, values: Values, reflection: Reflection) -> tuple[float, float]:
-        """Return the out-of-plane and the in-plane strain of the film relative to the substrate's lattice.
+    def state(self, values: Values, reflection: Reflection) -> FilmState:
+        """Return the film at values of its parameters.
 
         With relaxation rho, the lattice in the plane is ``1 + rho (f - 1)`` of the substrate's, where f is the ratio
         of both unstrained lattices, and the film's strain out of the plane -D times that in the plane, with D from
@@ -127,47 +123,40 @@ class Film:
         """
         facts = self._facts(values.get(f"{self.name}_x"), reflection)
         if f"{self.name}_strain" in values:
-            return facts.out * (1.0 + values[f"{self.name}_strain"]) - 1.0, 0.0
-        if math.isnan(facts.biaxial):
-            raise CrystalError(
-                f"film {self.name}: the elastic constants of {self.at(self.x).name} are not known, so its strain does "
-                "not follow from its relaxation; leave out x and relaxation, and give or fit its strain"
-            )
-        parallel = values[f"{self.name}_relaxation"] * (facts.inside - 1.0)
-        own = (1.0 + parallel) / facts.inside - 1.0
-        return facts.out * (1.0 - facts.biaxial * own) - 1.0, parallel
-
-    def strain_slope(self, name: str, values: Values, reflection: Reflection) -> float:
-        """Return the derivative of the out-of-plane strain by a parameter that it depends on."""
-        ends = [values[name] + side * _STEP for side in (-1.0, 1.0)]
-        if name.endswith("_x"):
-            ends = [min(max(end, 0.0), 1.0) for end in ends]
-        low, high = (self.mismatch({**values, name: end}, reflection)[0] for end in ends)
-        return (high - low) / (ends[1] - ends[0])
-
-    def material(self, values: Values, reflection: Reflection) -> Material:
-        """Return the susceptibilities, on the origin of the substrate's cell."""
-        facts, density = self._facts(values.get(f"{self.name}_x"), reflection), values[f"{self.name}_density"]
-        (h0, h1), (k0, k1) = facts.chih, facts.chihbar
-        return Material(density * facts.chi0, (density * h0, density * h1), (density * k0, density * k1))
+            parallel, strain = 0.0, facts.out * (1.0 + values[f"{self.name}_strain"]) - 1.0
+        else:
+            if np.any(np.isnan(np.real(facts.biaxial))):
+                raise CrystalError(
+                    f"film {self.name}: the elastic constants of {self.at(real(values.get(f'{self.name}_x'))).name} "
+                    "are not known, so its strain does not follow from its relaxation; leave out x and relaxation, "
+                    "and give or fit its strain"
+                )
+            parallel = values[f"{self.name}_relaxation"] * (facts.inside - 1.0)
+            own = (1.0 + parallel) / facts.inside - 1.0
+            strain = facts.out * (1.0 - facts.biaxial * own) - 1.0
+        density, damage = values[f"{self.name}_density"], values[f"{self.name}_damage"]
+        numbers = tuple(density * number for number in facts.susceptibility)
+        return FilmState(values[f"{self.name}_thickness"], strain, parallel, damage, numbers)
 
     def _coherent_strain(self, reflection: Reflection) -> float:
         """Return the strain of the film where it has the substrate's lattice in the plane; 0 if D is not known."""
         facts = self._facts(self.x, reflection)
         return 0.0 if math.isnan(facts.biaxial) else -facts.biaxial * (1.0 / facts.inside - 1.0)
 
-    def _facts(self, x: float | None, reflection: Reflection) -> _Facts:
+    def _facts(self, x: Any, reflection: Reflection) -> _Facts:
         """Return what is known of the film's crystal beside the substrate's, at a composition."""
         if x is None:
             facts = _Facts.of(self.at(None), reflection)
         else:
             series = _over_compositions(str(self.crystal), reflection)
-            facts = _Facts.unpacked(np.asarray(chebyshev.chebval(2.0 * x - 1.0, series)))
-        if max(abs(facts.out - 1.0), abs(facts.inside - 1.0)) > _LARGEST_MISMATCH:
+            numbers = chebyshev.chebval(2.0 * x - 1.0, series)
+            facts = _Facts(numbers[0], numbers[1], numbers[2], tuple(numbers[3:]))
+        out, inside = real(facts.out), real(facts.inside)
+        if max(abs(out - 1.0), abs(inside - 1.0)) > _LARGEST_MISMATCH:
             raise CrystalError(
-                f"film {self.name}: the lattice of {self.at(x).name} is {facts.out:.3g} (out of the plane) and "
-                f"{facts.inside:.3g} (in the plane) times that of {reflection.crystal.name}; films need the lattice "
-                f"of the substrate, within {100 * _LARGEST_MISMATCH:.0f} %"
+                f"film {self.name}: the lattice of {self.at(None if x is None else real(x)).name} is {out:.3g} (out of "
+                f"the plane) and {inside:.3g} (in the plane) times that of {reflection.crystal.name}; films need the "
+                f"lattice of the substrate, within {100 * _LARGEST_MISMATCH:.0f} %"
             )
         return facts
 
@@ -186,17 +175,14 @@ class _Facts:
         Its lattice over the substrate's, out of the plane and (mean) in the plane.
     biaxial : float
         D of `Crystal.biaxial_ratio`; NaN where it is not known.
-    chi0 : complex
-    chih, chihbar : tuple of complex
-        As in `Material`.
+    susceptibility : tuple of float
+        ``Material.numbers``.
     """
 
-    out: float
-    inside: float
-    biaxial: float
-    chi0: complex
-    chih: tuple[complex, complex]
-    chihbar: tuple[complex, complex]
+    out: Any
+    inside: Any
+    biaxial: Any
+    susceptibility: tuple[Any, ...]
 
     @classmethod
     @lru_cache(maxsize=256)
@@ -218,33 +204,18 @@ class _Facts:
                     "unit cells differ; where both are of one structure, describe them with the same origin",
                     stacklevel=2,
                 )
-        return cls(
-            out,
-            math.sqrt(crystal.volume / substrate.volume / out),
-            math.nan if ratio is None else ratio,
-            found.chi0,
-            (sigma[0], pi[0]),
-            (sigma[1], pi[1]),
-        )
-
-    def packed(self) -> list[complex]:
-        """Return all numbers in one list."""
-        return [self.out, self.inside, self.biaxial, self.chi0, *self.chih, *self.chihbar]
-
-    @classmethod
-    def unpacked(cls, numbers: NDArray[np.complex128]) -> _Facts:
-        """Return what `packed` took apart."""
-        out, inside, biaxial = (float(number.real) for number in numbers[:3])
-        chi0, h0, h1, k0, k1 = (complex(number) for number in numbers[3:])
-        return cls(out, inside, biaxial, chi0, (h0, h1), (k0, k1))
+        material = Material(found.chi0, (sigma[0], pi[0]), (sigma[1], pi[1]))
+        inside = math.sqrt(crystal.volume / substrate.volume / out)
+        return cls(out, inside, math.nan if ratio is None else ratio, material.numbers)
 
 
 @lru_cache(maxsize=64)
-def _over_compositions(alloy: str, reflection: Reflection) -> NDArray[np.complex128]:
+def _over_compositions(alloy: str, reflection: Reflection) -> FloatArray:
     """Return Chebyshev series of the facts of an alloy in 2 x - 1: a structure factor costs some milliseconds."""
     nodes = chebyshev.chebpts1(_NODES)
-    rows = [_Facts.of(_composed(alloy, 0.5 * (node + 1.0)), reflection).packed() for node in nodes]
-    return np.asarray(chebyshev.chebfit(nodes, np.array(rows), _NODES - 1))
+    known = [_Facts.of(_composed(alloy, 0.5 * (node + 1.0)), reflection) for node in nodes]
+    rows = [[facts.out, facts.inside, facts.biaxial, *facts.susceptibility] for facts in known]
+    return np.linalg.solve(chebyshev.chebvander(nodes, _NODES - 1), np.array(rows))
 
 
 def _composed(crystal: Crystal | str, x: float | None) -> Crystal:
@@ -254,32 +225,6 @@ def _composed(crystal: Crystal | str, x: float | None) -> Crystal:
 @lru_cache(maxsize=4096)
 def _alloy(name: str, x: float) -> Crystal:
     return Crystal.named(name, x)
-
-
-def pile(films: Sequence[Film], values: Values, reflection: Reflection) -> Pile:
-    """Return films, given from the substrate up, at values of their parameters."""
-    top = films[::-1]
-    strains = np.array([*(film.mismatch(values, reflection) for film in top), (0.0, 0.0)])
-    slopes: dict[str, dict[str, float]] = {}
-    for film in top:
-        slopes[film.name] = {
-            name: film.strain_slope(name, values, reflection)
-            for name in (f"{film.name}_{what}" for what in ("strain", "x", "relaxation"))
-            if name in values
-        }
-    return Pile(
-        tuple(film.name for film in top),
-        np.array([values[f"{film.name}_thickness"] for film in top]),
-        strains[:, 0],
-        strains[:, 1],
-        np.array([*(values[f"{film.name}_damage"] for film in top), 0.0]),
-        slopes,
-    )
-
-
-def materials(films: Sequence[Film], values: Values, reflection: Reflection) -> tuple[Material, ...]:
-    """Return what the films, given from the substrate up, are made of: surface first, the substrate last."""
-    return (*(film.material(values, reflection) for film in films[::-1]), Material.of(reflection))
 
 
 def film_space(films: Sequence[Film], reflection: Reflection) -> ParameterSpace:
@@ -297,3 +242,86 @@ def film_space(films: Sequence[Film], reflection: Reflection) -> ParameterSpace:
             raise ParameterError(f"two films are named {film.name!r}; names must differ")
         space = space + film.space(reflection)
     return space
+
+
+@dataclass(frozen=True)
+class FilmState:
+    """A film at values of its parameters; floats, or columns of complex steps.
+
+    Attributes
+    ----------
+    thickness : float
+        [Å].
+    strain, parallel : float
+        Relative to the substrate's lattice, out of the plane and in the plane.
+    damage : float
+        L.
+    susceptibility : tuple of float
+        ``Material.numbers``, on the origin of the substrate's cell.
+    """
+
+    thickness: Any
+    strain: Any
+    parallel: Any
+    damage: Any
+    susceptibility: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Films at values of their parameters, surface first; the last entry of what has one more is the substrate.
+
+    Of floats the arrays have the shapes below; of complex steps they have rows in front, one for each parameter.
+
+    Attributes
+    ----------
+    films : tuple of Film
+        From the substrate up.
+    reflection : Reflection
+        Of the substrate.
+    thickness : ndarray, shape (k,)
+        [Å].
+    strain, parallel, damage : ndarray, shape (k + 1,)
+        Strains relative to the substrate's lattice, out of the plane and in the plane, and L.
+    susceptibility : ndarray, shape (k + 1, 10)
+        ``Material.numbers``.
+    """
+
+    films: tuple[Film, ...]
+    reflection: Reflection
+    thickness: Any
+    strain: Any
+    parallel: Any
+    damage: Any
+    susceptibility: Any
+
+    @classmethod
+    def of(cls, films: Sequence[Film], values: Values, reflection: Reflection) -> Stack:
+        """Return films, given from the substrate up, at values of their parameters."""
+        states = [film.state(values, reflection) for film in films[::-1]]
+        rest = Material.of(reflection).numbers
+        numbers = [columns(*state.susceptibility) for state in states] + [np.array(rest)]
+        lead = max((array.shape[:-1] for array in numbers), key=len)
+        return cls(
+            tuple(films),
+            reflection,
+            columns(*(state.thickness for state in states)),
+            columns(*(state.strain for state in states), 0.0),
+            columns(*(state.parallel for state in states), 0.0),
+            columns(*(state.damage for state in states), 0.0),
+            np.stack([np.broadcast_to(array, (*lead, 10)) for array in numbers], axis=-2),
+        )
+
+    def at(self, values: Values) -> Stack:
+        """Return the same films at other values."""
+        return Stack.of(self.films, values, self.reflection)
+
+    @property
+    def count(self) -> int:
+        """Number of films."""
+        return len(self.films)
+
+    @property
+    def interfaces(self) -> Any:
+        """Depths of the lower ends of the films [Å]."""
+        return np.cumsum(self.thickness, axis=-1)
