@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import _gridding
 from ._grid import Grid, Need
-from .arrays import FloatArray, Values
+from .arrays import FloatArray, IntArray, Values
 from .complex_step import STEP, derivative
 from .diffuse import Scatterers, strengths
 from .dynamical import Slopes, assemble, rates, rates_and_jacobian
@@ -56,68 +56,65 @@ class Diffracting:
         Deviation at the nodes, without refraction [1/Å].
     q2 : ndarray, shape (n,)
         Its derivative with Y.
-    numbers : ndarray, shape (n, 10)
-        `Material.numbers`.
+    materials : ndarray, shape (k, 10)
+        `Material.numbers`; those of the substrate last.
+    which : ndarray of int, shape (n,)
+        Which of the materials each lamella is made of.
     slopes : Slopes or None
-        Derivatives by the parameters of the sample, refraction included.
-    bare : tuple of ndarray or None
-        Those of u0 without refraction (p, n, nodes), of q2 (p, n) and of the numbers (p, n, 10); the last two None
-        where nothing of them changes.
+        Derivatives by the p parameters of the sample, refraction included.
+    bare : Slopes or None
+        Without refraction; ``optics`` holds those of q2 and of `Material.numbers`, shape (p, n, 11) or (p, 0, 11).
     """
 
     u0: FloatArray
     q2: FloatArray
-    numbers: FloatArray
-    slopes: Slopes | None
-    bare: tuple[FloatArray, FloatArray | None, FloatArray | None] | None
+    materials: FloatArray
+    which: IntArray
+    slopes: Slopes | None = None
+    bare: Slopes | None = None
 
     def scatterers(self, model: RockingCurve, layer: Layer, grid: Grid, weights: FloatArray) -> Scatterers:
         """Return the same as diffuse scattering sees it."""
-        strength, mu0 = strengths(model.reflection, np.concatenate([self.numbers, model.rest[None]]))
-        slopes = None
-        if self.slopes is not None and self.bare is not None:
-            u0, q2, numbers = self.bare
-            optics = np.zeros((len(u0), 0, 4))
-            if numbers is not None and q2 is not None:
-                steps = (derivative(part) for part in strengths(model.reflection, self.numbers + 1j * STEP * numbers))
-                by_strength, by_mu0 = steps
-                optics = np.concatenate([q2[..., None], by_strength, by_mu0[..., None]], axis=-1)
-            slopes = Slopes(u0, self.slopes.debye_waller, self.slopes.thickness, optics)
+        strength, mu0 = strengths(model.reflection, self.materials)
+        slopes, all_of_them = self.bare, np.append(self.which, len(self.materials) - 1)
+        if slopes is not None and slopes.optics.shape[1]:
+            steps = self.materials[self.which] + 1j * STEP * slopes.optics[..., 1:]
+            by_strength, by_mu0 = (derivative(part) for part in strengths(model.reflection, steps))
+            optics = np.concatenate([slopes.optics[..., :1], by_strength, by_mu0[..., None]], axis=-1)
+            slopes = replace(slopes, optics=optics)
         pick = grid.pick
         return Scatterers(
             model.reflection, grid.x[pick], grid.y[pick], grid.extinction[:, pick], weights, layer.thickness, self.u0,
-            model.deviation.q1, self.q2, layer.debye_waller, strength, mu0, slopes,
+            model.deviation.q1, self.q2, layer.debye_waller, strength[all_of_them], mu0[all_of_them], slopes,
         )  # fmt: skip
 
 
-def diffracting(model: RockingCurve, layer: Layer, values: Values) -> Diffracting:
+def diffracting(model: RockingCurve, layer: Layer) -> Diffracting:
     """Return what strains and materials of a layer mean to waves."""
     deviation, optics, count = model.deviation, model.optics, len(layer.thickness)
     changes, stack, film = layer.slopes, layer.stack, layer.film
-    if stack is None:
-        u0, q2, numbers = deviation.u0(layer.strain), np.zeros(count), np.broadcast_to(model.rest, (count, 10))
+    if stack is None or film is None:
+        seen = Diffracting(deviation.u0(layer.strain), np.zeros(count), model.rest, np.zeros(count, np.int64))
         if changes is None:
-            return Diffracting(u0, q2, numbers, None, None)
+            return seen
         by_u0 = deviation.u0_slope(layer.strain) * changes.strain
-        by_e = -layer.debye_waller * changes.damage
-        slopes = Slopes(by_u0, by_e, changes.thickness, np.zeros((len(by_u0), 0, 10)))
-        return Diffracting(u0, q2, numbers, slopes, (by_u0, None, None))
+        slopes = Slopes(by_u0, -layer.debye_waller * changes.damage, changes.thickness, np.zeros((len(by_u0), 0, 11)))
+        return replace(seen, slopes=slopes, bare=slopes)
     parallel = stack.parallel[film]
     u0, q2 = deviation.u0(layer.strain, parallel[:, None]), deviation.q2(parallel)
-    numbers = stack.susceptibility[film]
+    seen = Diffracting(u0, q2, stack.susceptibility, film)
     if changes is None or changes.parallel is None or changes.susceptibility is None:
-        return Diffracting(u0, q2, numbers, None, None)
+        return seen
     by_parallel, by_numbers = changes.parallel[:, film], changes.susceptibility[:, film]
     by_u0 = deviation.u0_slope(layer.strain, parallel[:, None]) * changes.strain
     by_u0 += deviation.u0_slope_in_plane(layer.strain, parallel[:, None]) * by_parallel[..., None]
     by_q2 = derivative(deviation.q2(parallel + 1j * STEP)) * by_parallel
-    slopes = Slopes(
-        by_u0 + optics.refraction * by_numbers[..., :1],
-        -layer.debye_waller * changes.damage,
-        changes.thickness,
-        optics.changes(by_numbers, by_q2),
+    by_e = -layer.debye_waller * changes.damage
+    bare = Slopes(by_u0, by_e, changes.thickness, np.concatenate([by_q2[..., None], by_numbers], axis=-1))
+    by_all = by_u0 + optics.refraction * by_numbers[..., :1]
+    return replace(
+        seen, slopes=Slopes(by_all, by_e, changes.thickness, optics.changes(by_numbers, by_q2)), bare=bare
     )
-    return Diffracting(u0, q2, numbers, slopes, (by_u0, by_q2, by_numbers))
 
 
 class BoundCurve:
@@ -196,14 +193,15 @@ class BoundCurve:
         model, x, y = self.model, grid.x, grid.y
         own = [name for name in names if name in model.sample]
         layer = model.layer(values, grid.strains, names=own if names else None)
-        scene = diffracting(model, layer, values)
+        scene = diffracting(model, layer)
         below = math.exp(-values.get("substrate_damage", 0.0))
         c = assemble(
-            model.deviation, model.optics, layer.thickness, scene.u0, scene.q2, layer.debye_waller, scene.numbers,
-            model.rest, below,
+            model.deviation, model.optics, layer.thickness, scene.u0, scene.q2, layer.debye_waller, scene.materials,
+            scene.which, below,
         )  # fmt: skip
         by_name: dict[str, FloatArray] = {}
         if names:
+            assert scene.slopes is not None
             coherent, jacobian = rates_and_jacobian(c, scene.slopes, x, y, self._weights, grid.flux)
             by_name = {name: jacobian[:, i] for i, name in enumerate(own)}
             if "substrate_damage" in names:
@@ -219,7 +217,7 @@ class BoundCurve:
             return Reflectivity(coherent, np.zeros_like(coherent), by_name)
 
         diffuse = np.empty_like(coherent)
-        known = [*own, *model.diffuse.space.names]
+        known = [*own, *model.defects] if names else []
         for k, row in enumerate(self._weights):
             value, slopes = model.diffuse.reflectivity(scene.scatterers(model, layer, grid, row), values)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.

@@ -44,7 +44,7 @@ def derivative(result: ArrayLike) -> FloatArray:
 
 def real(value: ArrayLike) -> float:
     """Return the real part of a parameter, which all rows of it have in common."""
-    return float(value.real) if isinstance(value, float | complex) else float(np.real(value).flat[0])
+    return value if type(value) is float else float(np.real(value).flat[0])
 
 
 def columns(*numbers: ArrayLike) -> np.ndarray:

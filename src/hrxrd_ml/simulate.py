@@ -151,8 +151,13 @@ class RockingCurve:
 
     @cached_property
     def rest(self) -> np.ndarray:
-        """`Material.numbers` of the substrate, shape (10,)."""
-        return np.array(Material.of(self.reflection).numbers)
+        """`Material.numbers` of the substrate, shape (1, 10)."""
+        return np.array([Material.of(self.reflection).numbers])
+
+    @cached_property
+    def defects(self) -> tuple[str, ...]:
+        """Names of the parameters of the diffuse model."""
+        return self.diffuse.space.names if self.diffuse else ()
 
     @cached_property
     def strain_scale(self) -> tuple[float, float]:

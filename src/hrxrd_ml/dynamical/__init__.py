@@ -83,6 +83,10 @@ def amplitude(c: Coefficients, x: FloatArray, y: FloatArray, backend: str = "num
             f"a graded lamella turns the phase by {2.0 * largest:.3g} rad, more than {2.0 * _X_MAX:g}: "
             f"use thinner lamellae (hrxrd_ml.dynamical.reflectivity cuts them by itself) or fewer angles"
         )
+    return _amplitude(c, x, y, both)
+
+
+def _amplitude(c: Coefficients, x: FloatArray, y: FloatArray, both: bool) -> ComplexArray:
     if c.graded:
         return _kernel("_numba_graded", "amplitude")(*_arguments(c, x, y), both)
     return _kernel("_numba_uniform", "amplitude")(*_arguments(c, x, y))
@@ -96,7 +100,7 @@ def rates(
     Parameters
     ----------
     c, x, y, backend
-        As in `amplitude`.
+        As in `amplitude`; the lamellae are thin enough for the kernel and the angles ascend, which is not checked.
     weights : ndarray, shape (rows, 2)
         Of sigma and pi.
     flux : ndarray, shape (m,)
@@ -106,7 +110,8 @@ def rates(
     -------
     ndarray, shape (rows, m)
     """
-    r = amplitude(c, x, y, backend, both=bool(np.any(weights[:, 1] != 0.0)))
+    both = bool(np.any(weights[:, 1] != 0.0))
+    r = _amplitude(c, x, y, both) if backend == "numba" else amplitude(c, x, y, backend)
     value, _ = _with_flux(weights @ (r.real**2 + r.imag**2), weights, flux)
     return value
 
@@ -129,7 +134,6 @@ def rates_and_jacobian(
     jacobian : ndarray, shape (rows, p + 1, m)
         By each parameter and, last, by ln E of the substrate.
     """
-    _check_angles(c, x)
     function = _kernel("_numba_jacobian" if c.graded else "_numba_uniform_jacobian", "reflectivity_and_jacobian")
     arguments = _arguments(c, x, y)
     changes = tuple(np.ascontiguousarray(a) for a in (slopes.u0, slopes.debye_waller, slopes.thickness, slopes.optics))
@@ -177,6 +181,8 @@ def reflectivity(
     deviation = Deviation.of(reflection, linear)
     x, y = deviation.axes(dtheta)
     _, c, _ = _cut(reflection, lamellae, x, y, linear)
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     return rates(c, x, y, _weights(reflection), deviation.flux(dtheta), backend)[0]
 
 
@@ -282,7 +288,8 @@ def _cut(
 ) -> tuple[Lamellae, Coefficients, NDArray[np.int64]]:
     """Return lamellae thin enough for the kernels, their coefficients, and the number of pieces of each."""
     c = coefficients(reflection, lamellae, linear)
-    if len(x) == 0 or np.all((pieces := _pieces(c, x, y)) == 1):
+    _check_angles(c, x)
+    if np.all((pieces := _pieces(c, x, y)) == 1):
         return lamellae, c, np.ones(len(c.thickness), dtype=np.int64)
     lamellae = split(lamellae, pieces)
     return lamellae, coefficients(reflection, lamellae, linear), pieces

@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays import ComplexArray, FloatArray
+from ..arrays import ComplexArray, FloatArray, IntArray
 from ..complex_step import STEP, derivative
 from ..errors import ParameterError
 from ..material import Material
@@ -351,8 +351,8 @@ class Optics:
         (pi/lambda) (1/gamma_0 + 1/gamma_h) [1/Å].
     bend : float
         The same by Y.
-    coupling : ndarray, shape (2,)
-        pi C/(lambda sqrt(gamma_0 gamma_h)) for both polarisations [1/Å].
+    coupling : ndarray, shape (4,)
+        pi C/(lambda sqrt(gamma_0 gamma_h)) [1/Å] for sigma and pi, twice: for chi_h and for chi_hbar.
     """
 
     refraction: float
@@ -365,17 +365,15 @@ class Optics:
         wavelength, gamma0, gammah = reflection.wavelength, reflection.gamma0, reflection.gammah
         coupling = np.pi / (wavelength * np.sqrt(gamma0 * gammah)) * np.array(reflection.polarization_factors)
         bend = 0.0 if linear else np.pi / wavelength
-        return cls(np.pi / wavelength * (1.0 / gamma0 + 1.0 / gammah), bend, coupling)
+        return cls(np.pi / wavelength * (1.0 / gamma0 + 1.0 / gammah), bend, np.tile(coupling, 2))
 
-    def couplings(self, numbers: FloatArray) -> tuple[ComplexArray, ComplexArray]:
-        """Return sigma_h and sigma_hbar, shape (..., 2), of `Material.numbers`, shape (..., 10)."""
-        pairs = (numbers[..., 2::2] + 1j * numbers[..., 3::2]) * np.tile(self.coupling, 2)
-        return pairs[..., :2], pairs[..., 2:]
+    def couplings(self, numbers: FloatArray) -> ComplexArray:
+        """Return sigma_h for both polarisations and sigma_hbar for both, (..., 4), of `Material.numbers` (..., 10)."""
+        return (numbers[..., 2::2] + 1j * numbers[..., 3::2]) * self.coupling
 
     def changes(self, numbers: FloatArray, q2: FloatArray) -> FloatArray:
         """Return rows of ``Slopes.optics`` for changes of `Material.numbers`, shape (..., 10), and of the bare q2."""
-        factors = np.array([self.bend, self.refraction, *np.repeat(np.tile(self.coupling, 2), 2)])
-        rows = numbers * factors
+        rows = numbers * np.array([self.bend, self.refraction, *np.repeat(self.coupling, 2)])
         rows[..., 0] += q2
         return rows
 
@@ -391,18 +389,16 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
         Use the linear form of the deviation (for comparison with other programs).
     """
     deviation, optics = Deviation.of(reflection, linear), Optics.of(reflection, linear)
-    numbers = np.array([material.numbers for material in lamellae.materials])
-    which = lamellae.material
     in_plane = lamellae.strain_parallel
     return assemble(
         deviation,
         optics,
         lamellae.thickness,
         deviation.u0(lamellae.strain) if in_plane is None else deviation.u0(lamellae.strain, in_plane[:, None]),
-        np.zeros(len(which)) if in_plane is None else deviation.q2(in_plane),
+        np.zeros(len(lamellae.material)) if in_plane is None else deviation.q2(in_plane),
         lamellae.debye_waller,
-        numbers[which],
-        numbers[-1],
+        np.array([material.numbers for material in lamellae.materials]),
+        lamellae.material,
         lamellae.substrate_debye_waller,
     )
 
@@ -414,8 +410,8 @@ def assemble(
     u0: FloatArray,
     q2: FloatArray,
     debye_waller: FloatArray,
-    numbers: FloatArray,
-    substrate: FloatArray,
+    materials: FloatArray,
+    which: IntArray,
     substrate_debye_waller: float,
 ) -> Coefficients:
     """Add what susceptibilities do to what strain does.
@@ -430,25 +426,26 @@ def assemble(
     q2 : ndarray, shape (n,)
         ``Deviation.q2`` of them.
     debye_waller : ndarray, shape (n, nodes)
-    numbers : ndarray, shape (n, 10)
-        `Material.numbers` of each lamella.
-    substrate : ndarray, shape (10,)
-        Those of the substrate.
+    materials : ndarray, shape (k, 10)
+        `Material.numbers`; those of the substrate last.
+    which : ndarray of int, shape (n,)
+        Which of the materials each lamella is made of.
     substrate_debye_waller : float
     """
-    sigma_h, sigma_hbar = optics.couplings(numbers)
-    below_h, below_hbar = optics.couplings(substrate)
+    couplings = optics.couplings(materials)
+    below, own = couplings[-1] * substrate_debye_waller, couplings[which]
+    refraction = (optics.refraction * materials[:, 0])[which]
     return Coefficients(
         thickness=thickness,
-        u0=u0 + optics.refraction * numbers[:, :1],
+        u0=u0 + refraction[:, None],
         q1=deviation.q1,
-        q2=q2 + optics.bend * numbers[:, 0],
-        absorption=optics.refraction * numbers[:, 1],
+        q2=q2 + (optics.bend / optics.refraction) * refraction,
+        absorption=(optics.refraction * materials[:, 1])[which],
         debye_waller=debye_waller,
-        sigma_h=sigma_h,
-        sigma_hbar=sigma_hbar,
-        substrate_u0=complex(optics.refraction * complex(substrate[0], substrate[1])),
-        substrate_q2=float(optics.bend * substrate[0]),
-        substrate_sigma_h=below_h * substrate_debye_waller,
-        substrate_sigma_hbar=below_hbar * substrate_debye_waller,
+        sigma_h=own[:, :2],
+        sigma_hbar=own[:, 2:],
+        substrate_u0=complex(optics.refraction * complex(materials[-1, 0], materials[-1, 1])),
+        substrate_q2=float(optics.bend * materials[-1, 0]),
+        substrate_sigma_h=below[:2],
+        substrate_sigma_hbar=below[2:],
     )

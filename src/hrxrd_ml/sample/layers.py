@@ -244,7 +244,7 @@ def discretise(
 
     def nodes(values: Values, stack: Stack | None, stepping: bool = False) -> tuple[Any, ...]:
         """Depth, thickness, own strain, strain and L; of floats as of complex steps."""
-        own_edges = np.asarray(_NOTHING.edges if strain is None else strain.segments(values).edges)
+        own_edges = strain.segments(values).edges if stepping and strain is not None else segments.edges
         all_edges = own_edges
         if pieces is not None:
             assert stack is not None

@@ -60,16 +60,17 @@ class ImplantedProfile:
         (d2, rate2), twice2 = _second(values), 2.0 * values["Rp2"]
         ratio = math.log(d_surface / d_max)
 
-        def strain(z: float) -> float:
-            return d_max * math.exp((1.0 - z / peak) ** 2 * ratio) + d2 * math.exp(z * (z - twice2) * rate2)
-
-        def slope(z: float) -> float:
-            tau = 1.0 - z / peak
-            second = (2.0 * z - twice2) * rate2 * d2 * math.exp(z * (z - twice2) * rate2)
-            return second - 2.0 * tau * ratio / peak * d_max * math.exp(tau * tau * ratio)
-
         if peak <= GAP:
             return max(d_max, d_surface) + d2, max(peak, 0.0)
+        rate = ratio / peak**2
+
+        def strain(z: float) -> float:
+            return d_max * math.exp((z - peak) ** 2 * rate) + d2 * math.exp(z * (z - twice2) * rate2)
+
+        def slope(z: float) -> float:
+            first = 2.0 * (z - peak) * rate * d_max * math.exp((z - peak) ** 2 * rate)
+            return first + (2.0 * z - twice2) * rate2 * d2 * math.exp(z * (z - twice2) * rate2)
+
         samples = [strain(peak * k / 16.0) for k in range(17)]
         best = max(range(17), key=samples.__getitem__)
         if best == 0:
@@ -85,11 +86,9 @@ class ImplantedProfile:
         """Return the strain."""
         d_max, d_surface, (peak, end) = values["Dmax1"], values["D01"], _flanks(values)
         _check(real(d_surface), real(d_max))
-        front = np.real(z) < real(peak)
-        # 0 at the maximum, 1 at surface and end
-        tau = np.where(front, (peak - z) / peak, (z - peak) / (end - peak))
-        ratio = np.where(front, np.log(d_surface / d_max), np.log(MINIMUM_STRAIN / d_max))
-        strain = d_max * np.exp(tau * tau * ratio)
+        rate_front, rate_back = np.log(d_surface / d_max) / peak**2, np.log(MINIMUM_STRAIN / d_max) / (end - peak) ** 2
+        rate = np.where(np.real(z) < real(peak), rate_front, rate_back)
+        strain = d_max * np.exp((z - peak) ** 2 * rate)
         d2, rate2 = _second(values)
         return strain + d2 * np.exp(z * (z - 2.0 * values["Rp2"]) * rate2) if real(d2) > 0.0 else strain
 
