@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,13 +38,16 @@ class Reflectivity:
     Attributes
     ----------
     coherent, diffuse : ndarray, shape (rows, m)
-    slopes : dict of ndarray, shape (rows, m)
-        Derivatives of the sum by parameter name.
+    names : tuple of str
+        Parameters by which there are derivatives.
+    slopes : ndarray, shape (len(names), rows, m)
+        Derivatives of the sum.
     """
 
     coherent: FloatArray
     diffuse: FloatArray
-    slopes: dict[str, FloatArray]
+    names: tuple[str, ...]
+    slopes: FloatArray
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,16 @@ def diffracting(model: RockingCurve, layer: Layer) -> Diffracting:
     )
 
 
+@cache
+def _keep_freed_memory() -> None:
+    """Let the C library keep what is freed, up to some 60 MB.
+
+    A Jacobian takes and frees a few megabytes at a time.  Glibc gives them back to the system each time and gets empty
+    pages again, a quarter of the time of a call; once a block as large as this has been freed, it no longer does.
+    """
+    np.empty(31 << 20, dtype=np.uint8)
+
+
 class BoundCurve:
     """A rocking curve at the angles of one measurement: expected intensities and their exact derivatives.
 
@@ -128,6 +142,7 @@ class BoundCurve:
     """
 
     def __init__(self, model: RockingCurve, dtheta: FloatArray) -> None:
+        _keep_freed_memory()
         self.model = model
         self.dtheta = dtheta
         self._grids: dict[tuple[int, int, float, int, Need], Grid] = {}
@@ -191,7 +206,8 @@ class BoundCurve:
     def _reflectivity(self, values: Values, grid: Grid, names: Sequence[str]) -> Reflectivity:
         """Return the reflectivity, with its derivatives by the parameters of sample and defects in ``names``."""
         model, x, y = self.model, grid.x, grid.y
-        own = [name for name in names if name in model.sample]
+        own = [name for name in names if name in model.sample.names]
+        defects = [name for name in model.defects if name in names]
         layer = model.layer(values, grid.strains, names=own if names else None)
         scene = diffracting(model, layer)
         below = math.exp(-values.get("substrate_damage", 0.0))
@@ -199,37 +215,39 @@ class BoundCurve:
             model.deviation, model.optics, layer.thickness, scene.u0, scene.q2, layer.debye_waller, scene.materials,
             scene.which, below,
         )  # fmt: skip
-        by_name: dict[str, FloatArray] = {}
+        angles, polarisations = grid.angles, len(self._weights)
+        slopes = np.zeros((len(own) + len(defects), polarisations, len(angles.nodes)))
         if names:
             assert scene.slopes is not None
             coherent, jacobian = rates_and_jacobian(c, scene.slopes, x, y, self._weights, grid.flux)
-            by_name = {name: jacobian[:, i] for i, name in enumerate(own)}
-            if "substrate_damage" in names:
-                by_name["substrate_damage"] = -jacobian[:, -1]
+            jacobian = np.moveaxis(jacobian, 1, 0)
+            if angles.every > 1:
+                shape = (*jacobian.shape[:2], -1)
+                jacobian = angles.fill(jacobian.reshape(-1, jacobian.shape[-1])).reshape(shape)
+            slopes[: len(own)] = jacobian[:-1]
+            if "substrate_damage" in defects:
+                slopes[len(own) + defects.index("substrate_damage")] = -jacobian[-1]
         else:
             coherent = rates(c, x, y, self._weights, grid.flux)
-        if grid.angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
-            coherent = grid.angles.fill(coherent)
+        if angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
+            coherent = angles.fill(coherent)
             positive = coherent > 0.0
-            coherent = coherent * positive
-            by_name = {name: grid.angles.fill(slope) * positive for name, slope in by_name.items()}
+            coherent *= positive
+            slopes *= positive
+        diffuse = np.zeros_like(coherent)
         if model.diffuse is None:
-            return Reflectivity(coherent, np.zeros_like(coherent), by_name)
+            return Reflectivity(coherent, diffuse, (*own, *defects), slopes)
 
-        diffuse = np.empty_like(coherent)
-        known = [*own, *model.defects] if names else []
+        rows = [0, *range(1, 1 + len(own)), *(1 + len(own) + model.defects.index(name) for name in defects)]
         for k, row in enumerate(self._weights):
-            value, slopes = model.diffuse.reflectivity(scene.scatterers(model, layer, grid, row), values)
+            value, by_each = model.diffuse.reflectivity(scene.scatterers(model, layer, grid, row), values)
+            coarse = np.concatenate([value[None], by_each])[rows] if names else value[None]
+            fine = _gridding.refine(grid.nodes[grid.pick], coarse, angles.nodes)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
-            fine = _gridding.refine(grid.nodes[grid.pick], np.vstack([value[None], slopes]), grid.angles.nodes)
-            positive = fine[0] > 0.0
-            diffuse[k] = fine[0] * positive
-            for name, slope in zip(known, fine[1:], strict=False):
-                if name in names:
-                    if name not in by_name:
-                        by_name[name] = np.zeros_like(coherent)
-                    by_name[name][k] += slope * positive
-        return Reflectivity(coherent, diffuse, by_name)
+            fine *= fine[0] > 0.0
+            diffuse[k] = fine[0]
+            slopes[:, k] += fine[1:]
+        return Reflectivity(coherent, diffuse, (*own, *defects), slopes)
 
     def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
@@ -255,7 +273,9 @@ class BoundCurve:
         transform = np.atleast_2d(transform) * internal.correction
 
         polarisations = len(self._weights)
-        rows = np.concatenate([result.coherent + result.diffuse, *(result.slopes[name] for name in wanted)])
+        wanted = list(result.names)
+        rows = np.concatenate([(result.coherent + result.diffuse)[None], result.slopes])
+        rows = rows.reshape(-1, rows.shape[-1])
         spread = values.get("strain_spread", 0.0)
         if spread > 0.0:
             # Strain scales with dose; averaging over it stretches the curve about the substrate peak.

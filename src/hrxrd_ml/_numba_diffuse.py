@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 from .dynamical._numba_graded import BLOCK, FLAGS, decay
-from .dynamical._numba_jacobian import OPTICS, touched
+from .dynamical._numba_jacobian import OPTICS, sparse, with_optics
 
 OWN_ROWS = (
     "correlation_length",
@@ -201,9 +201,9 @@ def _by_nodes(w, nodes, scale, e, ell, mix):  # type: ignore[no-untyped-def]
 
 
 @_kernel
-def _add(row, w, u, e, t):  # type: ignore[no-untyped-def]
+def _add(row, w, v):  # type: ignore[no-untyped-def]
     """Add what a parameter changes of a lamella to its row of the Jacobian."""
-    u0, u1, u2, e0, e1, e2 = u[0], u[1], u[2], e[0], e[1], e[2]
+    u0, u1, u2, e0, e1, e2, t = v[0], v[1], v[2], v[3], v[4], v[5], v[6]
     for i in range(BLOCK):
         row[i] += (
             u0 * w[_STRAIN + i]
@@ -295,7 +295,8 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     out = np.empty(m)
     jacobian = np.empty((parameters + _OWN_ROWS, m))
-    kinds = touched(du, de, dt, optics)
+    pointer, parameter, kind, value = sparse(du, de, dt, optics)
+    optical = with_optics(pointer, kind)
     # The node on top of each lamella: the one below the lamella above where the two are the same.
     top = np.zeros(n + 1, dtype=np.int64)
     for j in range(1, n):
@@ -335,16 +336,13 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
                     _ascend(beam[p], kept[j, p], w, strength[j, p], mu0[j], path, t[j], by_strength)
                     _gather(beam[p], kept[j, p], t[j])
             _by_nodes(w, nodes[top[j] * _NODE :], scale, e[j], ell, mix)
-            optical = False
-            for k in range(parameters):
-                if kinds[j, k] & ~OPTICS:
-                    _add(rows[k], w, du[k, j], de[k, j], dt[k, j])
-                optical |= kinds[j, k] >= OPTICS
-            if optical:
+            for entry in range(pointer[j], pointer[j + 1]):
+                _add(rows[parameter[entry]], w, value[entry])
+            if optical[j]:
                 _fill_density(w, nodes[top[j] * _NODE :], e[j], ell, mix)
-                for k in range(parameters):
-                    if kinds[j, k] >= OPTICS:
-                        _add_optics(rows[k], w, optics[k, j])
+                for entry in range(pointer[j], pointer[j + 1]):
+                    if kind[entry] >= OPTICS:
+                        _add_optics(rows[parameter[entry]], w, optics[parameter[entry], j])
         for i in range(min(BLOCK, m - begin)):
             out[begin + i] = beam[0, _BELOW + i] + beam[1, _BELOW + i]
         for k in range(parameters):

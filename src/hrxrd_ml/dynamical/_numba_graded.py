@@ -7,7 +7,8 @@ The formulas are those of ``_reference.graded_lamella``.  What differs is the bo
   phase and the oscillatory integral.
 * The integral f(x) is a power series in x whose coefficients do not depend on the angle (``_series``).
 * Angles are taken in blocks of 64 that live in one flat workspace: every inner loop has a constant trip count and
-  constant offsets, which is what the compiler needs to use the vector unit.
+  constant offsets, which is what the compiler needs to use the vector unit.  Functions take whole arrays and the number
+  of a lamella: a slice costs as much as ten of its numbers.
 """
 
 from __future__ import annotations
@@ -165,9 +166,9 @@ def start(w, x, y, begin, us, qs1, qs2, shs, sbs, phase0, phase1, phase2, decay)
 
 
 @njit(cache=True, fastmath=FLAGS)
-def lamella_phase(w, plan):  # type: ignore[no-untyped-def]
+def lamella_phase(w, plan, j):  # type: ignore[no-untyped-def]
     """Fill x, and the sine and cosine of the phase in the middle of the lamella; return the largest abs(x)."""
-    x0, x1, x2, p0, p1, p2 = plan[0], plan[1], plan[2], plan[3], plan[4], plan[5]
+    x0, x1, x2, p0, p1, p2 = plan[j, 0], plan[j, 1], plan[j, 2], plan[j, 3], plan[j, 4], plan[j, 5]
     for i in range(BLOCK):
         w[PX + i] = x0 + x1 * w[X + i] + x2 * w[Y + i]
         s, c = sincos(p0 + p1 * w[X + i] + p2 * w[Y + i])
@@ -178,16 +179,16 @@ def lamella_phase(w, plan):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def horner(w, series, count):  # type: ignore[no-untyped-def]
+def horner(w, series, j, count):  # type: ignore[no-untyped-def]
     """Fill f(x)."""
     for i in range(BLOCK):
         w[FR + i] = 0.0
         w[FI + i] = 0.0
     for k in range(count - 4, -1, -4):
-        c0r, c0i = series[k, 0], series[k, 1]
-        c1r, c1i = series[k + 1, 0], series[k + 1, 1]
-        c2r, c2i = series[k + 2, 0], series[k + 2, 1]
-        c3r, c3i = series[k + 3, 0], series[k + 3, 1]
+        c0r, c0i = series[j, k, 0], series[j, k, 1]
+        c1r, c1i = series[j, k + 1, 0], series[j, k + 1, 1]
+        c2r, c2i = series[j, k + 2, 0], series[j, k + 2, 1]
+        c3r, c3i = series[j, k + 3, 0], series[j, k + 3, 1]
         for i in range(BLOCK):
             x = w[PX + i]
             w[FR + i] = (((w[FR + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
@@ -195,15 +196,15 @@ def horner(w, series, count):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def advance(w, forth, back, t, e, sh, sb, both=True):  # type: ignore[no-untyped-def]
+def advance(w, forth, back, t, e, sh, sb, j, both):  # type: ignore[no-untyped-def]
     """Carry (a, b) of both polarisations over a lamella, or of sigma alone.
 
     ``forth`` and ``back`` are t exp(-+ absorption depth).
     """
     quarter_e2 = 0.25 * e * e
-    h0r, h0i, h1r, h1i = forth * sh[0].real, forth * sh[0].imag, forth * sh[1].real, forth * sh[1].imag
-    k0r, k0i, k1r, k1i = back * sb[0].real, back * sb[0].imag, back * sb[1].real, back * sb[1].imag
-    st0, st1 = sh[0] * sb[0] * t * t, sh[1] * sb[1] * t * t
+    h0r, h0i, h1r, h1i = forth * sh[j, 0].real, forth * sh[j, 0].imag, forth * sh[j, 1].real, forth * sh[j, 1].imag
+    k0r, k0i, k1r, k1i = back * sb[j, 0].real, back * sb[j, 0].imag, back * sb[j, 1].real, back * sb[j, 1].imag
+    st0, st1 = sh[j, 0] * sb[j, 0] * t * t, sh[j, 1] * sb[j, 1] * t * t
     s0r, s0i, s1r, s1i = st0.real, st0.imag, st1.real, st1.imag
     for i in range(BLOCK):
         fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
@@ -288,11 +289,11 @@ def amplitude(  # type: ignore[no-untyped-def]
     for begin in range(0, m, BLOCK):
         start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
         for j in range(n - 1, -1, -1):
-            x_max = lamella_phase(w, plan[j])
+            x_max = lamella_phase(w, plan, j)
             ordered_integral(w, x_max)
-            horner(w, series[j], terms(x_max))
+            horner(w, series, j, terms(x_max))
             absorbed = math.exp(-plan[j, 6])
-            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh[j], sb[j], both)
+            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh, sb, j, both)
         for i in range(min(BLOCK, m - begin)):
             out[0, begin + i] = complex(w[B0R + i], w[B0I + i]) / complex(w[A0R + i], w[A0I + i])
             if both:

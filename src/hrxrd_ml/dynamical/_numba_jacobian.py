@@ -51,8 +51,10 @@ _AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in ran
 _G1R, _G1I, _GPHI, _GODD, _GH, _GM, _ODDX = (BLOCK * k for k in range(8, 15))
 _NODE = BLOCK * 15  # derivatives by deviation (3), E (3), thickness, absorption
 _COUPLE = BLOCK * 23  # by real and imaginary parts of the couplings (8)
-_MOMENT = BLOCK * 31  # G1 times the integrals of `_series.moments_of_integral`, real and imaginary parts
-_WORK2 = BLOCK * 43
+_WORK2 = BLOCK * 31
+
+# Rows of the third: G1 times the integrals of `_series.moments_of_integral`, real and imaginary parts.
+_MOMENTS = BLOCK * 2 * _SERIES
 
 # What a parameter changes of a lamella.
 DEVIATION, E, THICKNESS, OPTICS = 1, 2, 4, 8
@@ -60,60 +62,61 @@ DEVIATION, E, THICKNESS, OPTICS = 1, 2, 4, 8
 
 @njit(cache=True)
 def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
-    """Terms for derivatives: truncation error 1e-7."""
-    if x_max < 0.55:
+    """Return the number of terms for derivatives: the first one left out, x**n/(n! (n + 1)), is below 1e-7."""
+    if x_max < 0.65:
         return 8
-    if x_max < 1.45:
+    if x_max < 1.68:
         return 12
-    if x_max < 2.6:
+    if x_max < 2.92:
         return 16
-    if x_max < 3.8:
+    if x_max < 4.28:
         return 20
-    if x_max < 5.0:
+    if x_max < 5.68:
         return 24
-    if x_max < 6.3:
+    if x_max < 7.12:
         return 28
-    if x_max < 7.5:
+    if x_max < 8.6:
         return 32
     return TERMS_MAX
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _moment(v, w, z, series, count):  # type: ignore[no-untyped-def]
-    """Fill ``v`` with G1 * series(x); the first eight terms in one pass, more in passes of four before."""
-    first = count - 4
-    for i in range(BLOCK):
-        v[i] = 0.0
-        v[BLOCK + i] = 0.0
-    for k in range(first, 7, -4):
-        c0r, c0i = series[k, 0], series[k, 1]
-        c1r, c1i = series[k + 1, 0], series[k + 1, 1]
-        c2r, c2i = series[k + 2, 0], series[k + 2, 1]
-        c3r, c3i = series[k + 3, 0], series[k + 3, 1]
+def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-def]
+    """Fill ``moments`` with G1 times the series; the first eight terms in one pass, more in passes of four before."""
+    for q in range(_SERIES):
+        re, im = 2 * q * BLOCK, (2 * q + 1) * BLOCK
         for i in range(BLOCK):
-            x = w[PX + i]
-            v[i] = (((v[i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
-            v[BLOCK + i] = (((v[BLOCK + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-    c0r, c1r, c2r, c3r = series[0, 0], series[1, 0], series[2, 0], series[3, 0]
-    c4r, c5r, c6r, c7r = series[4, 0], series[5, 0], series[6, 0], series[7, 0]
-    c0i, c1i, c2i, c3i = series[0, 1], series[1, 1], series[2, 1], series[3, 1]
-    c4i, c5i, c6i, c7i = series[4, 1], series[5, 1], series[6, 1], series[7, 1]
-    for i in range(BLOCK):
-        x = w[PX + i]
-        re = (((v[i] * x + c7r) * x + c6r) * x + c5r) * x + c4r
-        im = (((v[BLOCK + i] * x + c7i) * x + c6i) * x + c5i) * x + c4i
-        re = (((re * x + c3r) * x + c2r) * x + c1r) * x + c0r
-        im = (((im * x + c3i) * x + c2i) * x + c1i) * x + c0i
-        v[i] = z[_G1R + i] * re - z[_G1I + i] * im
-        v[BLOCK + i] = z[_G1R + i] * im + z[_G1I + i] * re
+            moments[re + i] = 0.0
+            moments[im + i] = 0.0
+        for k in range(count - 4, 7, -4):
+            c0r, c0i = series[j, q, k, 0], series[j, q, k, 1]
+            c1r, c1i = series[j, q, k + 1, 0], series[j, q, k + 1, 1]
+            c2r, c2i = series[j, q, k + 2, 0], series[j, q, k + 2, 1]
+            c3r, c3i = series[j, q, k + 3, 0], series[j, q, k + 3, 1]
+            for i in range(BLOCK):
+                x = kept[j, PX + i]
+                moments[re + i] = (((moments[re + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
+                moments[im + i] = (((moments[im + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
+        c0r, c1r, c2r, c3r = series[j, q, 0, 0], series[j, q, 1, 0], series[j, q, 2, 0], series[j, q, 3, 0]
+        c4r, c5r, c6r, c7r = series[j, q, 4, 0], series[j, q, 5, 0], series[j, q, 6, 0], series[j, q, 7, 0]
+        c0i, c1i, c2i, c3i = series[j, q, 0, 1], series[j, q, 1, 1], series[j, q, 2, 1], series[j, q, 3, 1]
+        c4i, c5i, c6i, c7i = series[j, q, 4, 1], series[j, q, 5, 1], series[j, q, 6, 1], series[j, q, 7, 1]
+        for i in range(BLOCK):
+            x = kept[j, PX + i]
+            a = (((moments[re + i] * x + c7r) * x + c6r) * x + c5r) * x + c4r
+            b = (((moments[im + i] * x + c7i) * x + c6i) * x + c5i) * x + c4i
+            a = (((a * x + c3r) * x + c2r) * x + c1r) * x + c0r
+            b = (((b * x + c3i) * x + c2i) * x + c1i) * x + c0i
+            moments[re + i] = z[_G1R + i] * a - z[_G1I + i] * b
+            moments[im + i] = z[_G1R + i] * b + z[_G1I + i] * a
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _ordered_slope(w, z, x_max):  # type: ignore[no-untyped-def]
+def _ordered_slope(kept, j, z, x_max):  # type: ignore[no-untyped-def]
     """Fill D'(x)."""
     if x_max < 1.0:
         for i in range(BLOCK):
-            x = w[PX + i]
+            x = kept[j, PX + i]
             y = -4.0 * x * x
             d = 17.0 * 8.22063524662433e-18 * y + 15.0 * 2.8114572543455206e-15
             d = (d * y + 13.0 * 7.647163731819816e-13) * y + 11.0 * 1.6059043836821613e-10
@@ -122,7 +125,7 @@ def _ordered_slope(w, z, x_max):  # type: ignore[no-untyped-def]
             z[_ODDX + i] = 8.0 * (d * y + 0.16666666666666666)
     elif x_max < 2.6:
         for i in range(BLOCK):
-            x = w[PX + i]
+            x = kept[j, PX + i]
             y = -4.0 * x * x
             d = 29.0 * 1.216125041553518e-34 * y + 27.0 * 1.1309962886447716e-31
             d = (d * y + 25.0 * 9.183689863795546e-29) * y + 23.0 * 6.446950284384474e-26
@@ -134,21 +137,21 @@ def _ordered_slope(w, z, x_max):  # type: ignore[no-untyped-def]
             z[_ODDX + i] = 8.0 * (d * y + 0.16666666666666666)
     else:
         for i in range(BLOCK):
-            s, _c = graded.sincos(w[PX + i])
+            s, _c = graded.sincos(kept[j, PX + i])
             z[_ODDX + i] = 4.0 * s * s
         for i in range(BLOCK):  # a loop of its own: sine and division in one are not vectorised
-            x = w[PX + i]
+            x = kept[j, PX + i]
             inverse = x / (x * x + 1e-20)
             # At x = 0 the limit 4/3; inside the guard's width the series' first term is exact to rounding.
-            value = (z[_ODDX + i] * inverse - 2.0 * w[ODD + i]) * inverse
+            value = (z[_ODDX + i] * inverse - 2.0 * kept[j, ODD + i]) * inverse
             z[_ODDX + i] = value if abs(x) > 1e-3 else 1.3333333333333333 - 0.8 * x * x
 
 
 @njit(cache=True)
-def _keep(w, kept):  # type: ignore[no-untyped-def]
+def _keep(w, kept, j):  # type: ignore[no-untyped-def]
     """Copy the rows to keep: as a loop it is vectorised, as a slice it is not."""
     for i in range(_KEEP_FROM, _KEEP_TO):
-        kept[i] = w[i]
+        kept[j, i] = w[i]
 
 
 @njit(cache=True, fastmath=FLAGS)
@@ -176,21 +179,21 @@ def _start_adjoint(w, z, weight0, weight1, reflectivity, begin, m):  # type: ign
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _retreat(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
+def _retreat(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
     """Carry (alpha, beta) down over a lamella; fill dR/d of f, phase, depth, ordered integral, explicit thickness."""
     quarter_e2 = 0.25 * e * e
-    h0r, h0i, h1r, h1i = forth * sh[0].real, forth * sh[0].imag, forth * sh[1].real, forth * sh[1].imag
-    k0r, k0i, k1r, k1i = back * sb[0].real, back * sb[0].imag, back * sb[1].real, back * sb[1].imag
-    st0, st1 = sh[0] * sb[0] * t * t, sh[1] * sb[1] * t * t
+    h0r, h0i, h1r, h1i = forth * sh[j, 0].real, forth * sh[j, 0].imag, forth * sh[j, 1].real, forth * sh[j, 1].imag
+    k0r, k0i, k1r, k1i = back * sb[j, 0].real, back * sb[j, 0].imag, back * sb[j, 1].real, back * sb[j, 1].imag
+    st0, st1 = sh[j, 0] * sb[j, 0] * t * t, sh[j, 1] * sb[j, 1] * t * t
     s0r, s0i, s1r, s1i = st0.real, st0.imag, st1.real, st1.imag
     for i in range(BLOCK):
-        fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
-        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
+        fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
 
         # i sigma_h t omega and -i sigma_hbar t conj(omega): what multiplies f and conj(f)
         pr, pi = -h0r * s - h0i * c, h0r * c - h0i * s
         qr, qi = k0i * c - k0r * s, -k0r * c - k0i * s
-        ar, ai, br, bi = w[A0R + i], w[A0R + BLOCK + i], w[B0R + i], w[B0I + i]
+        ar, ai, br, bi = kept[j, A0R + i], kept[j, A0R + BLOCK + i], kept[j, B0R + i], kept[j, B0I + i]
         xr, xi, yr, yi = z[_AL0R + i], z[_AL0I + i], z[_BE0R + i], z[_BE0I + i]
         tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
         fwd_r, fwd_i = tr * pr - ti * pi, tr * pi + ti * pr
@@ -210,7 +213,7 @@ def _retreat(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
 
         pr, pi = -h1r * s - h1i * c, h1r * c - h1i * s
         qr, qi = k1i * c - k1r * s, -k1r * c - k1i * s
-        ar, ai, br, bi = w[A1R + i], w[A1R + BLOCK + i], w[B1R + i], w[B1I + i]
+        ar, ai, br, bi = kept[j, A1R + i], kept[j, A1R + BLOCK + i], kept[j, B1R + i], kept[j, B1I + i]
         xr, xi, yr, yi = z[_AL1R + i], z[_AL1I + i], z[_BE1R + i], z[_BE1I + i]
         tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
         sum_fr, sum_fi = sum_fr + tr * pr - ti * pi, sum_fi + tr * pi + ti * pr
@@ -237,18 +240,18 @@ def _retreat(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _by_couplings(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
+def _by_couplings(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
     """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
     quarter_e2, t2 = 0.25 * e * e, t * t
     for p in range(2):
         al, be, a, b = (_AL0R, _BE0R, A0R, B0R) if p == 0 else (_AL1R, _BE1R, A1R, B1R)
-        own_h, own_b = sh[p] * t2, sb[p] * t2
+        own_h, own_b = sh[j, p] * t2, sb[j, p] * t2
         hr, hi, kr, ki = own_h.real, own_h.imag, own_b.real, own_b.imag
         row_h, row_b = _COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK
         for i in range(BLOCK):
-            fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
-            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
-            ar, ai, br, bi = w[a + i], w[a + BLOCK + i], w[b + i], w[b + BLOCK + i]
+            fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
+            ar, ai, br, bi = kept[j, a + i], kept[j, a + BLOCK + i], kept[j, b + i], kept[j, b + BLOCK + i]
             xr, xi, yr, yi = z[al + i], z[al + BLOCK + i], z[be + i], z[be + BLOCK + i]
             aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
             # second order: even (alpha a + beta b) + i odd (alpha a - beta b), times the other coupling
@@ -264,7 +267,7 @@ def _by_couplings(w, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-d
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _by_nodes(w, z, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
+def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
     """Fill the derivatives by deviation and E at the nodes, thickness and absorption.
 
     ``beta``, ``gamma`` and ``mu`` are those of a lamella of unit thickness.
@@ -273,92 +276,131 @@ def _by_nodes(w, z, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
     third, sixth, twelfth, eighth, inverse = t / 3.0, t / 6.0, t / 12.0, t / 8.0, 1.0 / t
     for i in range(BLOCK):
         below_im = (
-            z[_BE0R + i] * w[B0I + i]
-            + z[_BE0I + i] * w[B0R + i]
-            + z[_BE1R + i] * w[B1I + i]
-            + z[_BE1I + i] * w[B1R + i]
+            z[_BE0R + i] * kept[j, B0I + i]
+            + z[_BE0I + i] * kept[j, B0R + i]
+            + z[_BE1R + i] * kept[j, B1I + i]
+            + z[_BE1I + i] * kept[j, B1R + i]
         )
         below_re = (
-            z[_BE0R + i] * w[B0R + i]
-            - z[_BE0I + i] * w[B0I + i]
-            + z[_BE1R + i] * w[B1R + i]
-            - z[_BE1I + i] * w[B1I + i]
+            z[_BE0R + i] * kept[j, B0R + i]
+            - z[_BE0I + i] * kept[j, B0I + i]
+            + z[_BE1R + i] * kept[j, B1R + i]
+            - z[_BE1I + i] * kept[j, B1I + i]
         )
         by_phase = z[_GPHI + i]
-        by_x = z[_GODD + i] * quarter_e2 * z[_ODDX + i] + by_phase - 2.0 * below_im - z[_MOMENT + BLOCK + i]
-        by_mu = z[_GM + i] - 2.0 * below_re - z[_MOMENT + i]
-        by_beta, by_gamma = -z[_MOMENT + 3 * BLOCK + i], z[_MOMENT + 4 * BLOCK + i]
-        m0, m1, m2 = z[_MOMENT + 6 * BLOCK + i], z[_MOMENT + 8 * BLOCK + i], z[_MOMENT + 10 * BLOCK + i]
+        by_x = z[_GODD + i] * quarter_e2 * z[_ODDX + i] + by_phase - 2.0 * below_im - moments[BLOCK + i]
+        by_mu = z[_GM + i] - 2.0 * below_re - moments[i]
+        by_beta, by_gamma = -moments[3 * BLOCK + i], moments[4 * BLOCK + i]
+        m0, m1, m2 = moments[6 * BLOCK + i], moments[8 * BLOCK + i], moments[10 * BLOCK + i]
         even, odd = by_x * twelfth + by_gamma * twelfth, (by_phase - by_beta) * eighth
         z[_NODE + i] = even + odd
         z[_NODE + BLOCK + i] = by_x * third - by_gamma * sixth
         z[_NODE + 2 * BLOCK + i] = even - odd
         z[_NODE + 3 * BLOCK + i] = 0.5 * (m2 - m1)
-        z[_NODE + 4 * BLOCK + i] = m0 - m2 + z[_GODD + i] * half_e * w[ODD + i]
+        z[_NODE + 4 * BLOCK + i] = m0 - m2 + z[_GODD + i] * half_e * kept[j, ODD + i]
         z[_NODE + 5 * BLOCK + i] = 0.5 * (m2 + m1)
         z[_NODE + 6 * BLOCK + i] = (
             (by_beta - by_phase) * beta
             + by_gamma * gamma
             + by_mu * mu
-            + inverse * (by_x * w[PX + i] + z[_GH + i])
+            + inverse * (by_x * kept[j, PX + i] + z[_GH + i])
         )
         z[_NODE + 7 * BLOCK + i] = 0.5 * t * by_mu
 
 
 @njit(cache=True, fastmath=FLAGS)
-def _add3(row, z, first, v):  # type: ignore[no-untyped-def]
-    v0, v1, v2 = v[0], v[1], v[2]
-    for i in range(BLOCK):
-        row[i] += v0 * z[first + i] + v1 * z[first + BLOCK + i] + v2 * z[first + 2 * BLOCK + i]
-
-
-@njit(cache=True, fastmath=FLAGS)
-def _add7(row, z, u, e, t):  # type: ignore[no-untyped-def]
-    u0, u1, u2, e0, e1, e2 = u[0], u[1], u[2], e[0], e[1], e[2]
-    for i in range(BLOCK):
-        row[i] += (
-            u0 * z[_NODE + i]
-            + u1 * z[_NODE + BLOCK + i]
-            + u2 * z[_NODE + 2 * BLOCK + i]
-            + e0 * z[_NODE + 3 * BLOCK + i]
-            + e1 * z[_NODE + 4 * BLOCK + i]
-            + e2 * z[_NODE + 5 * BLOCK + i]
-            + t * z[_NODE + 6 * BLOCK + i]
-        )
-
-
-@njit(cache=True, fastmath=FLAGS)
-def _add_optics(row, w, z, v):  # type: ignore[no-untyped-def]
-    q2, absorption = v[0], v[1]
-    for i in range(BLOCK):
-        by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
-        row[i] += q2 * w[Y + i] * by_u + absorption * z[_NODE + 7 * BLOCK + i]
-    for k in range(8):
-        change, first = v[2 + k], _COUPLE + k * BLOCK
-        for i in range(BLOCK):
-            row[i] += change * z[first + i]
+def _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j):  # type: ignore[no-untyped-def]
+    """Add what parameters change of a lamella to their rows of the Jacobian."""
+    for entry in range(pointer[j], pointer[j + 1]):
+        p, bits = parameter[entry], kind[entry] & ~OPTICS
+        u0, u1, u2 = value[entry, 0], value[entry, 1], value[entry, 2]
+        e0, e1, e2, t = value[entry, 3], value[entry, 4], value[entry, 5], value[entry, 6]
+        if bits == DEVIATION:
+            for i in range(BLOCK):
+                rows[p, i] += u0 * z[_NODE + i] + u1 * z[_NODE + BLOCK + i] + u2 * z[_NODE + 2 * BLOCK + i]
+        elif bits == E:
+            for i in range(BLOCK):
+                rows[p, i] += (
+                    e0 * z[_NODE + 3 * BLOCK + i] + e1 * z[_NODE + 4 * BLOCK + i] + e2 * z[_NODE + 5 * BLOCK + i]
+                )
+        elif bits != 0:
+            for i in range(BLOCK):
+                rows[p, i] += (
+                    u0 * z[_NODE + i]
+                    + u1 * z[_NODE + BLOCK + i]
+                    + u2 * z[_NODE + 2 * BLOCK + i]
+                    + e0 * z[_NODE + 3 * BLOCK + i]
+                    + e1 * z[_NODE + 4 * BLOCK + i]
+                    + e2 * z[_NODE + 5 * BLOCK + i]
+                    + t * z[_NODE + 6 * BLOCK + i]
+                )
+        if kind[entry] >= OPTICS:
+            q2, absorption = optics[p, j, 0], optics[p, j, 1]
+            for i in range(BLOCK):
+                by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
+                rows[p, i] += q2 * w[Y + i] * by_u + absorption * z[_NODE + 7 * BLOCK + i]
+            for k in range(8):
+                change, first = optics[p, j, 2 + k], _COUPLE + k * BLOCK
+                for i in range(BLOCK):
+                    rows[p, i] += change * z[first + i]
 
 
 @njit(cache=True)
-def touched(du, de, dt, optics):  # type: ignore[no-untyped-def]
-    """Return what each parameter changes of each lamella, bits by lamella and parameter, shape (n, p)."""
+def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
+    """Return what parameters change of lamellae, lamella by lamella, without zeros.
+
+    Parameters
+    ----------
+    du, de : ndarray, shape (p, n, nodes)
+    dt : ndarray, shape (p, n)
+    optics : ndarray, shape (p, n, columns) or (p, 0, columns)
+
+    Returns
+    -------
+    pointer : ndarray of int, shape (n + 1,)
+        The entries of lamella j begin at ``pointer[j]``.
+    parameter, kind : ndarray of int, shape (entries,)
+        Which parameter it is, and the bits of what it changes.
+    value : ndarray, shape (entries, 2 nodes + 1)
+        Derivatives of deviation and E at the nodes, and of thickness.
+    """
     p, n = dt.shape
-    out = np.zeros((n, p), dtype=np.int8)
-    for k in range(p):
-        for j in range(n):
-            kind = 0
-            for node in range(du.shape[2]):
+    nodes, optical = du.shape[2], optics.shape[1] > 0
+    pointer = np.zeros(n + 1, dtype=np.int64)
+    parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
+    value = np.empty((n * p, 2 * nodes + 1))
+    entry = 0
+    for j in range(n):
+        for k in range(p):
+            bits = 0
+            for node in range(nodes):
                 if du[k, j, node] != 0.0:
-                    kind |= DEVIATION
+                    bits |= DEVIATION
                 if de[k, j, node] != 0.0:
-                    kind |= E
+                    bits |= E
             if dt[k, j] != 0.0:
-                kind |= THICKNESS
-            if optics.shape[1] > 0:
+                bits |= THICKNESS
+            if optical:
                 for column in range(optics.shape[2]):
                     if optics[k, j, column] != 0.0:
-                        kind |= OPTICS
-            out[j, k] = kind
+                        bits |= OPTICS
+            if bits != 0:
+                parameter[entry], kind[entry] = k, bits
+                for node in range(nodes):
+                    value[entry, node], value[entry, nodes + node] = du[k, j, node], de[k, j, node]
+                value[entry, 2 * nodes] = dt[k, j]
+                entry += 1
+        pointer[j + 1] = entry
+    return pointer, parameter, kind, value
+
+
+@njit(cache=True)
+def with_optics(pointer, kind):  # type: ignore[no-untyped-def]
+    """Return for each lamella whether a parameter changes its `OPTICS`."""
+    out = np.zeros(len(pointer) - 1, dtype=np.bool_)
+    for j in range(len(out)):
+        for entry in range(pointer[j], pointer[j + 1]):
+            out[j] |= kind[entry] >= OPTICS
     return out
 
 
@@ -385,56 +427,43 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
     f_series = graded.make_series(plan)
     series = np.empty((n, _SERIES, TERMS_MAX, 2))
-    kinds = touched(du, de, dt, optics)
-    change = np.zeros(n, dtype=np.int64)
+    pointer, parameter, kind, value = sparse(du, de, dt, optics)
+    optical = with_optics(pointer, kind)
     for j in range(n):
-        for k in range(parameters):
-            change[j] |= kinds[j, k]
-        if change[j] != 0:
+        if pointer[j] != pointer[j + 1]:
             s = plan[j]
             count = _coarse_terms(s[graded.PLAN_XMAX])
             _series.moments_of_integral(s[7], s[8], s[9], s[10], s[11], s[12], count, series[j])
     w = np.zeros(graded.WORKSPACE)
-    z = np.zeros(_WORK2)
+    z, moments = np.zeros(_WORK2), np.zeros(_MOMENTS)
     kept = np.empty((n, _KEEP_TO))
     rows = np.empty((parameters + 1, BLOCK))
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
         for j in range(n - 1, -1, -1):
-            x_max = graded.lamella_phase(w, plan[j])
+            x_max = graded.lamella_phase(w, plan, j)
             graded.ordered_integral(w, x_max)
-            graded.horner(w, f_series[j], terms(x_max))
-            _keep(w, kept[j])
+            graded.horner(w, f_series, j, terms(x_max))
+            _keep(w, kept, j)
             absorbed = math.exp(-plan[j, 6])
-            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh[j], sb[j], True)
+            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh, sb, j, True)
         _start_adjoint(w, z, weights[0], weights[1], reflectivity, begin, m)
         rows[:] = 0.0
         for j in range(n):
-            s, at = plan[j], kept[j]
-            x_max = 1.001 * max(abs(at[PX]), abs(at[PX + BLOCK - 1])) + 1e-3
-            absorbed = math.exp(-s[6])
-            if change[j] & OPTICS:
-                _by_couplings(at, z, t[j] * absorbed, t[j] / absorbed, t[j], s[10], sh[j], sb[j])
-            _retreat(at, z, t[j] * absorbed, t[j] / absorbed, t[j], s[10], sh[j], sb[j])
-            if change[j] == 0:
+            absorbed, middle = math.exp(-plan[j, 6]), plan[j, graded.PLAN_E]
+            if optical[j]:
+                _by_couplings(kept, j, z, t[j] * absorbed, t[j] / absorbed, t[j], middle, sh, sb)
+            _retreat(kept, j, z, t[j] * absorbed, t[j] / absorbed, t[j], middle, sh, sb)
+            if pointer[j] == pointer[j + 1]:
                 continue
-            _ordered_slope(at, z, x_max)
-            count = _coarse_terms(x_max)
-            for q in range(_SERIES):
-                _moment(z[_MOMENT + 2 * q * BLOCK : _MOMENT + (2 * q + 2) * BLOCK], at, z, series[j, q], count)
+            x_max = 1.001 * max(abs(kept[j, PX]), abs(kept[j, PX + BLOCK - 1])) + 1e-3
+            _ordered_slope(kept, j, z, x_max)
+            _multiply(moments, kept, z, series, j, _coarse_terms(x_max))
             inverse = 1.0 / t[j]
-            _by_nodes(at, z, t[j], s[10], s[7] * inverse, s[8] * inverse, s[9] * inverse)
-            for k in range(parameters):
-                kind = kinds[j, k]
-                if kind & ~OPTICS == DEVIATION:
-                    _add3(rows[k], z, _NODE, du[k, j])
-                elif kind & ~OPTICS == E:
-                    _add3(rows[k], z, _NODE + 3 * BLOCK, de[k, j])
-                elif kind & ~OPTICS != 0:
-                    _add7(rows[k], z, du[k, j], de[k, j], dt[k, j])
-                if kind & OPTICS:
-                    _add_optics(rows[k], w, z, optics[k, j])
+            beta, gamma, mu = plan[j, 7] * inverse, plan[j, 8] * inverse, plan[j, 9] * inverse
+            _by_nodes(kept, j, z, moments, t[j], middle, beta, gamma, mu)
+            _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j)
         # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
         for i in range(BLOCK):
             rows[parameters, i] = (

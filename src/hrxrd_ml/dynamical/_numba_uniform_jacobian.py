@@ -12,7 +12,7 @@ from numba import njit
 from . import _numba_graded as graded
 from . import _numba_uniform as uniform
 from ._numba_graded import A0I, A0R, A1I, A1R, B0I, B0R, B1I, B1R, BLOCK, FLAGS, T0I, T0R, T1I, T1R, Y
-from ._numba_jacobian import OPTICS, touched
+from ._numba_jacobian import OPTICS, sparse, with_optics
 from ._numba_uniform import S0I, S0R, S1I, S1R, V0I, V0R, V1I, V1R, Z0I, Z0R, Z1I, Z1R, W
 
 # Rows of the second workspace: dR/d(a, b), the slopes d(sinc)/dz, the derivatives by Re w, E, ln t and Im w, R, and those
@@ -202,11 +202,8 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
-    kinds = touched(du, de, dt, optics)
-    optical = np.zeros(n, dtype=np.bool_)
-    for j in range(n):
-        for k in range(parameters):
-            optical[j] |= kinds[j, k] >= OPTICS
+    pointer, parameter, kind, value = sparse(du, de, dt, optics)
+    optical = with_optics(pointer, kind)
     w = np.zeros(uniform.WORK)
     z = np.zeros(_WORK2)
     kept = np.empty((n, _KEPT.stop - _KEPT.start))
@@ -235,11 +232,11 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             if optical[j]:
                 _by_couplings(w, z, mu, t[j], e[j, 0], sh[j], sb[j])
             _retreat(w, z, mu, e[j, 0], h0, k0, h1, k1)
-            for k in range(parameters):
-                if kinds[j, k] != 0:
-                    _add(rows[k], w, z, t[j], du[k, j, 0], de[k, j, 0], dt[k, j])
-                if kinds[j, k] >= OPTICS:
-                    _add_optics(rows[k], w, z, t[j], optics[k, j])
+            for entry in range(pointer[j], pointer[j + 1]):
+                row = rows[parameter[entry]]
+                _add(row, w, z, t[j], value[entry, 0], value[entry, 1], value[entry, 2])
+                if kind[entry] >= OPTICS:
+                    _add_optics(row, w, z, t[j], optics[parameter[entry], j])
         # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
         for i in range(BLOCK):
             rows[parameters, i] = (
