@@ -15,6 +15,9 @@ from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import MINIMUM_STRAIN, ParameterSpace, implanted_space
 from hrxrd_ml.sample.profile.base import GAP, Segments
 
+_SAMPLES = 10
+"""Places in front of Rp1 at which the maximum is looked for: both Gaussians change over a fraction of that depth."""
+
 
 @dataclass(frozen=True)
 class ImplantedProfile:
@@ -71,13 +74,13 @@ class ImplantedProfile:
             first = 2.0 * (z - peak) * rate * d_max * math.exp((z - peak) ** 2 * rate)
             return first + (2.0 * z - twice2) * rate2 * d2 * math.exp(z * (z - twice2) * rate2)
 
-        samples = [strain(peak * k / 16.0) for k in range(17)]
-        best = max(range(17), key=samples.__getitem__)
+        samples = [strain(peak * k / _SAMPLES) for k in range(_SAMPLES + 1)]
+        best = max(range(_SAMPLES + 1), key=samples.__getitem__)
         if best == 0:
             return samples[0], 0.0
-        low, high = peak * (best - 1) / 16.0, min(peak * (best + 1) / 16.0, peak)
+        low, high = peak * (best - 1) / _SAMPLES, min(peak * (best + 1) / _SAMPLES, peak)
         if slope(low) <= 0.0 or slope(high) >= 0.0:
-            where = peak * best / 16.0
+            where = peak * best / _SAMPLES
         else:
             where = brentq(slope, low, high, xtol=1e-9)
         return strain(where), where
