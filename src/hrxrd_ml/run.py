@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hrxrd_ml._derived import profile_end
-from hrxrd_ml._overrides import hint_parameters, start_parameters
+from hrxrd_ml._overrides import evaluated_expressions, hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
@@ -179,7 +179,8 @@ def guess_curve(curve: xr.DataArray, experiment: Experiment) -> tuple[RockingCur
     # Points left out stay in the curve, so that one sees what the fit makes of them, but not in the guess.
     kept = leave_out(curve, mask) if mask else curve
     weights = np.isin(curve["x"].values, kept["x"].values).astype(float) if mask else None
-    return model, weights, start_parameters(model, kept, experiment.parameters)
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        return model, weights, start_parameters(model, kept, experiment.parameters)
 
 
 def fit_curve(
@@ -219,7 +220,8 @@ def fit_curve(
     }
     held = [name for name, own in experiment.parameters.items() if own.keys() & {"value", "vary", "expr"}]
     try:
-        result = strategy(model, curve, guess.copy(), held=held, **settings)
+        with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+            result = strategy(model, curve, guess.copy(), held=held, **settings)
     except HrxrdError:
         raise
     except (ValueError, TypeError, NotImplementedError) as error:
