@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError, in_short
-from hrxrd_ml.expressions import read_expressions
+from hrxrd_ml.expressions import evaluate, read_expressions
 from hrxrd_ml.parameters import unknown_name
 
 if TYPE_CHECKING:
@@ -59,18 +56,9 @@ def _hint_expressions(model: RockingCurveModel, texts: Mapping[str, str], source
         raise ExperimentError(f"{source}: [parameters] {error}") from error
     for name, expression in expressions.items():
         try:
-            with np.errstate(all="ignore"):
-                value = float(params._asteval.eval(expression, raise_errors=True))
-        except Exception as error:  # an expression can go wrong in any way
-            what = in_short(f"{type(error).__name__}: {str(error).rpartition(': ')[2]}")
-        else:
-            what = "" if math.isfinite(value) else f"it is {value:g}"
-        if what:
-            raise ExperimentError(
-                f"{source}: [parameters] {name}: the expression {texts[name]!r} cannot be evaluated with the starting "
-                f"values of the other parameters: {what}; change it, or give those a value"
-            )
-        params[name].value = value
+            params[name].value = evaluate(expression, params)
+        except ParameterError as error:
+            raise ExperimentError(f"{source}: [parameters] {name}: {error}") from error
         model.set_param_hint(name, expr=expression)
 
 
@@ -86,7 +74,7 @@ def evaluated_expressions(overrides: Overrides, source: str = "experiment") -> I
     tied = [name for name, own in overrides.items() if "expr" in own]
     try:
         yield
-    except (ArithmeticError, TypeError, ValueError) as error:
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
         *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
         by_lmfit = innermost.f_globals["__name__"].startswith(("lmfit.parameter", "asteval"))
         if isinstance(error, HrxrdError) or not tied or not by_lmfit:

@@ -26,7 +26,7 @@ from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
 from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError, in_short
-from hrxrd_ml.expressions import read_expressions
+from hrxrd_ml.expressions import evaluate, read_expressions
 from hrxrd_ml.files import write_text
 from hrxrd_ml.model import CurveComposite, RockingCurveModel
 
@@ -196,8 +196,9 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
 # --- models ---------------------------------------------------------------------------------------------------------
 
 
-def _model_to_data(model: Model) -> dict[str, Any]:
-    _refuse_own_symbols(_hinted_expressions(model), _names(model), Parameters())
+def _model_to_data(model: Model, names: Collection[str] = ()) -> dict[str, Any]:
+    names = names or _names(model)
+    _refuse_own_symbols(_hinted_expressions(model), names, Parameters())
     if isinstance(model, RockingCurveModel):
         return {
             "kind": "rocking_curve",
@@ -214,7 +215,7 @@ def _model_to_data(model: Model) -> dict[str, Any]:
             raise ParameterError(
                 f"cannot save a composite with the operator {model.op!r}; known: {', '.join(_OPERATORS)}"
             )
-        sides = {"left": _model_to_data(model.left), "right": _model_to_data(model.right)}
+        sides = {"left": _model_to_data(model.left, names), "right": _model_to_data(model.right, names)}
         return {"kind": "composite", "op": names[0], "hints": encode(model.param_hints)} | sides
     if type(model) in _READY_MADE.values() and not model.independent_vars_defvals.keys() - {"x", "form"}:
         options = dict(model.opts)
@@ -335,6 +336,11 @@ def _params_from_data(data: list[dict[str, Any]], run_expressions: bool) -> Para
         pars.append(par)
     params = Parameters()
     params.add_many(*pars)
+    for name in () if run_expressions else known:
+        try:
+            evaluate(known[name], params)
+        except ParameterError as error:
+            raise InputFileError(f"{name}: {error}") from error
     return params
 
 

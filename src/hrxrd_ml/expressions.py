@@ -12,13 +12,20 @@ floats, so that no power builds an integer of a billion digits; length and depth
 """
 
 import ast
+import math
 import re
 import unicodedata
 import warnings
 from collections.abc import Collection, Mapping
 from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from hrxrd_ml.errors import ParameterError, in_short
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
 
 MAX_LENGTH = 1000
 """Longest text of an expression [characters]."""
@@ -94,6 +101,29 @@ def read_expressions(texts: Mapping[str, str], names: Collection[str]) -> dict[s
         through = f", through {in_short(', '.join(others))}" if others else ""
         raise ParameterError(f"{first}: the expression depends on {first} itself{through}") from None
     return {name: read[name].text for name in order if name in read}
+
+
+def evaluate(expression: str, params: "Parameters") -> float:
+    """Return what lmfit makes of an expression at the values of parameters, before any bounds.
+
+    Raises
+    ------
+    ParameterError
+        If that is no finite number.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            value = float(params._asteval.eval(expression, raise_errors=True))
+    except Exception as error:  # an expression can go wrong in any way
+        what = f"{type(error).__name__}: {str(error).rpartition(': ')[2]}"
+    else:
+        what = f"it is {value:g}"
+        if math.isfinite(value):
+            return value
+    raise ParameterError(
+        f"the expression {in_short(expression, 80)!r} cannot be evaluated with the values of the other parameters: "
+        f"{in_short(what)}; change it, or those"
+    )
 
 
 class _Reading:

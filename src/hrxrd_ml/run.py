@@ -24,6 +24,7 @@ from hrxrd_ml.film import Film, pile
 from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
+from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.reflection import Reflection, Susceptibility
 from hrxrd_ml.strategy import stepwise
 
@@ -272,8 +273,12 @@ def simulate_curve(
     """
     model = build_model(experiment)
     given: dict[str, Any] = dict(values or {})
-    params = model.make_params(**given)
-    used = {name: float(params[name].value) for name in model.space.names}
+    for name in given:
+        if name not in model.space:
+            raise ParameterError(unknown_name(name, model.space.names))
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        params = model.make_params(**given)
+        used = {name: float(params[name].value) for name in model.space.names}
     broken = model.space.violations(used)
     if broken:
         raise ParameterError(f"the parameters contradict each other: {broken[0]}; change one of them")
