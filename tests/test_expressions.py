@@ -313,6 +313,19 @@ def test_a_component_of_a_composite_is_looked_at_too(tmp_path):
         hx.load_model(tmp_path / "model.json")
 
 
+@pytest.mark.parametrize("prefix", ["open('x').read() or ", "a b", "1", "v_*", "v_ if 1 else "])
+def test_a_prefix_is_the_beginning_of_a_name(tmp_path, prefix):
+    from lmfit.models import VoigtModel
+
+    own = model() + VoigtModel(prefix="v_")  # of which lmfit itself makes expressions that name the prefix
+    own.save(tmp_path / "model.json")
+    assert hx.load_model(tmp_path / "model.json").param_hints["v_height"] == own.param_hints["v_height"]
+    text = (tmp_path / "model.json").read_text(encoding="utf-8").replace("v_", prefix)
+    (tmp_path / "model.json").write_text(text, encoding="utf-8")
+    with pytest.raises(InputFileError, match="expected a prefix"):
+        hx.load_model(tmp_path / "model.json")
+
+
 def test_functions_of_ones_own_are_refused_before_anything_is_written(tmp_path):
     own = model()
     params = own.make_params(scale=1.0e4, background=3.0)

@@ -107,9 +107,9 @@ def load_model(path: str | os.PathLike[str], *, run_expressions: bool = False) -
         expression that is not to be run.
     """
 
-    def build(data: Mapping[str, Any]) -> CurveFitting:
-        model: CurveFitting = _model_from_data(data["model"])
-        _check_hints(model, run_expressions)
+    def build(data: Mapping[str, Any]) -> Any:
+        model, lmfits = _model_from_data(data["model"])
+        _check_hints(model, run_expressions, lmfits)
         repr(model), model.make_params()  # what is wrong with names and hints shows here, not in the next fit
         return model
 
@@ -210,13 +210,13 @@ def _model_to_data(model: Model, names: Collection[str] = ()) -> dict[str, Any]:
             "hints": encode(model.param_hints),
         }
     if isinstance(model, CompositeModel):
-        names = [name for name, function in _OPERATORS.items() if function is model.op]
-        if not names:
+        known = [name for name, function in _OPERATORS.items() if function is model.op]
+        if not known:
             raise ParameterError(
                 f"cannot save a composite with the operator {model.op!r}; known: {', '.join(_OPERATORS)}"
             )
         sides = {"left": _model_to_data(model.left, names), "right": _model_to_data(model.right, names)}
-        return {"kind": "composite", "op": names[0], "hints": encode(model.param_hints)} | sides
+        return {"kind": "composite", "op": known[0], "hints": encode(model.param_hints)} | sides
     if type(model) in _READY_MADE.values() and not model.independent_vars_defvals.keys() - {"x", "form"}:
         options = dict(model.opts)
         if hasattr(model, "poly_degree"):
@@ -234,7 +234,11 @@ def _model_to_data(model: Model, names: Collection[str] = ()) -> dict[str, Any]:
     raise ParameterError(f"cannot save {model!r}: only rocking curves and ready-made models of lmfit can be saved")
 
 
-def _model_from_data(data: Mapping[str, Any]) -> Any:
+def _model_from_data(data: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+    """Return a model, and the expressions that lmfit itself has put into the hints of its components."""
+    lmfits: dict[str, str] = {}
+    if not f"{data.get('prefix', '')}x".isidentifier():
+        raise InputFileError(f"expected a prefix of names, got {in_short(repr(data['prefix']))}")
     match data["kind"]:
         case "rocking_curve":
             model: Any = RockingCurveModel(
@@ -245,16 +249,18 @@ def _model_from_data(data: Mapping[str, Any]) -> Any:
             )
             model.parts = decode(data["parts"])
         case "composite":
-            left, right = _model_from_data(data["left"]), _model_from_data(data["right"])
+            (left, lmfits), (right, others) = _model_from_data(data["left"]), _model_from_data(data["right"])
+            lmfits |= others
             model = CurveComposite(left, right, _OPERATORS[data["op"]])
         case "lmfit":
             if data["class"] not in _READY_MADE:
                 raise InputFileError(f"{in_short(data['class'])} is no model of lmfit that can be saved")
             model = _READY_MADE[data["class"]](prefix=data["prefix"], **decode(data["options"]))
+            lmfits = _hinted_expressions(model)
         case _:
             raise InputFileError(f"unknown kind of model {data['kind']!r}")
     model.param_hints = decode(data["hints"])
-    return model
+    return model, lmfits
 
 
 # --- expressions ----------------------------------------------------------------------------------------------------
@@ -270,24 +276,25 @@ def _names(model: Model) -> set[str]:
     return sides | {*model.param_names, *(model.prefix + name for name in model.param_hints)}
 
 
-def _check_hints(model: Model, run_expressions: bool, names: Collection[str] = ()) -> None:
+def _check_hints(model: Model, run_expressions: bool, lmfits: Mapping[str, str], names: Collection[str] = ()) -> None:
     """Make floats of the numbers in the hints of a model and its components, and check the expressions there."""
     names = names or _names(model)
     for hint in model.param_hints.values():
         hint.update({key: float(hint[key]) for key in ("value", "min", "max") if hint.get(key) is not None})
-    known = _checked(_hinted_expressions(model), names, run_expressions)
+    known = _checked(_hinted_expressions(model), names, run_expressions, lmfits)
     for name, text in known.items():
         model.param_hints[name.removeprefix(model.prefix)]["expr"] = text
     for side in (model.left, model.right) if isinstance(model, CompositeModel) else ():
-        _check_hints(side, run_expressions, names)
+        _check_hints(side, run_expressions, lmfits, names)
 
 
-def _checked(expressions: Mapping[str, str], names: Collection[str], run_expressions: bool) -> Mapping[str, str]:
-    """Expressions of a file, by parameter, as lmfit may have them."""
-    if run_expressions:
-        return expressions
+def _checked(
+    expressions: Mapping[str, str], names: Collection[str], run_expressions: bool, lmfits: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Expressions of a file, by parameter, as lmfit may have them; those that it has made itself stay as they are."""
+    own = {name: text for name, text in expressions.items() if run_expressions or lmfits.get(name) == text}
     try:
-        return read_expressions(expressions, names)
+        return own | read_expressions({n: t for n, t in expressions.items() if n not in own}, names)
     except ParameterError as error:
         raise InputFileError(
             f"{error}; with run_expressions=True it is run as Python by lmfit, which can read and write files: do so "
@@ -323,10 +330,10 @@ def _params_to_data(params: Parameters) -> list[dict[str, Any]]:
     return [{name: encode(getattr(par, name)) for name in attributes} for par in params.values()]
 
 
-def _params_from_data(data: list[dict[str, Any]], run_expressions: bool) -> Parameters:
+def _params_from_data(data: list[dict[str, Any]], run_expressions: bool, lmfits: Mapping[str, str]) -> Parameters:
     contents = {content["name"]: content for content in map(decode, data)}
     expressions = {name: content["expr"] for name, content in contents.items() if content["expr"] is not None}
-    known = _checked(expressions, contents, run_expressions)
+    known = _checked(expressions, contents, run_expressions, lmfits)
     pars = []
     for name, content in contents.items():
         low, value, high = (float(content[key]) for key in ("min", "value", "max"))
@@ -336,9 +343,11 @@ def _params_from_data(data: list[dict[str, Any]], run_expressions: bool) -> Para
         pars.append(par)
     params = Parameters()
     params.add_many(*pars)
-    for name in () if run_expressions else known:
+    for name, expression in known.items():
+        if run_expressions or lmfits.get(name) == expression:
+            continue
         try:
-            evaluate(known[name], params)
+            evaluate(expression, params)
         except ParameterError as error:
             raise InputFileError(f"{name}: {error}") from error
     return params
@@ -366,8 +375,8 @@ def _curve_from_data(data: Mapping[str, Any]) -> xr.DataArray:
 
 
 def _result_from_data(data: Mapping[str, Any], run_expressions: bool) -> RockingCurveResult:
-    model = _model_from_data(data["model"])
-    _check_hints(model, run_expressions)
+    model, lmfits = _model_from_data(data["model"])
+    _check_hints(model, run_expressions, lmfits)
     seen = decode(data["observation"])
     likelihood: Likelihood
     if seen["statistics"] == "poisson":
@@ -384,11 +393,11 @@ def _result_from_data(data: Mapping[str, Any], run_expressions: bool) -> Rocking
         seen["exposure"],
         seen["sigma"],
     )
-    params = _params_from_data(data["params"], run_expressions)
+    params = _params_from_data(data["params"], run_expressions, lmfits)
     result = RockingCurveResult(
         model, params, observation=observation, **{name: decode(data["settings"][name]) for name in _SETTINGS}
     )
-    result.init_params = _params_from_data(data["init_params"], run_expressions)
+    result.init_params = _params_from_data(data["init_params"], run_expressions, lmfits)
     outcome = FitStatistics(
         params=params, **{name: decode(value) for name, value in data["outcome"].items() if name in _STATISTICS}
     )
