@@ -123,6 +123,11 @@ def test_the_length_is_bounded():
         read_expression(text, {"fwhm"})
 
 
+def test_the_length_in_floats_is_bounded_too():
+    with pytest.raises(ParameterError, match="in floats it has"):
+        read_expression(f"min({', '.join('7' * 240)})")
+
+
 def test_expressions_come_after_those_that_they_depend_on():
     read = read_expressions({"a": "2*b", "b": "c + d", "d": "3"}, {"a", "b", "c", "d"})
     assert list(read) == ["d", "b", "a"]

@@ -149,8 +149,15 @@ def result_text(result: RockingCurveResult) -> str:
 def load_result(path: str | os.PathLike[str], *, run_expressions: bool = False) -> RockingCurveResult:
     """Read a result that `RockingCurveResult.save` wrote; it can be reported, evaluated and fitted again.
 
-    Parameters, errors
-        As of `load_model`.
+    Parameters
+    ----------
+    path, run_expressions
+        As for `load_model`; what is said there of hints holds for the parameters of the result, too.
+
+    Raises
+    ------
+    InputFileError
+        As `load_model`.
     """
     return _read(path, "result", lambda data: _result_from_data(data, run_expressions))
 

@@ -143,6 +143,8 @@ class _Reading:
         self._integers = False  # whether an operation has integers on both sides, or may have
         tree, integer = self._number(self._parsed(), MAX_DEPTH)
         self.text = ast.unparse(tree) if integer or self._integers else text.strip()
+        if len(self.text) > MAX_LENGTH:  # what is returned can be read again
+            raise self._fail(f"in floats it has {len(self.text)} characters and may have {MAX_LENGTH}")
 
     def _fail(self, what: str) -> ParameterError:
         return ParameterError(f"the expression {in_short(self._source, 80)!r} is not understood: {what}; {_ALLOWED}")
