@@ -226,6 +226,12 @@ CASES: tuple[BadInput, ...] = (
     _added("value out of bounds", "[parameters]\nfwhm = { value = 5, min = 10 }\n", "lies outside"),
     _added("parameter as number", "[parameters]\nfwhm = 38.0\n", "expected a table such as fwhm"),
     _added("vary as text", '[parameters]\nfwhm = { vary = "no" }\n', "true or false"),
+    _added("expr with an attribute", '[parameters]\nfwhm = { expr = "scale.real" }\n', "is not understood"),
+    _added("expr that opens a file", """[parameters]\nfwhm = { expr = "open('x').read()" }\n""", "is not understood"),
+    _added("expr with a foreign function", '[parameters]\nfwhm = { expr = "zeros(10**9)" }\n', "no function 'zeros'"),
+    _added(
+        "expr that is a huge power", '[parameters]\nfwhm = { expr = "9**9**9**9" }\n', "cannot be evaluated", "model"
+    ),
     _added("unknown setting", "[parameters]\nfwhm = { minimum = 3 }\n", "did you mean 'min'"),
     _added("unknown method", '[fit]\nmethod = "levenberg"\n', "one of least_squares"),
     _added("mask reversed", "[fit]\nmask = [[5, -5]]\n", "low < high"),
@@ -243,6 +249,8 @@ CASES: tuple[BadInput, ...] = (
     _cif("CIF with occupancy 3", CIF.replace(" 1 0.5", " 3 0.5"), "occupancy"),
     # --- model, found when it is built or fitted
     _added("unknown parameter", "[parameters]\nfwmh = { value = 30 }\n", "fwmh", "model"),
+    _added("expr without a value", '[parameters]\nfwhm = { expr = "1/0" }\n', "cannot be evaluated", "model"),
+    _added("expr of itself", '[parameters]\nfwhm = { expr = "2*fwhm" }\n', "fwhm itself", "model"),
     _added("expr of unknown name", '[parameters]\nfwhm = { expr = "2*nothing" }\n', "nothing", "model"),
     _added("nothing left by mask", "[fit]\nmask = [[-1000, 1000]]\n", "at least 20 must remain", "model"),
     # --- the command line

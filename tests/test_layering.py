@@ -35,15 +35,16 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module may import from its own layer and from those before it."""
 
-EVERYWHERE = frozenset({"errors", "units", "_miller"})
+EVERYWHERE = frozenset({"errors", "units", "_miller", "expressions"})
 """What every module may import."""
 
 BESIDE = {
     "errors": frozenset[str](),
     "units": frozenset({"errors"}),
     "_miller": frozenset({"errors"}),
+    "expressions": frozenset({"errors"}),
     "files": frozenset({"errors"}),
-    "experiment": frozenset({"errors", "units", "_miller"}),
+    "experiment": frozenset({"errors", "units", "_miller", "expressions"}),
     "io": frozenset({"errors", "units", "experiment"}),
 }
 """Modules that stand beside the layers, with all that each may import.

@@ -1,18 +1,42 @@
-"""Values as JSON holds them, and back: numbers, texts, arrays in full precision, and dataclasses of this package.
+"""Values as JSON holds them, and back: numbers, texts, arrays in full precision, and the parts of a model.
 
-Reading a value runs nothing but the constructors of these dataclasses.
+Reading a value runs nothing but the constructors of these parts.
 """
 
-import importlib
 import math
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from hrxrd_ml.errors import InputFileError, ParameterError
+from hrxrd_ml._lattice import Site
+from hrxrd_ml._susceptibility import Susceptibility
+from hrxrd_ml.crystal import Crystal
+from hrxrd_ml.diffuse import CorrelationDiffuse
+from hrxrd_ml.errors import InputFileError, ParameterError, in_short
+from hrxrd_ml.film import Film
+from hrxrd_ml.profile import ImplantedProfile, PseudoVoigtProfile, SplineProfile
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen import Damage
+
+_PARTS: Mapping[str, type[Any]] = {
+    part.__name__: part
+    for part in (
+        Crystal,
+        CorrelationDiffuse,
+        Damage,
+        Film,
+        ImplantedProfile,
+        PseudoVoigtProfile,
+        RockingCurve,
+        Site,
+        SplineProfile,
+        Susceptibility,
+    )
+}
+"""What a model is made of: the classes that a file may name."""
 
 
 def encode(value: Any) -> Any:
@@ -38,10 +62,10 @@ def encode(value: Any) -> Any:
     if isinstance(value, Reflection):
         _, (arguments,) = value.__reduce__()
         return {"$reflection": encode(arguments)}
-    if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith("hrxrd_ml."):
+    if type(value) in _PARTS.values():
         content = {field.name: encode(getattr(value, field.name)) for field in fields(value) if field.init}
-        return {"$object": f"{type(value).__module__}:{type(value).__qualname__}", "fields": content}
-    raise ParameterError(f"cannot save {value!r}: text holds numbers, texts and parts of this package, no functions")
+        return {"$object": type(value).__name__, "fields": content}
+    raise ParameterError(f"cannot save {value!r}: text holds numbers, texts and parts of a model, no functions")
 
 
 def decode(value: Any) -> Any:
@@ -59,18 +83,17 @@ def decode(value: Any) -> Any:
     if "$tuple" in value:
         return tuple(decode(item) for item in value["$tuple"])
     if "$reflection" in value:
-        return Reflection(**decode(value["$reflection"]))
+        return Reflection(**_arguments(value["$reflection"]))
     if "$object" in value:
-        return _class_named(value["$object"])(**decode(value["fields"]))
+        if value["$object"] not in _PARTS:
+            raise InputFileError(f"{in_short(repr(value['$object']))} is no part of a model")
+        return _PARTS[value["$object"]](**_arguments(value["fields"]))
     return {key: decode(item) for key, item in value.items()}
 
 
-def _class_named(name: str) -> Any:
-    """A dataclass of this package, and nothing else."""
-    module, _, attribute = name.partition(":")
-    if not module.startswith("hrxrd_ml.") or not attribute.isidentifier():
-        raise InputFileError(f"{name!r} is no part of this package")
-    found = getattr(importlib.import_module(module), attribute, None)
-    if not (isinstance(found, type) and is_dataclass(found) and found.__module__ == module):
-        raise InputFileError(f"{name!r} is no part of this package")
-    return found
+def _arguments(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of a part; a path of a CIF file, which would be read, is none that `encode` writes."""
+    arguments: dict[str, Any] = decode(content)
+    if str(crystal := arguments.get("crystal")).lower().endswith(".cif"):
+        raise InputFileError(f"expected a crystal, got the path {in_short(repr(crystal))}, which is not read")
+    return arguments

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError, in_short
+from hrxrd_ml.expressions import evaluate, read_expressions
 from hrxrd_ml.parameters import unknown_name
 
 if TYPE_CHECKING:
@@ -23,7 +26,8 @@ def hint_parameters(model: RockingCurveModel, overrides: Overrides, source: str 
     Raises
     ------
     ExperimentError
-        If a parameter is unknown, its value lies outside its bounds, or its expression cannot be evaluated.
+        If a parameter is unknown, its value lies outside its bounds, or its expression is unknown to the grammar
+        (`hrxrd_ml.expressions`), depends on itself or cannot be evaluated.
     """
     for name, settings in overrides.items():
         where = f"{source}: [parameters] {name}"
@@ -39,29 +43,46 @@ def hint_parameters(model: RockingCurveModel, overrides: Overrides, source: str 
                 f"{where}: value = {value:g} lies outside its bounds {low:g} to {high:g}; give min and max as well"
             )
         model.set_param_hint(name, value=value, min=low, max=high, vary=bool(settings.get("vary", spec.vary)))
-        if "expr" in settings:
-            model.set_param_hint(name, expr=settings["expr"])
-            _check_expression(model, name, where)
+    if tied := {model.prefix + name: str(own["expr"]) for name, own in overrides.items() if "expr" in own}:
+        _hint_expressions(model, tied, source)
 
 
-def _check_expression(model: RockingCurveModel, name: str, where: str) -> None:
+def _hint_expressions(model: RockingCurveModel, texts: Mapping[str, str], source: str) -> None:
+    """Hint at expressions of parameters, of which each has a finite value where the fit starts."""
+    params = model.make_params()
     try:
-        params = model.make_params()
-        for par in params.values():
-            float(par.value)
-    except Exception as error:  # an expression can go wrong in any way
-        what = str(error) or type(error).__name__
+        expressions = read_expressions(texts, params)
+    except ParameterError as error:
+        raise ExperimentError(f"{source}: [parameters] {error}") from error
+    for name, expression in expressions.items():
+        try:
+            params[name].value = evaluate(expression, params)
+        except ParameterError as error:
+            raise ExperimentError(f"{source}: [parameters] {name}: {error}") from error
+        model.set_param_hint(name, expr=expression)
+
+
+@contextmanager
+def evaluated_expressions(overrides: Overrides, source: str = "experiment") -> Iterator[None]:
+    """Name the expressions, where one of them has no value at a place that a guess or a fit tries.
+
+    Raises
+    ------
+    ExperimentError
+        In place of lmfit's error, such as of a division by zero.
+    """
+    tied = [name for name, own in overrides.items() if "expr" in own]
+    try:
+        yield
+    except (ArithmeticError, RuntimeError, TypeError, ValueError) as error:
+        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        by_lmfit = innermost.f_globals["__name__"].startswith(("lmfit.parameter", "asteval"))
+        if isinstance(error, HrxrdError) or not tied or not by_lmfit:
+            raise
         raise ExperimentError(
-            f"{where}: the expression {model.param_hints[name]['expr']!r} cannot be evaluated: {what}"
+            f"{source}: [parameters] {in_short(', '.join(tied))}: an expression has no value where the fit has come "
+            f"({type(error).__name__}: {in_short(error)}); bound the parameters in it, or write it so that it has one"
         ) from error
-    reached, waiting = set(), [model.prefix + name]
-    while waiting:
-        for other in params[waiting.pop()]._expr_deps:
-            if other in params and other not in reached:
-                reached.add(other)
-                waiting.append(other)
-    if model.prefix + name in reached:
-        raise ExperimentError(f"{where}: the expression depends on {name} itself")
 
 
 def start_parameters(model: RockingCurveModel, curve: xr.DataArray, overrides: Overrides) -> Parameters:

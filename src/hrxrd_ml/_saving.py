@@ -1,12 +1,14 @@
 """Models and results as text files: JSON with a version, never a pickle, so that reading one runs nothing.
 
-A file holds numbers, texts and the names of this package's own dataclasses (`_json_values`).
+A file holds numbers, texts and the names of this package's own dataclasses (`_json_values`). Expressions of parameters
+are kept as the user wrote them; one that `expressions` does not know is run only by a reader who asks for it.
 """
 
+import ast
 import json
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +26,11 @@ from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
 from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError, in_short
+from hrxrd_ml.expressions import evaluate, read_expressions
 from hrxrd_ml.files import write_text
 from hrxrd_ml.model import CurveComposite, RockingCurveModel
 
-VERSION = 1
+VERSION = 2
 """Version of the format; raised whenever an older reader would misread a file."""
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -36,6 +39,11 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "mul": operator.mul,
     "truediv": operator.truediv,
 }
+_READY_MADE: Mapping[str, type[Model]] = {
+    known.__name__: known for known in lmfit.models.lmfit_models.values() if known is not lmfit.models.ExpressionModel
+}
+"""Models of lmfit that a file may name; not the one that is made of an expression."""
+
 _MODEL_SETTINGS = ("statistics", "relative_error", "floor", "axis_kind", "unit", "analytic_jacobian", "nan_policy")
 _STATISTICS = [
     "aborted",
@@ -81,17 +89,27 @@ def save_model(model: CurveFitting, path: str | os.PathLike[str]) -> None:
     write_text(path, model_text(model))
 
 
-def load_model(path: str | os.PathLike[str]) -> CurveFitting:
+def load_model(path: str | os.PathLike[str], *, run_expressions: bool = False) -> CurveFitting:
     """Read a model that `RockingCurveModel.save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    run_expressions
+        Whether hints may hold any expression of lmfit's interpreter, which can read and write files: for files that
+        you trust. If not, they hold what `hrxrd_ml.expressions` knows.
 
     Raises
     ------
     InputFileError
-        If the file cannot be read, is no such file, or has a version that this package does not know.
+        If the file cannot be read, is no such file, has a version that this package does not know, or holds an
+        expression that is not to be run.
     """
 
-    def build(data: Mapping[str, Any]) -> CurveFitting:
-        model: CurveFitting = _model_from_data(data["model"])
+    def build(data: Mapping[str, Any]) -> Any:
+        model, lmfits = _model_from_data(data["model"])
+        _check_hints(model, run_expressions, lmfits)
         repr(model), model.make_params()  # what is wrong with names and hints shows here, not in the next fit
         return model
 
@@ -128,15 +146,20 @@ def result_text(result: RockingCurveResult) -> str:
     )
 
 
-def load_result(path: str | os.PathLike[str]) -> RockingCurveResult:
+def load_result(path: str | os.PathLike[str], *, run_expressions: bool = False) -> RockingCurveResult:
     """Read a result that `RockingCurveResult.save` wrote; it can be reported, evaluated and fitted again.
+
+    Parameters
+    ----------
+    path, run_expressions
+        As for `load_model`; what is said there of hints holds for the parameters of the result, too.
 
     Raises
     ------
     InputFileError
-        If the file cannot be read, is no such file, or has a version that this package does not know.
+        As `load_model`.
     """
-    return _read(path, "result", _result_from_data)
+    return _read(path, "result", lambda data: _result_from_data(data, run_expressions))
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -171,7 +194,7 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
         with np.errstate(all="ignore"):
             return build(data)
     except HrxrdError as error:
-        raise InputFileError(f"{path}: {in_short(error)}") from error
+        raise InputFileError(f"{path}: {in_short(error, 1000)}") from error
     except Exception as error:  # values of the wrong kind make lmfit and others raise errors of many kinds
         reason = f"{type(error).__name__} {in_short(error)}".rstrip()
         raise InputFileError(f"{path}: the saved {kind} is damaged: {reason}; save it again") from error
@@ -180,7 +203,9 @@ def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str,
 # --- models ---------------------------------------------------------------------------------------------------------
 
 
-def _model_to_data(model: Model) -> dict[str, Any]:
+def _model_to_data(model: Model, names: Collection[str] = ()) -> dict[str, Any]:
+    names = names or _names(model)
+    _refuse_own_symbols(_hinted_expressions(model), names, Parameters())
     if isinstance(model, RockingCurveModel):
         return {
             "kind": "rocking_curve",
@@ -192,14 +217,14 @@ def _model_to_data(model: Model) -> dict[str, Any]:
             "hints": encode(model.param_hints),
         }
     if isinstance(model, CompositeModel):
-        names = [name for name, function in _OPERATORS.items() if function is model.op]
-        if not names:
+        known = [name for name, function in _OPERATORS.items() if function is model.op]
+        if not known:
             raise ParameterError(
                 f"cannot save a composite with the operator {model.op!r}; known: {', '.join(_OPERATORS)}"
             )
-        sides = {"left": _model_to_data(model.left), "right": _model_to_data(model.right)}
-        return {"kind": "composite", "op": names[0], "hints": encode(model.param_hints)} | sides
-    if type(model).__module__ == "lmfit.models" and not model.independent_vars_defvals.keys() - {"x", "form"}:
+        sides = {"left": _model_to_data(model.left, names), "right": _model_to_data(model.right, names)}
+        return {"kind": "composite", "op": known[0], "hints": encode(model.param_hints)} | sides
+    if type(model) in _READY_MADE.values() and not model.independent_vars_defvals.keys() - {"x", "form"}:
         options = dict(model.opts)
         if hasattr(model, "poly_degree"):
             options["degree"] = model.poly_degree
@@ -213,10 +238,14 @@ def _model_to_data(model: Model) -> dict[str, Any]:
             "options": encode(options),
             "hints": encode(model.param_hints),
         }
-    raise ParameterError(f"cannot save {model!r}: only rocking curves and models of lmfit.models can be saved")
+    raise ParameterError(f"cannot save {model!r}: only rocking curves and ready-made models of lmfit can be saved")
 
 
-def _model_from_data(data: Mapping[str, Any]) -> Any:
+def _model_from_data(data: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
+    """Return a model, and the expressions that lmfit itself has put into the hints of its components."""
+    lmfits: dict[str, str] = {}
+    if not f"{data.get('prefix', '')}x".isidentifier():
+        raise InputFileError(f"expected a prefix of names, got {in_short(repr(data['prefix']))}")
     match data["kind"]:
         case "rocking_curve":
             model: Any = RockingCurveModel(
@@ -227,36 +256,107 @@ def _model_from_data(data: Mapping[str, Any]) -> Any:
             )
             model.parts = decode(data["parts"])
         case "composite":
-            left, right = _model_from_data(data["left"]), _model_from_data(data["right"])
+            (left, lmfits), (right, others) = _model_from_data(data["left"]), _model_from_data(data["right"])
+            lmfits |= others
             model = CurveComposite(left, right, _OPERATORS[data["op"]])
         case "lmfit":
-            found = getattr(lmfit.models, data["class"])
-            if not issubclass(found, Model):
-                raise InputFileError(f"{data['class']} is no model of lmfit")
-            model = found(prefix=data["prefix"], **decode(data["options"]))
+            if data["class"] not in _READY_MADE:
+                raise InputFileError(f"{in_short(data['class'])} is no model of lmfit that can be saved")
+            model = _READY_MADE[data["class"]](prefix=data["prefix"], **decode(data["options"]))
+            lmfits = _hinted_expressions(model)
         case _:
             raise InputFileError(f"unknown kind of model {data['kind']!r}")
     model.param_hints = decode(data["hints"])
-    return model
+    return model, lmfits
+
+
+# --- expressions ----------------------------------------------------------------------------------------------------
+
+
+def _hinted_expressions(model: Model) -> dict[str, str]:
+    return {model.prefix + name: hint["expr"] for name, hint in model.param_hints.items() if hint.get("expr")}
+
+
+def _names(model: Model) -> set[str]:
+    """Names of all parameters of a model, of its components and of their hints."""
+    sides = _names(model.left) | _names(model.right) if isinstance(model, CompositeModel) else set()
+    return sides | {*model.param_names, *(model.prefix + name for name in model.param_hints)}
+
+
+def _check_hints(model: Model, run_expressions: bool, lmfits: Mapping[str, str], names: Collection[str] = ()) -> None:
+    """Make floats of the numbers in the hints of a model and its components, and check the expressions there."""
+    names = names or _names(model)
+    for hint in model.param_hints.values():
+        hint.update({key: float(hint[key]) for key in ("value", "min", "max") if hint.get(key) is not None})
+    known = _checked(_hinted_expressions(model), names, run_expressions, lmfits)
+    for name, text in known.items():
+        model.param_hints[name.removeprefix(model.prefix)]["expr"] = text
+    for side in (model.left, model.right) if isinstance(model, CompositeModel) else ():
+        _check_hints(side, run_expressions, lmfits, names)
+
+
+def _checked(
+    expressions: Mapping[str, str], names: Collection[str], run_expressions: bool, lmfits: Mapping[str, str]
+) -> Mapping[str, str]:
+    """Expressions of a file, by parameter, as lmfit may have them; those that it has made itself stay as they are."""
+    own = {name: text for name, text in expressions.items() if run_expressions or lmfits.get(name) == text}
+    try:
+        return own | read_expressions({n: t for n, t in expressions.items() if n not in own}, names)
+    except ParameterError as error:
+        raise InputFileError(
+            f"{error}; with run_expressions=True it is run as Python by lmfit, which can read and write files: do so "
+            "only where you trust the file"
+        ) from error
+
+
+def _refuse_own_symbols(expressions: Mapping[str, str], names: Collection[str], params: Parameters) -> None:
+    """Raise for an expression with a function of the user's, which text cannot hold."""
+    if not expressions:
+        return
+    known, given = Parameters()._asteval.symtable, params._asteval.symtable
+    for name, expression in expressions.items():
+        nodes = list(ast.walk(ast.parse(expression)))
+        own = {node.id for node in nodes if isinstance(node, ast.Name)} - set(names)
+        own -= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        own -= {node.arg for node in nodes if isinstance(node, ast.arg)}
+        for symbol in sorted(own - {"print"}):  # which is bound to each interpreter
+            if symbol not in known or given.get(symbol) is not known[symbol]:
+                raise ParameterError(
+                    f"cannot save {name}: its expression {in_short(expression, 80)!r} uses {symbol}, which lmfit "
+                    "itself does not know; a file cannot hold functions of your own: write out in the expression "
+                    "what it does"
+                )
 
 
 # --- parameters, curves, results ------------------------------------------------------------------------------------
 
 
 def _params_to_data(params: Parameters) -> list[dict[str, Any]]:
+    _refuse_own_symbols({par.name: par.expr for par in params.values() if par.expr}, params, params)
     attributes = ("name", "value", "vary", "expr", "min", "max", "brute_step", "stderr", "correl", "init_value")
     return [{name: encode(getattr(par, name)) for name in attributes} for par in params.values()]
 
 
-def _params_from_data(data: list[dict[str, Any]]) -> Parameters:
+def _params_from_data(data: list[dict[str, Any]], run_expressions: bool, lmfits: Mapping[str, str]) -> Parameters:
+    contents = {content["name"]: content for content in map(decode, data)}
+    expressions = {name: content["expr"] for name, content in contents.items() if content["expr"] is not None}
+    known = _checked(expressions, contents, run_expressions, lmfits)
     pars = []
-    for content in map(decode, data):
-        par = Parameter(content["name"], content["value"], min=content["min"], max=content["max"])
-        par.vary, par.expr, par.brute_step = content["vary"], content["expr"], content["brute_step"]
+    for name, content in contents.items():
+        low, value, high = (float(content[key]) for key in ("min", "value", "max"))
+        par = Parameter(name, value, min=low, max=high)
+        par.vary, par.expr, par.brute_step = bool(content["vary"]), known.get(name), content["brute_step"]
         par.stderr, par.correl, par.init_value = content["stderr"], content["correl"], content["init_value"]
         pars.append(par)
     params = Parameters()
     params.add_many(*pars)
+    for name, expression in known.items():
+        if run_expressions or lmfits.get(name) == expression:
+            continue
+        try:
+            evaluate(expression, params)
+        except ParameterError as error:
+            raise InputFileError(f"{name}: {error}") from error
     return params
 
 
@@ -281,8 +381,9 @@ def _curve_from_data(data: Mapping[str, Any]) -> xr.DataArray:
     return xr.DataArray(values, coords, dims, data["name"], attrs)
 
 
-def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
-    model = _model_from_data(data["model"])
+def _result_from_data(data: Mapping[str, Any], run_expressions: bool) -> RockingCurveResult:
+    model, lmfits = _model_from_data(data["model"])
+    _check_hints(model, run_expressions, lmfits)
     seen = decode(data["observation"])
     likelihood: Likelihood
     if seen["statistics"] == "poisson":
@@ -299,10 +400,14 @@ def _result_from_data(data: Mapping[str, Any]) -> RockingCurveResult:
         seen["exposure"],
         seen["sigma"],
     )
-    params = _params_from_data(data["params"])
-    result = RockingCurveResult(model, params, observation=observation, **decode(data["settings"]))
-    result.init_params = _params_from_data(data["init_params"])
-    outcome = FitStatistics(params=params, **decode(data["outcome"]))
+    params = _params_from_data(data["params"], run_expressions, lmfits)
+    result = RockingCurveResult(
+        model, params, observation=observation, **{name: decode(data["settings"][name]) for name in _SETTINGS}
+    )
+    result.init_params = _params_from_data(data["init_params"], run_expressions, lmfits)
+    outcome = FitStatistics(
+        params=params, **{name: decode(value) for name, value in data["outcome"].items() if name in _STATISTICS}
+    )
     outcome.residual = result._curve_residual(params)
     result._adopt(outcome)
     result._coordinates = nested_coordinates(params, list(result.var_names), result._nested)  # a fit would have made it

@@ -246,6 +246,7 @@ def _fit_and_write(
     truth: Mapping[str, float] | None = None,
 ) -> int:
     from hrxrd_ml import outputs, run
+    from hrxrd_ml._overrides import evaluated_expressions
 
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
     with staged_folder(arguments.out) as folder:
@@ -264,16 +265,17 @@ def _fit_and_write(
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1
-    posterior = _sample_and_write(fit.result, dataset, arguments) if arguments.emcee else None
-    if arguments.report:
-        from hrxrd_ml.html_report import report
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        posterior = _sample_and_write(fit.result, dataset, arguments) if arguments.emcee else None
+        if arguments.report:
+            from hrxrd_ml.html_report import report
 
-        known = fit.result.bound_notes
-        report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)
-        for note in fit.result.bound_notes:  # it has checked the standard errors
-            if note not in known:
-                print(f"note: {note}")
-        print(f"written to {arguments.out}: fit.html")
+            known = fit.result.bound_notes
+            report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)
+            for note in fit.result.bound_notes:  # it has checked the standard errors
+                if note not in known:
+                    print(f"note: {note}")
+            print(f"written to {arguments.out}: fit.html")
     return 0
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from hrxrd_ml._derived import profile_end
-from hrxrd_ml._overrides import hint_parameters, start_parameters
+from hrxrd_ml._overrides import evaluated_expressions, hint_parameters, start_parameters
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
@@ -24,6 +24,7 @@ from hrxrd_ml.sample.film import Film, Stack
 from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
+from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.reflection import Reflection, Susceptibility
 from hrxrd_ml.strategy import stepwise
 
@@ -179,7 +180,8 @@ def guess_curve(curve: xr.DataArray, experiment: Experiment) -> tuple[RockingCur
     # Points left out stay in the curve, so that one sees what the fit makes of them, but not in the guess.
     kept = leave_out(curve, mask) if mask else curve
     weights = np.isin(curve["x"].values, kept["x"].values).astype(float) if mask else None
-    return model, weights, start_parameters(model, kept, experiment.parameters)
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        return model, weights, start_parameters(model, kept, experiment.parameters)
 
 
 def fit_curve(
@@ -219,7 +221,8 @@ def fit_curve(
     }
     held = [name for name, own in experiment.parameters.items() if own.keys() & {"value", "vary", "expr"}]
     try:
-        result = strategy(model, curve, guess.copy(), held=held, **settings)
+        with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+            result = strategy(model, curve, guess.copy(), held=held, **settings)
     except HrxrdError:
         raise
     except (ValueError, TypeError, NotImplementedError) as error:
@@ -270,8 +273,12 @@ def simulate_curve(
     """
     model = build_model(experiment)
     given: dict[str, Any] = dict(values or {})
-    params = model.make_params(**given)
-    used = {name: float(params[name].value) for name in model.space.names}
+    for name in given:
+        if name not in model.space:
+            raise ParameterError(unknown_name(name, model.space.names))
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        params = model.make_params(**given)
+        used = {name: float(params[name].value) for name in model.space.names}
     broken = model.space.violations(used)
     if broken:
         raise ParameterError(f"the parameters contradict each other: {broken[0]}; change one of them")

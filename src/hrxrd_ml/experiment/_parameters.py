@@ -2,8 +2,9 @@
 
 import math
 
-from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml.errors import ExperimentError, ParameterError
 from hrxrd_ml.experiment._table import Table, is_number, shown
+from hrxrd_ml.expressions import read_expression
 
 ParameterValue = float | bool | str
 KEYS = ("value", "min", "max", "vary", "expr")
@@ -17,7 +18,8 @@ def read_parameters(top: Table) -> dict[str, dict[str, ParameterValue]]:
     Raises
     ------
     ExperimentError
-        For a name that cannot be one, an unknown key, a wrong type, or limits that contradict each other.
+        For a name that cannot be one, an unknown key, a wrong type, limits that contradict each other, or an
+        expression that the grammar of `hrxrd_ml.expressions` does not know.
     """
     section = top.data.get("parameters", {})
     if not isinstance(section, dict):
@@ -54,7 +56,10 @@ def _parameter(top: Table, name: str, data: object) -> dict[str, ParameterValue]
     if expr is not None:
         if "value" in table or "vary" in table:
             raise ExperimentError(f"{where}: expr decides the value; give expr or value and vary, not both")
-        settings["expr"] = expr
+        try:
+            settings["expr"] = read_expression(expr)
+        except ParameterError as error:
+            raise ExperimentError(f"{where}: {error}") from error
     _check_limits(where, settings)
     return settings
 
