@@ -20,9 +20,7 @@ def lowest(requirements: list[str]) -> list[str]:
     for requirement in requirements:
         found = re.fullmatch(r"([\w.-]+)(?:\[.*\])?>=([\w.]+)(?:,.*)?", requirement)
         if found is None:
-            raise ValueError(
-                f'pyproject.toml: "{requirement}" must state the lowest version that is tested, as in name>=1.2'
-            )
+            raise ValueError(f'"{requirement}" must state the lowest version that is tested, as in name>=1.2')
         pinned.append("{}=={}".format(*found.groups()))
     return pinned
 
@@ -36,7 +34,7 @@ def main() -> None:
     try:
         print(*lowest([text for text in stated if not text.startswith(own)]), sep="\n")
     except ValueError as error:
-        sys.exit(str(error))
+        sys.exit(f"pyproject.toml: {error}")
 
 
 if __name__ == "__main__":

@@ -156,7 +156,7 @@ def test_read_only_folders(sample, data, capsys, mounted):
 
 
 @pytest.mark.usefixtures("known_start")
-@pytest.mark.parametrize("size", ["4k", "64k"])
+@pytest.mark.parametrize("size", ["4k", "32k"])
 def test_a_full_disk_leaves_nothing_half_written(sample, data, capsys, mounted, size):
     folder = mounted(f"size={size}")
     for argv in nowhere(folder, data):
