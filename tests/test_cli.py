@@ -15,6 +15,7 @@ import xarray as xr
 from bad_input_cases import EXPERIMENT, FIXED, BadInput, cases
 from hrxrd_ml import cli, io, outputs, run
 from hrxrd_ml.experiment import read_experiment
+from hrxrd_ml.strategy import REFINEMENTS
 
 
 class OwnStart:
@@ -126,7 +127,9 @@ def test_a_bug_keeps_its_traceback_and_leaves_no_files(folder, monkeypatch):
 
 @pytest.mark.usefixtures("known_start")
 def test_fit_that_does_not_converge_says_so(folder, capsys):
-    text = EXPERIMENT + FIXED + "fwhm = { value = 30.0 }\n[fit]\nmax_nfev = 2\n"
+    """Of one step alone: the start of a second one is searched for, and may be the minimum already."""
+    one_step = "".join(f"{name} = {{ vary = false }}\n" for name in REFINEMENTS)
+    text = EXPERIMENT + FIXED + "fwhm = { value = 30.0 }\n" + one_step + "[fit]\nmax_nfev = 2\n"
     Path("sample.toml").write_text(text, encoding="utf-8")
     assert cli.main(["fit", "sample.csv", "--out", "out"]) == 1
     assert json.loads(Path("out/fit.json").read_text())["success"] is False

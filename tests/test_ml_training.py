@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="trains, which needs torch")
 from safetensors.torch import load_file, save_file
 
 from hrxrd_ml.errors import ExperimentError, InputFileError, ParameterError

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
+
+torch = pytest.importorskip("torch", reason="makes inputs for a training, which needs torch")
 import xarray as xr
 from torch import Tensor
 

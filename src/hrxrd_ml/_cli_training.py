@@ -99,12 +99,13 @@ def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import __version__
     from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
     from hrxrd_ml.ml.recipe import Training
-    from hrxrd_ml.ml.train import Trainer
 
     _at_least(arguments.shards, 1, "--shards")
     for option in ("epochs", "finish_in", "minutes"):
         _positive(getattr(arguments, option), "--" + option.replace("_", "-"))
     _at_least(arguments.save_every, 0, "--save-every", "a number of seconds")
+    from hrxrd_ml.ml.train import Trainer  # with torch, which takes seconds or is not there
+
     training = Training.read(arguments.settings, epochs=arguments.epochs)
     trainer = Trainer(
         training,

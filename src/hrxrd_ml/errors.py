@@ -5,14 +5,19 @@ message that says what was expected, what came, and what to do. The command line
 line and exits with code 2.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "CrystalError",
     "CurveError",
     "ExperimentError",
     "HrxrdError",
     "InputFileError",
+    "MissingPackageError",
     "ParameterError",
     "in_short",
+    "installed_by",
 ]
 
 
@@ -44,3 +49,29 @@ class CurveError(HrxrdError):
 
 class ParameterError(HrxrdError):
     """A parameter is unknown, out of its bounds, or breaks a nested constraint."""
+
+
+class MissingPackageError(HrxrdError, ImportError):
+    """A package is not installed that only some functions need: those of training, which need torch."""
+
+
+@contextmanager
+def installed_by(extra: str) -> Iterator[None]:
+    """Import what an optional dependency of the package installs, or say how to install it.
+
+    Parameters
+    ----------
+    extra : str
+        Name of the optional dependency, such as "train".
+
+    Raises
+    ------
+    MissingPackageError
+        If a package is missing that is imported inside.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(
+            f'this needs {error.name}, which is not installed: pip install "hrxrd_ml[{extra}]"'
+        ) from error

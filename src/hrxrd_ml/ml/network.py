@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as functional
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from hrxrd_ml.errors import installed_by
 from hrxrd_ml.ml.forward import LARGEST_SCALE
 from hrxrd_ml.ml.plan import HEAD, TOKEN_FEATURES, NetworkSettings, Plan
+
+with installed_by("train"):
+    import torch
+    import torch.nn.functional as functional
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
+from hrxrd_ml.errors import ExperimentError, InputFileError, in_short, installed_by
 from hrxrd_ml.ml.settings import fill
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
@@ -138,10 +138,10 @@ class Plan:
         """Return the shape of each tensor of the network by name."""
         own, p, parameters = self.network, self.preprocessing, len(self.targets.names)
         if own.architecture == "v3":
-            import torch
+            with installed_by("train"):
+                import torch
 
-            from hrxrd_ml.ml.network import GuessNetwork
-
+                from hrxrd_ml.ml.network import GuessNetwork
             with torch.device("meta"):  # shapes alone: whatever the settings ask for takes no memory
                 return {name: tuple(tensor.shape) for name, tensor in GuessNetwork(self).state_dict().items()}
         shapes: dict[str, tuple[int, ...]] = {}

@@ -14,21 +14,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from hrxrd_ml.errors import InputFileError, ParameterError
+from hrxrd_ml.errors import InputFileError, ParameterError, installed_by
 from hrxrd_ml.files import write_text
 from hrxrd_ml.ml import features
 from hrxrd_ml.ml.checkpoint import Checkpoint
 from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
 from hrxrd_ml.ml.domain import Domain
-from hrxrd_ml.ml.feed import Feed, FolderFeed, StreamFeed
-from hrxrd_ml.ml.network import Dropout, GuessNetwork, Mixture, load_arrays, to_arrays
 from hrxrd_ml.ml.recipe import Training
-from hrxrd_ml.ml.stream.source import Batch
 from hrxrd_ml.ml.targets import PROFILE
+
+with installed_by("train"):
+    import torch
+    from torch import Tensor, nn
+
+    from hrxrd_ml.ml.feed import Feed, FolderFeed, StreamFeed
+    from hrxrd_ml.ml.network import Dropout, GuessNetwork, Mixture, load_arrays, to_arrays
+    from hrxrd_ml.ml.stream.source import Batch
 
 FloatArray = NDArray[np.float64]
 
