@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "profile specimen _numba_profile",
         "dynamical",
         "diffuse film _numba_diffuse",
-        "instrument resolution _gridding",
+        "instrument resolution _gridding _numba_gridding",
         "simulate _bound _grid",
         "guess model _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting _observation "
         "_profiling _result _rival _saving _search _statistics _task _threads _uncertainty",

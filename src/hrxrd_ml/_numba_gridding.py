@@ -1,8 +1,4 @@
-"""Spreading onto and interpolation from a uniform grid with cubic B-splines: both ends of a convolution.
-
-A B-spline of the grid's step spreads each sample over four grid points and is divided out in Fourier space, so that the
-convolution sees the samples themselves.
-"""
+"""The loops of ``_gridding``, compiled."""
 
 from __future__ import annotations
 
@@ -10,11 +6,8 @@ import math
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
 from .dynamical._numba_graded import decay
-
-FloatArray = NDArray[np.float64]
 
 
 @njit(cache=True, inline="always")
@@ -193,14 +186,3 @@ def subdivide(rows, every):  # type: ignore[no-untyped-def]
                     total += weights[a] * value
                 out[p, k * every + j] = total
     return out
-
-
-def transform(omega: FloatArray, step: float) -> FloatArray:
-    """Fourier transform of the cubic B-spline basis at angular frequencies ``omega`` for a grid of ``step``."""
-    square = np.sinc(omega * step / (2.0 * np.pi)) ** 2
-    return square * square
-
-
-def discrete_transform(omega: FloatArray, step: float) -> FloatArray:
-    """Transform of the sampled basis (1/6, 2/3, 1/6): what turns samples into interpolation coefficients."""
-    return (2.0 + np.cos(omega * step)) / 3.0
