@@ -17,7 +17,7 @@ ROOT = "hrxrd_ml"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "crystal cif wavelength _cif_symmetry _crystal_data _lattice _scattering _susceptibility",
+        "crystal cif wavelength _crystal_data _lattice _scattering _susceptibility",
         "reflection",
         "parameters _parameter_space",
         "profile specimen _numba_profile",
