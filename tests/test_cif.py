@@ -211,3 +211,45 @@ def test_oddities_do_not_warn(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _cif(tmp_path, MGO)
+
+
+GROUP = "_symmetry_space_group_name_H-M 'F m -3 m'\n"
+
+
+def _operations(symbol: str) -> str:
+    """The loop of symmetry operations of a space group."""
+    import gemmi
+
+    triplets = [operation.triplet() for operation in gemmi.SpaceGroup(symbol).operations()]
+    return "loop_\n_symmetry_equiv_pos_as_xyz\n" + "".join(f"'{t}'\n" for t in triplets)
+
+
+def test_operations_must_make_up_a_group_that_the_file_does_not_deny(tmp_path: Path) -> None:
+    """The number of another group, half of the operations, and those of a primitive lattice are refused."""
+    listed = _operations("F m -3 m")
+    assert _cif(tmp_path, MGO.replace(GROUP, f"_symmetry_Int_Tables_number 225\n{listed}")).spacegroup == "F m -3 m"
+    half = "".join(listed.splitlines(keepends=True)[:-40])
+    for wrong in (f"_symmetry_Int_Tables_number 221\n{listed}", GROUP + half, GROUP + _operations("P m -3 m"), half):
+        with pytest.raises(InputFileError, match="operations"):
+            _cif(tmp_path, MGO.replace(GROUP, wrong))
+
+
+def test_operations_may_be_of_another_setting_than_the_name(tmp_path: Path) -> None:
+    """A file that names F d -3 m without the origin, lists the operations of one origin, and puts the atoms there."""
+    crystal = _cif(
+        tmp_path, MGO.replace(GROUP, "_symmetry_space_group_name_H-M 'F d -3 m'\n" + _operations("F d -3 m:1"))
+    )
+    assert crystal.spacegroup == "F d -3 m:1"
+    misspelt = "_symmetry_space_group_name_H-M 'F m3m (Nr. 225)'\n" + _operations("F m -3 m")
+    assert _cif(tmp_path, MGO.replace(GROUP, misspelt)).spacegroup == "F m -3 m"
+
+
+@pytest.mark.parametrize(("angle", "gamma", "setting"), [(90, 120, "R -3 m:H"), (70, 70, "R -3 m:R")])
+def test_axes_tell_the_setting_of_a_rhombohedral_group(tmp_path: Path, angle: int, gamma: int, setting: str) -> None:
+    text = MGO.replace("'F m -3 m'", "'R -3 m'").replace("alpha 90", f"alpha {angle}")
+    text = text.replace("beta 90.0(0)", f"beta {angle}").replace("gamma 90", f"gamma {gamma}")
+    assert _cif(tmp_path, text).spacegroup == setting
+
+
+def test_only_the_full_name_is_given(tmp_path: Path) -> None:
+    assert _cif(tmp_path, MGO.replace(GROUP, "_space_group_name_H-M_full 'F m -3 m'\n")).spacegroup == "F m -3 m"

@@ -20,7 +20,7 @@ from hrxrd_ml import _scattering
 from hrxrd_ml._crystal_data import builtin_names
 from hrxrd_ml.crystal import Crystal, Site
 from hrxrd_ml.errors import CrystalError
-from hrxrd_ml.wavelength import HC
+from hrxrd_ml.wavelength import HC, MAX_WAVELENGTH, MIN_WAVELENGTH
 
 CU = 1.5405929
 
@@ -211,6 +211,20 @@ def _factor(element: str, hkl: tuple[int, int, int], crystal: Crystal, b_iso: fl
     energy = HC / CU
     f = f0 + xraydb.f1_chantler(element, energy) - 1j * xraydb.f2_chantler(element, energy)
     return f * math.exp(-b_iso * s * s)
+
+
+def test_scattering_factors_are_those_of_xraydb() -> None:
+    """Every element of the tables, at wavelengths between their lines and at both ends of what is allowed."""
+    import xraydb
+
+    for number in range(1, 93):
+        element = xraydb.atomic_symbol(number)
+        for s in (0.0, 0.3, 1.2):
+            assert _scattering.form_factor(element, s) == pytest.approx(xraydb.f0(element, s)[0], rel=1e-12)
+        for wavelength in (MIN_WAVELENGTH, 0.7093, CU, 2.29, MAX_WAVELENGTH):
+            energy = HC / wavelength
+            expected = xraydb.f1_chantler(element, energy), xraydb.f2_chantler(element, energy)
+            assert _scattering.anomalous(element, wavelength) == pytest.approx(expected, rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize(

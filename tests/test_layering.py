@@ -17,13 +17,13 @@ ROOT = "hrxrd_ml"
 LAYERS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "crystal cif wavelength _cif_symmetry _crystal_data _lattice _scattering _susceptibility",
+        "crystal cif wavelength _crystal_data _lattice _scattering _susceptibility",
         "reflection",
         "parameters _parameter_space",
         "profile specimen _numba_profile",
         "dynamical",
         "diffuse film _numba_diffuse",
-        "instrument resolution _gridding",
+        "instrument resolution _gridding _numba_gridding",
         "simulate _bound _grid",
         "guess model _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting _observation "
         "_profiling _result _rival _saving _search _statistics _task _threads _uncertainty",

@@ -1,4 +1,4 @@
-"""Built-in crystals and alloys, read from ``data/crystals.toml``."""
+"""The crystal that a user names: one of the built-in crystals and alloys in ``data/crystals.toml``, or a CIF file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
+from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from .cif import read_cif
 from .crystal import Crystal, Site
 from .errors import CrystalError
 
-__all__ = ["builtin", "builtin_names"]
+__all__ = ["builtin", "builtin_names", "resolve"]
 
 
 @cache
@@ -106,6 +109,17 @@ def builtin(name: str, x: float | None = None) -> Crystal:
         raise CrystalError(f"crystal {name!r}: expected the fractions of {first} and {second} to add up to 1")
     one, two = entry["end_members"]
     return Crystal.alloy(_crystal(one), _crystal(two), x, float(entry.get("bowing", 0.0)))
+
+
+def resolve(crystal: Crystal | str | PathLike[str]) -> Crystal:
+    """A Crystal as it is; a path that ends in .cif from its file; any other string by name."""
+    if isinstance(crystal, Crystal):
+        return crystal
+    if isinstance(crystal, Path) or str(crystal).lower().endswith(".cif"):
+        return read_cif(crystal)
+    if isinstance(crystal, str):
+        return builtin(crystal)
+    raise CrystalError(f"crystal: expected a Crystal, a built-in name or a CIF path, got {crystal!r}")
 
 
 def _split_composition(name: str) -> tuple[str, dict[str, float]]:

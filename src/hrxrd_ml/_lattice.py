@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .errors import CrystalError
 
-__all__ = ["Site", "biaxial_ratio", "direct_metric", "reciprocal_metric", "same_sites", "unit_cell"]
+if TYPE_CHECKING:
+    import gemmi
+
+__all__ = ["Site", "biaxial_ratio", "equivalent_positions", "reciprocal_metric", "same_sites", "unit_cell"]
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,33 @@ class Site:
     b_iso: float = 0.0
 
 
-def direct_metric(a: float, b: float, c: float, alpha: float, beta: float, gamma: float) -> NDArray[np.float64]:
-    """Metric tensor a_i·a_j [Å²], shape (3, 3), of a cell in Å and degrees."""
-    # cos 90° must be 0, not 6e-17, so that cubic angles come out exact.
-    ca, cb, cg = (0.0 if angle == 90.0 else math.cos(math.radians(angle)) for angle in (alpha, beta, gamma))
-    return np.array([[a * a, a * b * cg, a * c * cb], [a * b * cg, b * b, b * c * ca], [a * c * cb, b * c * ca, c * c]])
-
-
 @lru_cache(maxsize=1024)
 def reciprocal_metric(
     a: float, b: float, c: float, alpha: float, beta: float, gamma: float
 ) -> tuple[tuple[tuple[float, ...], ...], float]:
     """Reciprocal metric tensor (without 2π) [1/Å²] and cell volume [Å³]."""
-    direct = direct_metric(a, b, c, alpha, beta, gamma)
-    determinant = float(np.linalg.det(direct))
+    import gemmi
+
+    cell = gemmi.UnitCell(a, b, c, alpha, beta, gamma)
     proper = all(0.0 < angle < 180.0 for angle in (alpha, beta, gamma))
-    if not (proper and determinant > 1e-6 * (a * b * c) ** 2):
+    if not (proper and cell.volume > 1e-3 * a * b * c):
         raise CrystalError(f"lattice: angles {alpha:g}, {beta:g}, {gamma:g} deg do not span a cell")
-    inverse = np.linalg.inv(direct)
-    if alpha == beta == gamma == 90.0:
-        inverse = np.diag([1.0 / (a * a), 1.0 / (b * b), 1.0 / (c * c)])
-    return tuple(tuple(float(v) for v in row) for row in inverse), math.sqrt(determinant)
+    return tuple(map(tuple, cell.reciprocal_metric_tensor().as_mat33().tolist())), cell.volume
+
+
+def equivalent_positions(operations: gemmi.GroupOps, position: tuple[float, ...]) -> list[tuple[float, float, float]]:
+    """Fractional coordinates of a site and of all sites that are equivalent to it by symmetry."""
+    images = np.array([operation.apply_to_xyz(list(position)) for operation in operations])
+    found = []
+    while len(images):
+        # Images of a special position coincide up to the digits it was printed with (1/3 as 0.333), so the mean.
+        difference = images - images[0]
+        difference -= np.round(difference)
+        same = np.all(np.abs(difference) < 2e-3, axis=1)
+        x, y, z = (float(v) for v in (images[0] + difference[same].mean(axis=0)) % 1.0)
+        found.append((x, y, z))
+        images = images[~same]
+    return found
 
 
 @lru_cache(maxsize=256)
@@ -71,18 +79,11 @@ def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, floa
         raise CrystalError(
             f"space group: expected a Hermann-Mauguin symbol such as 'F d -3 m:1', got {spacegroup!r}"
         ) from None
-    atoms = []
-    for site in sites:
-        images = np.array([op.apply_to_xyz(list(site.position)) for op in operations])
-        while len(images):
-            # Images of a special position coincide up to the digits it was printed with (1/3 as 0.333), so the mean.
-            difference = images - images[0]
-            difference -= np.round(difference)
-            same = np.all(np.abs(difference) < 2e-3, axis=1)
-            x, y, z = (float(v) for v in (images[0] + difference[same].mean(axis=0)) % 1.0)
-            atoms.append((site.element, site.occupancy, site.b_iso, x, y, z))
-            images = images[~same]
-    return tuple(atoms)
+    return tuple(
+        (site.element, site.occupancy, site.b_iso, *position)
+        for site in sites
+        for position in equivalent_positions(operations, site.position)
+    )
 
 
 def same_sites(one: tuple[Site, ...], two: tuple[Site, ...]) -> bool:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 import warnings
+from dataclasses import replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._cif_symmetry import cif_symmetry, cif_value
-from ._lattice import Site, direct_metric, reciprocal_metric, unit_cell
+from ._lattice import Site, equivalent_positions, reciprocal_metric, unit_cell
 from .crystal import Crystal
 from .errors import CrystalError, InputFileError
 
@@ -72,7 +72,7 @@ def read_cif(path: str | PathLike[str], block: str | None = None) -> Crystal:
     chosen = _choose_block(document, block, where)
     cell = _cell(chosen, where)
     sites = _sites(chosen, cell, where)
-    spacegroup, sites = cif_symmetry(chosen, sites, where)
+    spacegroup, sites = _symmetry(chosen, sites, where)
     if not gemmi.UnitCell(*cell).is_compatible_with_spacegroup(gemmi.SpaceGroup(spacegroup), 0.005):
         raise InputFileError(
             f"{where}: the unit cell a, b, c = {cell[0]:g}, {cell[1]:g}, {cell[2]:g} Å, alpha, beta, gamma = "
@@ -91,7 +91,7 @@ def _number(text: str | None) -> float | None:
     """A CIF number without its standard uncertainty; None for absent, '?' and '.'."""
     from gemmi import cif
 
-    if text is None or text in ("?", "."):
+    if text is None or cif.is_null(text):
         return None
     value = float(cif.as_number(text))
     return value if math.isfinite(value) else math.nan
@@ -200,28 +200,74 @@ def _element(symbol: str | None, label: str | None) -> str | None:
 
 
 def _anisotropic(block: gemmi.cif.Block, cell: tuple[float, ...]) -> dict[str, float]:
-    """Isotropic equivalents B_eq = ⅓ Σ_ij B_ij a*_i a*_j a_i·a_j [Å²] by label.
+    """Isotropic equivalents B_eq [Å²] by label (Fischer & Tillmanns, Acta Cryst. C44, 775, 1988)."""
+    import gemmi
 
-    Fischer & Tillmanns, Acta Cryst. C44, 775 (1988).
-    """
-    direct, reciprocal = direct_metric(*cell), reciprocal_metric(*cell)[0]
-    star = [math.sqrt(reciprocal[i][i]) for i in range(3)]
+    axes = gemmi.UnitCell(*cell)
     found: dict[str, float] = {}
     for kind, factor in (("B", 1.0), ("U", _U_TO_B)):
-        pairs = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))
-        for row in block.find("_atom_site_aniso_", ["label", *(f"{kind}_{i + 1}{j + 1}" for i, j in pairs)]):
-            values = [_number(row[n + 1]) for n in range(6)]
-            if any(v is None or math.isnan(v) for v in values):
-                continue
-            found[row.str(0)] = factor * sum(
-                (1.0 if i == j else 2.0) * float(v or 0.0) * star[i] * star[j] * float(direct[i, j]) / 3.0
-                for (i, j), v in zip(pairs, values, strict=True)
-            )
+        names = (f"{kind}_{pair}" for pair in ("11", "22", "33", "12", "13", "23"))
+        for row in block.find("_atom_site_aniso_", ["label", *names]):
+            tensor = gemmi.SMat33d(*(gemmi.cif.as_number(row[n]) for n in range(1, 7)))
+            equivalent = axes.calculate_u_eq(tensor)
+            if math.isfinite(equivalent):
+                found[row.str(0)] = factor * equivalent
     return found
 
 
+def _symmetry(block: gemmi.cif.Block, sites: tuple[Site, ...], where: Path) -> tuple[str, tuple[Site, ...]]:
+    """Space-group symbol and sites; a setting without a symbol is expanded to P 1."""
+    import gemmi
+
+    structure = gemmi.make_small_structure_from_block(block)
+    structure.spacegroup_hm = name = structure.spacegroup_hm or _value(block, "_space_group_name_H-M_full") or ""
+    structure.determine_and_set_spacegroup("S.H2N")
+    group = structure.spacegroup
+    # The operations may be those of another setting than the name's, as long as the group is the same. That a symbol is
+    # not in gemmi's table matters only where nothing else tells the group.
+    named = gemmi.find_spacegroup_by_name(name)
+    known = ["not found in the table"]
+    if group is not None and named is not None and named.number == group.number:
+        known.append("H-M symbol")
+    faults = [line for line in structure.check_spacegroup().splitlines() if not any(text in line for text in known)]
+    if faults and (structure.symops or group is None):
+        raise InputFileError(
+            f"{where}: the symmetry operations and the space group that the file names do not make up one group: "
+            f"{'; '.join(faults)}; correct one of them"
+        )
+    if group is not None:
+        if not structure.symops and group.ext in ("1", "2") and ":" not in name and not structure.spacegroup_hall:
+            raise InputFileError(
+                f"{where}: space group {group.hm} has two origin choices and the file does not say which: "
+                f"add the symmetry operations, or write the symbol as '{group.hm}:1' or '{group.hm}:2'"
+            )
+        return group.xhm(), sites
+    if structure.symops:
+        operations = gemmi.GroupOps([gemmi.Op(text) for text in structure.symops])
+        return "P 1", tuple(replace(s, position=p) for s in sites for p in equivalent_positions(operations, s.position))
+    if name:
+        raise InputFileError(
+            f"{where}: unknown space group {name!r}: expected a Hermann-Mauguin symbol such as 'F m -3 m'"
+        )
+    raise InputFileError(
+        f"{where}: the CIF file (block {block.name!r}) names no space group: "
+        f"expected _space_group_symop_operation_xyz or _space_group_name_H-M_alt"
+    )
+
+
+def _value(block: gemmi.cif.Block, *tags: str) -> str | None:
+    """Text of the first of the tags that has a value; None for absent, '?' and '.'."""
+    from gemmi import cif
+
+    for tag in tags:
+        text = block.find_value(tag)
+        if text is not None and not cif.is_null(text):
+            return str(cif.as_string(text)).strip()
+    return None
+
+
 def _name(block: gemmi.cif.Block, where: Path) -> str:
-    formula = cif_value(block, "_chemical_formula_structural", "_chemical_formula_sum")
+    formula = _value(block, "_chemical_formula_structural", "_chemical_formula_sum")
     return formula.replace(" ", "") if formula else block.name or where.stem
 
 

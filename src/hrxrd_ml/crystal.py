@@ -11,7 +11,6 @@ import math
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from os import PathLike
-from pathlib import Path
 
 from ._lattice import Site, biaxial_ratio, reciprocal_metric, same_sites, unit_cell
 from ._scattering import CLASSICAL_ELECTRON_RADIUS, form_factor, structure_factors
@@ -109,13 +108,9 @@ class Crystal:
     @classmethod
     def resolve(cls, crystal: Crystal | str | PathLike[str]) -> Crystal:
         """A Crystal as it is; a path that ends in .cif from its file; any other string by name."""
-        if isinstance(crystal, Crystal):
-            return crystal
-        if isinstance(crystal, Path) or str(crystal).lower().endswith(".cif"):
-            return cls.from_cif(crystal)
-        if isinstance(crystal, str):
-            return cls.named(crystal)
-        raise CrystalError(f"crystal: expected a Crystal, a built-in name or a CIF path, got {crystal!r}")
+        from ._crystal_data import resolve
+
+        return resolve(crystal)
 
     @classmethod
     def alloy(cls, first: Crystal | str, second: Crystal | str, x: float, bowing: float = 0.0) -> Crystal:

@@ -14,6 +14,7 @@ from dataclasses import FrozenInstanceError
 from os import PathLike
 from typing import Any, NoReturn
 
+from ._crystal_data import resolve
 from ._miller import parse_hkl
 from ._susceptibility import Susceptibility
 from .crystal import Crystal
@@ -118,7 +119,7 @@ class Reflection:
         polarization_ratio: float | None = None,
     ) -> None:
         own: dict[str, Any] = self.__dict__
-        own["crystal"] = material = Crystal.resolve(crystal)
+        own["crystal"] = material = resolve(crystal)
         own["hkl"] = indices = parse_hkl(hkl, "hkl")
         own["wavelength"] = length = resolve_wavelength(wavelength)
         own["surface"] = plane = None if surface is None else parse_hkl(surface, "surface")
@@ -227,7 +228,7 @@ class Reflection:
 
     def layer_susceptibility(self, crystal: Crystal | str | PathLike[str]) -> Susceptibility:
         """Susceptibility of another crystal at this hkl and wavelength, in phase with this substrate."""
-        return Crystal.resolve(crystal).susceptibility(self.hkl, self.wavelength, reference=self.crystal)
+        return resolve(crystal).susceptibility(self.hkl, self.wavelength, reference=self.crystal)
 
     def monochromator_reflections(self) -> tuple[Reflection, ...]:
         """Symmetric reflections of the perfect monochromator crystals at this wavelength, repeated as often

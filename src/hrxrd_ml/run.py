@@ -15,9 +15,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
+from hrxrd_ml._crystal_data import resolve
 from hrxrd_ml._derived import profile_end
 from hrxrd_ml._overrides import evaluated_expressions, hint_parameters, start_parameters
-from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
 from hrxrd_ml.sample.film import Film, Stack
@@ -84,7 +84,7 @@ def build_reflection(settings: ReflectionSettings, source: str = "experiment") -
     """
     given = settings.susceptibility
     try:
-        crystal = Crystal.resolve(settings.crystal)
+        crystal = resolve(settings.crystal)
         if settings.lattice is not None:
             crystal = crystal.with_lattice(a=settings.lattice)
         return Reflection(
