@@ -143,8 +143,7 @@ def target_of(extra=None, priors=None, tie=False, **options):
         params["Rp1"].expr = "0.6 * L1"
     weights = np.where(np.abs(AXIS) < 300.0, 0.5, 1.0)
     result = model.fit(counts, params, weights, x=AXIS)
-    names = tuple(result._coordinates.names)
-    return LogPosterior(result, result._coordinates, checked_priors(priors, names), extra)
+    return LogPosterior(result, checked_priors(priors, result.objective.names), extra)
 
 
 @pytest.mark.parametrize(

@@ -197,14 +197,14 @@ def test_exact_jacobian_is_the_derivative_of_the_residual_through_expressions():
     assert "ratio" in names
     assert "D01" not in names
     values = [params[name].value for name in names]
-    jacobian = result._exact_jacobian(result._set(np.array(values)))
+    jacobian = result.objective.jacobian_at(np.array(values))
     for i, name in enumerate(names):
         sides = []
         step = 1e-5 * abs(values[i]) + 1e-9
         for sign in (1.0, -1.0):
             moved = np.array(values)
             moved[i] += sign * step
-            sides.append(result._curve_residual(result._set(moved)))
+            sides.append(result.objective.residual_at(moved))
         numeric = (sides[0] - sides[1]) / (2.0 * step)
         np.testing.assert_allclose(jacobian[:, i], numeric, atol=2e-5 * np.abs(numeric).max(), err_msg=name)
 
@@ -510,13 +510,13 @@ def test_composites_keep_statistics_constraints_and_a_right_jacobian(make, value
     assert result.observation.likelihood.name == "poisson"
     assert any(rule.low == "D01" for rule in composite.nested)
     x0 = np.array([result.params[name].value for name in result.var_names])
-    jacobian = result._exact_jacobian(result._set(x0))
+    jacobian = result.objective.jacobian_at(x0)
     for i, name in enumerate(result.var_names):
         step = 1e-5 * max(abs(x0[i]), 1e-3)
         above, below = x0.copy(), x0.copy()
         above[i] += step
         below[i] -= step
-        numeric = result._curve_residual(result._set(above)) - result._curve_residual(result._set(below))
+        numeric = result.objective.residual_at(above) - result.objective.residual_at(below)
         numeric /= 2.0 * step
         np.testing.assert_allclose(jacobian[:, i], numeric, atol=1e-4 * np.abs(numeric).max(), err_msg=name)
 

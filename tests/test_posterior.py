@@ -105,22 +105,22 @@ def test_a_normal_prior_multiplies_a_normal_likelihood():
 def test_the_prior_is_flat_in_the_users_parameters():
     """The volume that a unit of the box stands for is the determinant of the coordinates' derivatives."""
     result = fitted(free=("Dmax1", "D01", "D02", "L1", "Rp1", "L2"))
-    target = LogPosterior(result, result._coordinates, {})
-    y = result._coordinates.inward(np.array([result.params[name].value for name in result.var_names]))
+    target = LogPosterior(result, {})
+    y = result.objective.inward(np.array([result.params[name].value for name in result.var_names]))
     for shift in (0.0, 0.01, -0.02):
         place = y * (1.0 + shift)
         x = target.outward(place)
-        expected = np.linalg.slogdet(result._coordinates.derivatives(place))[1]
+        expected = np.linalg.slogdet(result.objective.coordinates.derivatives(place))[1]
         assert target._log_volume(x) == pytest.approx(expected, abs=1e-9)
         residual = result.observation.likelihood.residual(target.curve(x))
         assert target(place) == pytest.approx(expected - 0.5 * residual @ residual, abs=1e-6)
 
 
 def test_outside_the_bounds_the_probability_is_zero(simple):
-    target = LogPosterior(simple, simple._coordinates, {})
-    inside = simple._coordinates.inward(np.array([simple.params[name].value for name in simple.var_names]))
+    target = LogPosterior(simple, {})
+    inside = simple.objective.inward(np.array([simple.params[name].value for name in simple.var_names]))
     assert np.isfinite(target(inside))
-    for i, wall in enumerate(simple._coordinates.lower):
+    for i, wall in enumerate(simple.objective.lower):
         outside = inside.copy()
         outside[i] = wall - 1.0
         assert target(outside) == -np.inf
@@ -205,7 +205,7 @@ def test_a_chain_goes_on_where_its_file_ends(simple, tmp_path, monkeypatch):
 
 def test_what_was_explored_is_kept_to_the_last_digit(tmp_path):
     result = fitted(free=("Dmax1", "L1", "scale", "offset"))
-    target = LogPosterior(result, result._coordinates, {})
+    target = LogPosterior(result, {})
     explored = explore(
         target,
         peaks_of(target, ()),
@@ -287,7 +287,7 @@ def test_walkers_start_at_other_maxima_that_are_as_high(simple):
     near, far = simple.params.copy(), simple.params.copy()
     near["offset"].value += 0.5
     far["offset"].value += 500.0  # a place from which there is no way to the peak
-    places = [len(peaks_of(LogPosterior(simple, simple._coordinates, {}), starts)) for starts in ([], [near], [far])]
+    places = [len(peaks_of(LogPosterior(simple, {}), starts)) for starts in ([], [near], [far])]
     assert places == [1, 1, 1]
     with pytest.raises(ParameterError, match=r"lacks the free parameters .*offset"):
         sample(simple, 10, starts=[Parameters()], **QUIET)
@@ -303,7 +303,7 @@ def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
     result = model.fit(counts, params, x=AXIS)
     result.save(tmp_path / "result.json")
     read = load_result(tmp_path / "result.json")
-    was, found = (LogPosterior(each, each._coordinates, {}, None) for each in (result, read))
+    was, found = (LogPosterior(each, {}, None) for each in (result, read))
     for a, b in zip(was.expansion(was.start()), found.expansion(was.start()), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-9)
     posterior = sample(load_result(tmp_path / "result.json"), 20, burn=20, **QUIET)
@@ -312,12 +312,12 @@ def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
 
 def test_looking_at_the_profiles_before_changes_nothing():
     result = fitted()
-    target = LogPosterior(result, result._coordinates, {}, None)
+    target = LogPosterior(result, {}, None)
     place = target.start()
     before = target.expansion(place)
     for look in (result.check_errors, lambda: result.conf_interval(p_names=["offset"], sigmas=[1])):
         look()
-        again = LogPosterior(result, result._coordinates, {}, None)
+        again = LogPosterior(result, {}, None)
         for was, found in zip(before, again.expansion(place), strict=True):
             np.testing.assert_array_equal(found, was)
 

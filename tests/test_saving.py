@@ -74,7 +74,7 @@ def test_result_comes_back_whole_and_can_be_fitted_again(tmp_path):
     assert other.uvars["a_D02"].std_dev == pytest.approx(result.params["a_D02"].stderr)
     assert list(other.check_errors()) == list(result.var_names)
     # What a sampler begins with.
-    (peak,), (own,) = (peaks_of(LogPosterior(r, r._coordinates, {}), ()) for r in (other, result))
+    (peak,), (own,) = (peaks_of(LogPosterior(r, {}), ()) for r in (other, result))
     np.testing.assert_allclose((peak.place - own.place) / np.sqrt(np.diag(own.covariance)), 0.0, atol=0.05)
     other.fit()
     assert other.chisqr == pytest.approx(result.chisqr, rel=1e-6)

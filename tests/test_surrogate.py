@@ -64,7 +64,7 @@ def fit_of(free, statistics="auto", simulation=None):
 
 def target_of(free, extra=None, **options):
     result = fit_of(free, **options)
-    return LogPosterior(result, result._coordinates, {}, extra)
+    return LogPosterior(result, {}, extra)
 
 
 @pytest.mark.parametrize("error", [0.0, 0.2])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml._evaluation import difference_step, tie_matrix
+from hrxrd_ml._evaluation import difference_step
 from hrxrd_ml.instrument import background
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.sample.layers import damage_at
@@ -58,14 +58,7 @@ def curve_band(result: RockingCurveResult) -> Array:
     """Standard error of the fitted curve, shape (n,); NaN without a covariance."""
     if result.covar is None:
         return np.full(len(result.data), np.nan)
-    params, free = result.params, list(result.var_names)
-    evaluator = result.model.evaluator(result.userkws)
-    names = [name for name in evaluator.names if params[name].vary or params[name].expr is not None]
-    _, derivatives = evaluator.jacobian(params, names)
-    ties = tie_matrix(params, names, free)
-    if ties is None:
-        ties = np.array([[float(name == other) for other in free] for name in names])
-    return band(derivatives @ ties, result.covar)
+    return band(result.objective.linear(result.best)[1], result.covar)
 
 
 def band(jacobian: Array, covariance: Array) -> Array:
@@ -137,7 +130,7 @@ def _derivatives(function: Callable[[Parameters], Array], params: Parameters, fr
     columns = []
     for name in free:
         par = varied[name]
-        value, step = float(par.value), difference_step(par)
+        value, step = float(par.value), difference_step(float(par.value), par.max - par.min)
         sides = []
         for side in (value + step, value - step):
             par.value = side

@@ -58,7 +58,7 @@ class CurveFitting(Model):
         """Nested constraints, with full names."""
         return tuple(rule.prefixed(m.prefix) for m in self.rocking_curves for rule in m.space.nested)
 
-    def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
+    def evaluator(self, independent: Mapping[str, Any], params: Mapping[str, Parameter] | None = None) -> Evaluator:
         """Curve and Jacobian of the model on one x array (and other independent variables of other components)."""
         raise NotImplementedError
 
@@ -82,7 +82,7 @@ class CurveFitting(Model):
 
     def _residual(self, params: Parameters, data: Any, weights: Any, **independent: Any) -> Array:
         observation = self.observe(data, independent.get("x"), weights)
-        curve = self.evaluator(independent | {"x": observation.x}).curve(params)
+        curve = self.evaluator(independent | {"x": observation.x}).curve(params.valuesdict())
         return observation.likelihood.residual(curve)
 
     # --- parameters -------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ J. E. Dennis, D. M. Gay and R. E. Welsch (ACM Trans. Math. Softw. 7 (1981) 348).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +72,53 @@ _MESSAGES = {
 }
 
 
+class Quadratics(Protocol):
+    """A function to be minimised, by its values and by its quadratic models about places.
+
+    Its size is that of a sum of squares: twice the negative logarithm of a probability.
+    """
+
+    def value(self, y: Array, expanded: bool) -> float:
+        """Return the function at ``y``; the flag tells that it is probably expanded there next."""
+
+    def expand(self, y: Array) -> tuple[Array, Array]:
+        """Return half its gradient and half its (approximate) Hessian, where its value was asked for last."""
+
+    def level(self, value: float) -> float:
+        """Return the noise of the function: one standard error costs so much."""
+
+    def turned(self) -> Array | None:
+        """Return by how much the half gradient has changed beyond what the first Hessian says in the last step."""
+
+
+@dataclass
+class _SumOfSquares:
+    """Of residuals that have a Jacobian: the Hessian is Gauss and Newton's."""
+
+    residual: Callable[[Array, bool], Array]
+    jacobian: Callable[[Array], Array]
+    noise: float
+    new: Array = field(init=False)
+    fun: Array = field(init=False)
+    jac: Array | None = None
+    before: Array | None = None
+
+    def value(self, y: Array, expanded: bool) -> float:
+        self.new = self.residual(y, expanded)
+        return float(self.new @ self.new)
+
+    def expand(self, y: Array) -> tuple[Array, Array]:
+        self.fun, self.before, self.jac = self.new, self.jac, self.jacobian(y)
+        return self.jac.T @ self.fun, self.jac.T @ self.jac
+
+    def level(self, value: float) -> float:
+        assert self.jac is not None
+        return max(value / max(len(self.fun) - self.jac.shape[1], 1), self.noise)
+
+    def turned(self) -> Array | None:
+        return None if self.jac is None or self.before is None else (self.jac - self.before).T @ self.fun
+
+
 def minimise_in_box(
     residual: Callable[[Array, bool], Array],
     jacobian: Callable[[Array], Array],
@@ -104,19 +152,51 @@ def minimise_in_box(
     evaluations
         End, with the best point so far, after so many residuals.
     """
-    n = len(start)
+    squares = _SumOfSquares(residual, jacobian, noise)
+    found = descend(squares, start, lower, upper, ftol=ftol, xtol=xtol, edm=edm, evaluations=evaluations)
+    assert squares.jac is not None
+    y = found.x
+    touched = np.where(y <= lower, -1, np.where(y >= upper, 1, 0))
+    return Minimum(
+        y, squares.fun, squares.jac, found.gradient, touched, found.expansions, found.status, _MESSAGES[found.status]
+    )
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where a descent ended: point, value, half gradient and Hessian there; how often it expanded, and why it ended."""
+
+    x: Array
+    value: float
+    gradient: Array
+    hessian: Array
+    expansions: int
+    status: int
+
+
+def descend(
+    function: Quadratics,
+    start: Array,
+    lower: Array,
+    upper: Array,
+    *,
+    ftol: float = 1.0e-8,
+    xtol: float = 1.0e-8,
+    edm: float = 1.0e-4,
+    evaluations: int | None = None,
+) -> Descent:
+    """Minimise a function that is known by quadratic models; see `minimise_in_box` for the options."""
     y = np.clip(start, lower, upper)
-    r = residual(y, True)
-    square = float(r @ r)
-    scale = np.zeros(n)
+    value = function.value(y, True)
+    scale = np.zeros(len(start))
     damping, factor = _DAMPING, 2.0
     with np.errstate(invalid="ignore"):
         snap = np.where(np.isfinite(upper - lower), _SNAP * (upper - lower), 0.0)
-    jac = jacobian(y)
-    hessian, gradient, njev = jac.T @ jac, jac.T @ r, 1
+    gradient, hessian = function.expand(y)
+    expansions = 1
     bend, bends = np.zeros_like(hessian), False
     accepted, settled, status, count = True, False, 0, 1
-    mark, marked = square, 1
+    mark, marked = value, 1
     while not status:
         if evaluations is not None and count >= evaluations:
             status = 4
@@ -127,9 +207,9 @@ def minimise_in_box(
             safe = np.where(scale > 0.0, scale, 1.0)
             held = ((y <= lower) & (gradient > 0.0)) | ((y >= upper) & (gradient < 0.0))
             newton = _step(hessian, gradient, safe, _LEAST_DAMPING, lower - y, upper - y, held)
-            level = max(square / max(len(r) - n, 1), noise)
+            level = function.level(value)
             left = abs(_gain(hessian, gradient, newton))
-            if left < edm * level or (settled and left < ftol * square):
+            if left < edm * level or (settled and left < ftol * value):
                 status = 3 if left < edm * level else 1
                 break
             below, above = y - lower, upper - y
@@ -141,33 +221,33 @@ def minimise_in_box(
         step = _step(model, gradient, safe, damping, floor, ceiling, held)
         promised = _gain(model, gradient, step)
         trial = np.clip(y + step, lower, upper)
-        new = residual(trial, accepted)
-        gained = square - float(new @ new)
+        gained = value - function.value(trial, accepted)
         small = np.linalg.norm(step * safe) <= xtol * (xtol + np.linalg.norm(y * safe))
         accepted = gained > 0.0
         bends = abs(_gain(hessian + bend, gradient, step) - gained) < abs(_gain(hessian, gradient, step) - gained)
         if accepted:
             ratio = gained / promised if promised > 0.0 else 1.0
             # A step that was cut short before a wall gains little; whether much is left shows the next undamped one.
-            settled = max(gained, abs(promised)) < ftol * square
-            moved, before, y, r, square = trial - y, jac, trial, new, square - gained
-            jac = jacobian(y)
-            bend = _bend(bend, moved, (jac - before).T @ r, jac.T @ r - gradient)
-            hessian, gradient, njev = jac.T @ jac, jac.T @ r, njev + 1
+            settled = max(gained, abs(promised)) < ftol * value
+            moved, before, y, value = trial - y, gradient, trial, value - gained
+            gradient, hessian = function.expand(y)
+            expansions += 1
+            turned = function.turned()
+            if turned is not None:
+                bend = _bend(bend, moved, turned, gradient - before)
             damping = max(damping * max(1.0 / 3.0, 1.0 - (2.0 * ratio - 1.0) ** 3), _LEAST_DAMPING)
             factor = 2.0
         else:
-            if max(abs(promised), left) < ftol * square:
+            if max(abs(promised), left) < ftol * value:
                 status = 1
             damping, factor = damping * factor, factor * 2.0
         if not status and (small or damping > _LARGEST_DAMPING):
             status = 2
         if not status and count - marked >= _CREEP[1]:
-            if mark - square < _CREEP[0] * level:
+            if mark - value < _CREEP[0] * level:
                 status = 5
-            mark, marked = square, count
-    touched = np.where(y <= lower, -1, np.where(y >= upper, 1, 0))
-    return Minimum(y, r, jac, gradient, touched, njev, status, _MESSAGES[status])
+            mark, marked = value, count
+    return Descent(y, value, gradient, hessian, expansions, status)
 
 
 def _bend(bend: Array, moved: Array, turned: Array, change: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,9 @@ from lmfit.confidence import ConfidenceInterval
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
+
+from hrxrd_ml._minimizer import CurveMinimizer
+from hrxrd_ml._uncertainty import FitStatistics
 
 Array = NDArray[np.float64]
 
@@ -26,18 +30,23 @@ _APART = 0.3
 """Two places give a slope where they are so far apart, at least, compared with the way that is still to go."""
 
 
-class ProfilePath:
-    """What is known of the profiles through a best fit: it proposes starts for the next point of one of them.
+class Profiles:
+    """Profiles of chi-square through a best fit: fits with some parameters held, from where the profiles lead.
+
+    It is what lmfit's confidence intervals take for a minimizer.
 
     Parameters
     ----------
+    minimizer : CurveMinimizer
+        Its own, which nobody else uses.
     params : Parameters
         Best fit.
     names : sequence of str
         Its free parameters.
     """
 
-    def __init__(self, params: Parameters, names: Sequence[str]) -> None:
+    def __init__(self, minimizer: CurveMinimizer, params: Parameters, names: Sequence[str]) -> None:
+        self.minimizer = minimizer
         self.names = list(names)
         self._best = self._values(params)
         self._known: dict[str, list[Array]] = {}
@@ -45,12 +54,54 @@ class ProfilePath:
     def _values(self, params: Parameters) -> Array:
         return np.array([float(params[name].value) for name in self.names])
 
-    def held(self, params: Parameters) -> str | None:
-        """Return the parameter that is held where all others are free; None if it is not just one."""
-        fixed = [name for name in self.names if not params[name].vary]
-        return fixed[0] if len(fixed) == 1 else None
+    def prepare_fit(self, params: Parameters) -> None:
+        """Take parameters, of which one is held."""
+        self._params = params
 
-    def starts(self, held: str, value: float) -> list[Array]:
+    def leastsq(self) -> FitStatistics:
+        """Fit the others, from the best of the places to which the profile of the one that is held leads."""
+        params = deepcopy(self._params)
+        fixed = [name for name in self.names if not params[name].vary]
+        if len(fixed) != 1:
+            return self.minimizer.search(params)[0]
+        (held,) = fixed
+        squares = []
+        for place in self._starts(held, float(params[held].value)):
+            _move(params, self.names, held, place)
+            squares.append((self.chisqr(params), place))
+        lowest = min(squares, key=lambda pair: pair[0])
+        if np.isfinite(lowest[0]):
+            _move(params, self.names, held, lowest[1])
+        result = self.minimizer.search(params)[0]
+        self._known.setdefault(held, [self._best]).append(self._values(result.params))
+        return result
+
+    def chisqr(self, params: Parameters) -> float:
+        """Return chi-square at parameters."""
+        curve = self.minimizer.problem.curve
+        return float(np.sum(curve.likelihood.residual(curve.expected(params.valuesdict())) ** 2))
+
+    def near(self, held: str, shift: Array, bounds: Parameters, most: int) -> float:
+        """Return chi-square where all are shifted and one is held there, after some evaluations; NaN beyond its bounds.
+
+        Parameters
+        ----------
+        held : str
+        shift : ndarray, shape (n,)
+        bounds : Parameters
+            Best fit, with all bounds.
+        most : int
+            Evaluations in which the others follow.
+        """
+        if not bounds[held].min < float(bounds[held].value) + shift[self.names.index(held)] < bounds[held].max:
+            return math.nan
+        params = deepcopy(bounds)
+        for name, off in zip(self.names, shift, strict=True):
+            params[name].value = float(params[name].value) + off
+        params[held].vary = False
+        return self.chisqr(params) if len(shift) == 1 else float(self.minimizer.search(params, most)[0].chisqr)
+
+    def _starts(self, held: str, value: float) -> list[Array]:
         """Return places to start from for a value of the parameter that is held.
 
         The others at the best fit; where they were at the nearest value that is known; and on the straight line
@@ -66,15 +117,12 @@ class ProfilePath:
                 break
         return places
 
-    def move(self, params: Parameters, held: str, place: Array) -> None:
-        """Put the parameters to a place, inside their bounds, but for the one that is held."""
-        for name, value in zip(self.names, place.tolist(), strict=True):
-            if name != held:
-                params[name].value = min(max(value, params[name].min), params[name].max)
 
-    def add(self, params: Parameters, held: str) -> None:
-        """Take over a point that was found."""
-        self._known.setdefault(held, [self._best]).append(self._values(params))
+def _move(params: Parameters, names: Sequence[str], held: str, place: Array) -> None:
+    """Put parameters to a place, inside their bounds, but for the one that is held."""
+    for name, value in zip(names, place.tolist(), strict=True):
+        if name != held:
+            params[name].value = min(max(value, params[name].min), params[name].max)
 
 
 class ProfileIntervals(ConfidenceInterval):

@@ -2,8 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +13,14 @@ from lmfit.model import ModelResult
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import chi2
 
-from hrxrd_ml._evaluation import Evaluator
-from hrxrd_ml._minimizer import CurveMinimizer
+from hrxrd_ml._minimizer import CurveMinimizer, FitProblem
 from hrxrd_ml._nesting import check_start
 from hrxrd_ml._observation import Observation
-from hrxrd_ml._profiling import ProfileIntervals, ProfilePath
+from hrxrd_ml._profiling import ProfileIntervals, Profiles
 from hrxrd_ml._threads import one_thread
-from hrxrd_ml._uncertainty import FitStatistics
+from hrxrd_ml._uncertainty import FitStatistics, draw_feasible
 from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.objective import MeasuredCurve, Objective
 from hrxrd_ml.parameters import tighten
 from hrxrd_ml.units import from_radians
 
@@ -43,7 +42,7 @@ benchmarks/intervals.py."""
 _CHECKED = "; take conf_interval, or sample"
 
 
-class RockingCurveResult(CurveMinimizer, ModelResult):
+class RockingCurveResult(ModelResult):
     """Result of `RockingCurveModel.fit`: all of `lmfit.model.ModelResult`, and more.
 
     ``data`` and ``best_fit`` are plain arrays on the scale of the model; where a curve carries attenuation
@@ -61,6 +60,9 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
     """
 
     model: "CurveFitting"
+    params: Parameters
+    result: FitStatistics
+    best_fit: Array
 
     def __init__(
         self,
@@ -95,12 +97,11 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
             max_nfev,
             **fit_kws,
         )
-        self.userfcn = self._curve_residual
-        self.exact = model.analytic_jacobian
         self.bound_notes: tuple[str, ...] = ()
-        self._nested = model.nested
         self._asked_scale_covar = scale_covar
-        self._bound: Evaluator | None = None
+        self._problem: FitProblem | None = None
+        self._minimizer: CurveMinimizer | None = None
+        self._objective: Objective | None = None
         self._init_fit: Array | None = None
         if observation is None and data is not None:
             observation = model.observe(data, self.userkws.get("x"), weights)
@@ -114,19 +115,60 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         self.userkws["x"] = observation.x
         if self._asked_scale_covar is None:
             self.scale_covar = observation.likelihood.scale_covar
-        self._bound = None
-
-    @property
-    def _evaluator(self) -> Evaluator:  # type: ignore[override]
-        if self._bound is None:
-            self._bound = self.model.evaluator(self.userkws)
-        return self._bound
+        self._problem = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process or can be made again."""
-        dropped = {"_transforms", "sampler"}
-        kept = {key: value for key, value in self.__dict__.items() if key not in dropped}
-        return kept | {"_bound": None, "jacfcn": None}
+        dropped = ("_problem", "_minimizer", "_objective")
+        kept = {key: value for key, value in self.__dict__.items() if key != "sampler"}
+        return kept | dict.fromkeys(dropped)
+
+    # --- what is fitted ---------------------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> FitProblem:
+        """The curve with what simulates it, and the rules that its parameters obey."""
+        if self._problem is None:
+            evaluator = self.model.evaluator(self.userkws, self.params)
+            curve = MeasuredCurve(evaluator, evaluator.names, self.observation.likelihood)
+            used = int(self.observation.used.sum())
+            self._problem = FitProblem(curve, used, self.model.nested, self.model.analytic_jacobian)
+        return self._problem
+
+    @property
+    def objective(self) -> Objective:
+        """Residuals, likelihood and their derivatives as functions of the free parameters and of their box."""
+        if self._objective is None:
+            problem = self.problem
+            self._objective = Objective.of([problem.curve], self.params, self.var_names, problem.nested)
+        return self._objective
+
+    @property
+    def best(self) -> Array:
+        """Values of the free parameters, in the order of ``var_names``."""
+        return np.array([float(self.params[name].value) for name in self.var_names])
+
+    def _new_minimizer(self, params: Parameters) -> CurveMinimizer:
+        return CurveMinimizer(
+            self.problem,
+            params,
+            fcn_args=self.userargs,
+            fcn_kws=self.userkws,
+            iter_cb=self.iter_cb,
+            scale_covar=self.scale_covar,
+            nan_policy=self.nan_policy,
+            reduce_fcn=self.reduce_fcn,
+            calc_covar=self.calc_covar,
+            max_nfev=self.max_nfev,
+            **self.kws,
+        )
+
+    @property
+    def minimizer(self) -> CurveMinimizer:
+        """What runs the solvers of this result."""
+        if self._minimizer is None:
+            self._minimizer = self._new_minimizer(self.params)
+        return self._minimizer
 
     # --- fitting ----------------------------------------------------------------------------------------------------
 
@@ -158,12 +200,13 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
             self._observe_again(data, x, weights, sigma)
         params = self.params if params is None else params
         self.model.check_params(params)
-        check_start(params, self._nested)
+        check_start(params, self.model.nested)
         self.init_params = deepcopy(params)
         self.ci_out = None
         self.bound_notes = ()
-        self._init_fit = None
-        outcome = self.minimize(method=self.method, params=self.init_params)
+        self.params, self._problem, self._init_fit = self.init_params, None, None
+        self._minimizer = self._new_minimizer(self.init_params)
+        outcome = self._minimizer.minimize(method=self.method)
         self.model.post_fit(outcome)
         self._adopt(outcome)
 
@@ -198,29 +241,21 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         self.components = self.model.components
         self.init_values = self.model._make_all_args(self.init_params)
         self.best_values = self.model._make_all_args(outcome.params)
-        self._best = {name: float(outcome.params[name].value) for name in outcome.var_names}
-        self.best_fit = np.array(self._evaluator.curve(outcome.params))
+        self._objective = None
+        self.best_fit = self._curve_at(outcome.params)
         data, found = self.data[self.observation.used], self.best_fit[self.observation.used]
         self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
             1.0e-15, float(((data - data.mean()) ** 2).sum())
         )
 
-    def recall(self) -> None:
-        """Put the solver back to the best fit, where other searches with this result have left it elsewhere.
-
-        Functions of lmfit that take a result as a minimizer, such as ``conf_interval2d``, do that.
-        """
-        names = list(self.var_names)
-        if list(self._coordinates.names) != names or list(self.result.var_names) != names:
-            for name in names:
-                self.params[name].set(value=self._best[name], vary=True)
-            self.prepare_fit(self.params)
+    def _curve_at(self, params: Parameters) -> Array:
+        return np.array(self.problem.curve.expected(params.valuesdict()))
 
     @property
     def init_fit(self) -> Array:
         """Model at the start of the fit."""
         if self._init_fit is None:
-            self._init_fit = np.array(self._evaluator.curve(self.init_params))
+            self._init_fit = self._curve_at(self.init_params)
         return self._init_fit
 
     # --- the curve --------------------------------------------------------------------------------------------------
@@ -293,7 +328,7 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         """
         if self.covar is None:
             raise ParameterError("the fit has no covariance to draw from; fit again with least_squares")
-        return self._sample(self.params, self.covar, size, np.random.default_rng(seed))
+        return draw_feasible(self.objective, self.best, self.covar, size, np.random.default_rng(seed))
 
     def conf_interval(
         self,
@@ -313,24 +348,18 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         """
         if prob_func is None and not self.scale_covar:
             prob_func = _known_errors
-        start = copy(self)
-        start.params = self._implied_bounds()
-        with self._profiled():
-            found = ProfileIntervals(self, start, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change)
+        best = copy(self.result)
+        best.params = self._implied_bounds()
+        with one_thread():
+            found = ProfileIntervals(
+                self._profiles(), best, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change
+            )
             intervals = found.calc_all_ci()
         self.ci_out = intervals
         return (intervals, found.trace_dict) if trace else intervals
 
-    @contextmanager
-    def _profiled(self) -> Iterator[None]:
-        """Let fits with a parameter held at a value run, and leave the result as it was."""
-        kept = dict(vars(self))
-        self._profile = ProfilePath(self.params, self.var_names)
-        try:
-            yield
-        finally:
-            self.__dict__.clear()
-            self.__dict__.update(kept)
+    def _profiles(self) -> Profiles:
+        return Profiles(self._new_minimizer(self.params), self.params, self.var_names)
 
     def check_errors(self) -> dict[str, tuple[float, float]]:
         """Look whether standard errors are what they say: how far chi-square rises two of them to either side.
@@ -356,33 +385,23 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
         names, bounds = list(self.var_names), self._implied_bounds()
         scale = float(self.redchi) if self.scale_covar else 1.0
         best, found = float(self.chisqr), {}
-        with self._profiled(), one_thread():
+        profiles = self._profiles()
+        with one_thread():
             for name, row in zip(names, self.covar, strict=True):
                 error = max(math.sqrt(row[names.index(name)]), 1e-300)
-                rises = [self._chisqr_at(name, side / error * row, bounds) - best for side in (-_FAR, _FAR)]
+                ends = (profiles.near(name, side / error * row, bounds, _FOLLOWING) for side in (-_FAR, _FAR))
+                rises = [end - best for end in ends]
                 below, above = (math.nan if math.isnan(rise) else math.sqrt(max(rise, 0.0) / scale) for rise in rises)
                 found[name] = (below, above)
         notes = tuple(note for note in self.bound_notes if not note.endswith(_CHECKED))
         self.bound_notes = (*notes, *_misjudged(found))
         return found
 
-    def _chisqr_at(self, held: str, shift: Array, bounds: Parameters) -> float:
-        """Return chi-square where all free parameters are shifted and one is held there; NaN beyond its bounds."""
-        if not bounds[held].min < float(bounds[held].value) + shift[self.var_names.index(held)] < bounds[held].max:
-            return math.nan
-        params = deepcopy(bounds)
-        for name, off in zip(self.var_names, shift, strict=True):
-            params[name].value = float(params[name].value) + off
-        params[held].vary = False
-        if len(shift) == 1:
-            return float(np.sum(self._curve_residual(params) ** 2))
-        return float(self.least_squares(params, _FOLLOWING).chisqr)
-
     def _implied_bounds(self) -> Parameters:
         params = deepcopy(self.params)
         low = {name: par.min if par.vary else float(par.value) for name, par in params.items()}
         high = {name: par.max if par.vary else float(par.value) for name, par in params.items()}
-        tighten(low, high, tuple(r for r in self._nested if not (params[r.low].expr or params[r.high].expr)))
+        tighten(low, high, tuple(r for r in self.model.nested if not (params[r.low].expr or params[r.high].expr)))
         for name in self.var_names:
             params[name].min, params[name].max = low[name], high[name]
         return params
@@ -413,6 +432,22 @@ class RockingCurveResult(CurveMinimizer, ModelResult):
     def loads(self, *_: Any, **__: Any) -> Any:
         """Not here: a result is read by `hrxrd_ml.load_result`."""
         raise ParameterError("use hrxrd_ml.load_result(path) to read a saved result")
+
+
+def _solver(name: str) -> Callable[..., Any]:
+    def solve(self: RockingCurveResult, *args: Any, **kws: Any) -> Any:
+        return getattr(self.minimizer, name)(*args, **kws)
+
+    solve.__name__, solve.__doc__ = name, f"Run `lmfit.Minimizer.{name}`, beside the result: it stays as it is."
+    return solve
+
+
+# A result of lmfit is a minimizer too, which functions such as conf_interval2d use.
+for _name in (
+    "prepare_fit", "minimize", "leastsq", "least_squares", "scalar_minimize", "emcee", "brute", "basinhopping", "ampgo",
+    "shgo", "dual_annealing",
+):  # fmt: skip
+    setattr(RockingCurveResult, _name, _solver(_name))
 
 
 def _misjudged(rises: Mapping[str, tuple[float, float]]) -> list[str]:

@@ -20,7 +20,6 @@ from lmfit.model import CompositeModel, Model
 
 from hrxrd_ml._fitting import CurveFitting
 from hrxrd_ml._json_values import decode, encode
-from hrxrd_ml._nesting import nested_coordinates
 from hrxrd_ml._observation import Observation
 from hrxrd_ml._result import RockingCurveResult
 from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
@@ -408,9 +407,8 @@ def _result_from_data(data: Mapping[str, Any], run_expressions: bool) -> Rocking
     outcome = FitStatistics(
         params=params, **{name: decode(value) for name, value in data["outcome"].items() if name in _STATISTICS}
     )
-    outcome.residual = result._curve_residual(params)
+    outcome.residual = likelihood.residual(result.eval(params))
     result._adopt(outcome)
-    result._coordinates = nested_coordinates(params, list(result.var_names), result._nested)  # a fit would have made it
     result.fit_report(), model.make_params()  # as for a model
     if not np.isfinite(result.residual).all():
         raise InputFileError("the residual of its parameters is not finite")

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from ._bound import BoundCurve
 from ._levenberg import minimise_in_box
 from ._nesting import NestedCoordinates, nested_coordinates
-from ._statistics import Likelihood
+from ._statistics import GaussianLikelihood, Likelihood
+from .objective import MeasuredCurve, Objective
 from .simulate import RockingCurve
 from .units import ARCSEC
 
@@ -30,65 +30,46 @@ _LOOSE = 1e-3
 
 @dataclass(frozen=True)
 class Search:
-    """Least squares in the coordinates that hold the nested constraints.
+    """Least squares of a curve and some of its parameters, from any values of the others.
 
     Attributes
     ----------
-    bound : BoundCurve
-    intensity, sigma : ndarray, shape (n,)
-        Data, and what the residual is divided by …
-    likelihood : Likelihood or None
-        … unless there is this, whose residuals the fit itself will have.
+    curve : MeasuredCurve
+        Its likelihood is the one that is searched.
+    noise : GaussianLikelihood
+        Data and errors by which trials are scaled.
     coordinates : NestedCoordinates
-        Of the free parameters.
+        Of the parameters that are searched.
     fixed : dict
         Values that replace those of the start, while it lasts.
     """
 
-    bound: BoundCurve
-    intensity: FloatArray
-    sigma: FloatArray
+    curve: MeasuredCurve
+    noise: GaussianLikelihood
     coordinates: NestedCoordinates
     fixed: Mapping[str, float]
-    likelihood: Likelihood | None = None
 
     def run(self, start: Mapping[str, float], evaluations: int, tolerance: float = 1e-4) -> tuple[float, Values]:
         """Return cost and values after so many evaluations, or once the cost falls by less than ``tolerance``."""
-        names, coordinates = self.coordinates.names, self.coordinates
-        lower, upper = coordinates.lower, coordinates.upper
-        begin = np.clip(coordinates.inward(np.array([start[name] for name in names])), lower, upper)
-        last: dict[str, FloatArray] = {}
-
-        def values(y: FloatArray) -> Values:
-            return {**start, **self.fixed, **dict(zip(names, coordinates.outward(y).tolist(), strict=True))}
-
-        def residual(y: FloatArray, wanted: bool) -> FloatArray:
-            if wanted:
-                curve, last["jacobian"] = self.bound.jacobian(values(y), names)
-                last["y"] = y.copy()
-            else:
-                curve = self.bound.curve(values(y))
-            if self.likelihood is None:
-                return (curve - self.intensity) / self.sigma
-            last["slope"] = self.likelihood.slope(curve)
-            return self.likelihood.residual(curve)
-
-        def jacobian(y: FloatArray) -> FloatArray:
-            if "y" not in last or not np.array_equal(last["y"], y):
-                residual(y, True)
-            slope = 1.0 / self.sigma if self.likelihood is None else last["slope"]
-            chained: FloatArray = (slope[:, None] * last["jacobian"]) @ coordinates.derivatives(y)
-            return chained
-
+        objective = Objective((self.curve,), self.coordinates, {**start, **self.fixed})
         found = minimise_in_box(
-            residual, jacobian, begin, lower, upper, ftol=tolerance, xtol=1e-6, edm=1e-3, evaluations=evaluations
+            objective.residual,
+            objective.jacobian,
+            objective.inward(objective.free(start)),
+            objective.lower,
+            objective.upper,
+            ftol=tolerance,
+            xtol=1e-6,
+            edm=1e-3,
+            evaluations=evaluations,
         )
-        return found.cost, {**values(found.x), **{name: start[name] for name in self.fixed}}
+        values = objective.values(objective.outward(found.x))
+        return found.cost, {**values, **{name: start[name] for name in self.fixed}}
 
     def scaled(self, values: Mapping[str, float]) -> tuple[float, Values]:
         """Return the cost of a trial once its scale is adjusted, and the trial."""
-        curve = self.bound.curve({**values, **self.fixed}) - values["background"]
-        weight, target = 1.0 / self.sigma**2, self.intensity - values["background"]
+        curve = self.curve.expected({**values, **self.fixed}) - values["background"]
+        weight, target = self.noise.information(curve) ** 2, self.noise.data - values["background"]
         factor = float(np.sum(weight * curve * target) / max(np.sum(weight * curve**2), 1e-300))
         factor = min(max(factor, 1e-2), 1e2)
         cost = 0.5 * float(np.sum(weight * (factor * curve - target) ** 2))
@@ -139,7 +120,10 @@ class Problem:
 
         ``names``: parameters to fit; all free ones if None.
         """
-        return replace(self.search(relative=0.0, names=names), likelihood=self.likelihood)
+        search = self.search(relative=0.0, names=names)
+        if self.likelihood is None:
+            return search
+        return replace(search, curve=replace(search.curve, likelihood=self.likelihood))
 
     def excess(self, values: Mapping[str, float]) -> float:
         """Return by how many standard deviations the sum of squares at ``values`` exceeds what noise alone makes.
@@ -198,7 +182,8 @@ class Problem:
         # Where errors of some per cent are let pass, the model need not be more accurate than a part of that.
         simulation = replace(self.simulation, tolerance=_LOOSE) if relative >= 0.02 else self.simulation
         bound = simulation.bind(at * ARCSEC)
-        return Search(bound, target, np.hypot(noise, relative * target), coordinates, fixed)
+        likelihood = GaussianLikelihood(target, 1.0 / np.hypot(noise, relative * target))
+        return Search(MeasuredCurve(bound, simulation.space.names, likelihood), likelihood, coordinates, fixed)
 
     def follow(
         self, start: Mapping[str, float], smoothings: Collection[float], evaluations: int = 25

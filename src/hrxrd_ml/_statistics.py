@@ -5,6 +5,7 @@ sum of squares is minimised, and gives dr/dμ, so that one Jacobian of the model
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -26,6 +27,40 @@ _FLOOR = 1.0e-8
 """Expected counts below which the Poisson residual goes on as a straight line, which turns any solver back."""
 
 
+@dataclass(frozen=True)
+class PointTerms:
+    """What data say about expected values, and about the size of their errors where that is sampled.
+
+    Attributes
+    ----------
+    value : float
+        Logarithm of the likelihood, up to a constant.
+    by_curve, information : ndarray, shape (n,)
+        Its derivative with respect to the expected values, and their Fisher information.
+    by_extra, extra_information : float
+        The same for the logarithm of a number that describes the errors.
+    """
+
+    value: float
+    by_curve: Array
+    information: Array
+    by_extra: float = 0.0
+    extra_information: float = 0.0
+
+    @classmethod
+    def total(cls, parts: "Sequence[PointTerms]") -> "PointTerms":
+        """What several sets of data say together, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            sum(part.value for part in parts),
+            np.concatenate([part.by_curve for part in parts]),
+            np.concatenate([part.information for part in parts]),
+            sum(part.by_extra for part in parts),
+            sum(part.extra_information for part in parts),
+        )
+
+
 class Likelihood(Protocol):
     """Residuals of a curve, their derivatives, and what each point says about its expected value."""
 
@@ -45,6 +80,9 @@ class Likelihood(Protocol):
 
     def information(self, mu: Array) -> Array:
         """Root of the expected Fisher information of each point about its μ, times its weight."""
+
+    def terms(self, mu: Array) -> PointTerms:
+        """Logarithm of the likelihood: minus half the sum of squared residuals."""
 
     def pearson(self, mu: Array) -> Array:
         """Residuals over the root of their expected variance, without weights: their mean square should be 1."""
@@ -126,6 +164,19 @@ class PoissonLikelihood:
             root = root * self.exposure
         return root if self.weights is None else root * np.abs(self.weights)
 
+    def terms(self, mu: Array) -> PointTerms:
+        """Minus half the deviance, without the roots that the residuals are."""
+        expected = np.maximum(self._expected(mu), _FLOOR)
+        ratio = self.counts / expected
+        each = self.counts - expected - xlogy(self.counts, ratio)
+        by_curve, information = ratio - 1.0, 1.0 / expected
+        if self.exposure is not None:
+            by_curve, information = by_curve * self.exposure, information * self.exposure**2
+        if self.weights is not None:
+            weight = self.weights**2
+            each, by_curve, information = each * weight, by_curve * weight, information * weight
+        return PointTerms(float(each.sum()), by_curve, information)
+
     def pearson(self, mu: Array) -> Array:
         """(n - m)/√m."""
         expected = np.maximum(self._expected(mu), _FLOOR)
@@ -175,6 +226,11 @@ class GaussianLikelihood:
     def information(self, mu: Array) -> Array:
         """|scale|."""
         return np.abs(self._scaled(np.ones_like(mu)))
+
+    def terms(self, mu: Array) -> PointTerms:
+        """Minus half the sum of squares."""
+        residual = self.residual(mu)
+        return PointTerms(-0.5 * float(residual @ residual), -residual * self.slope(mu), self.information(mu) ** 2)
 
     def pearson(self, mu: Array) -> Array:
         """(data - μ)/sigma; weights stand for 1/sigma where no sigma is known."""

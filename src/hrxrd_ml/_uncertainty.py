@@ -2,19 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from lmfit import Minimizer, Parameters
 from lmfit.minimizer import MinimizerResult
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from hrxrd_ml._evaluation import Evaluator, tie_matrix
-from hrxrd_ml._nesting import NestedCoordinates, nested_coordinates
-from hrxrd_ml._observation import Observation
-from hrxrd_ml._profiling import ProfilePath
-from hrxrd_ml.parameters import Nested
+from hrxrd_ml.objective import Objective
 
 Array = NDArray[np.float64]
 
@@ -172,198 +166,147 @@ class FitStatistics(MinimizerResult):
         self.bic = neg2_log_likelihood + np.log(self.ndata) * self.nvarys
 
 
-class CurveErrors(Minimizer):
-    """The half of `CurveMinimizer` that comes after a solver: covariance, standard errors, correlations, notes."""
+def covariance_in_box(
+    objective: Objective, y: Array, jacobian: Array | None = None, robust: bool = False
+) -> Covariance:
+    """Return the covariance of the coordinates of the box at a minimum ``y``.
 
-    observation: Observation
-    result: FitStatistics
-    _nested: tuple[Nested, ...]
-    _evaluator: Evaluator
-    _coordinates: NestedCoordinates
-    _profile: ProfilePath | None = None
-    _postponed: bool = False
+    With a ``jacobian`` of the residuals in these coordinates, none is computed; that of a ``robust`` loss already has
+    the weights of the loss in it.
+    """
+    if jacobian is None:
+        about = objective.expand(y)
+        return bounded_covariance(about.information, -about.gradient, y, objective.lower, objective.upper)
+    residual, (slope, root) = objective.residual(y), objective.noise(y)
+    informed = jacobian
+    if not robust:
+        # The expected information, not the one that a few counts happen to give: r' differs where n and μ do.
+        informed = jacobian * np.divide(root, slope, out=np.zeros_like(slope), where=slope > 0.0)[:, None]
+    return bounded_covariance(informed.T @ informed, jacobian.T @ residual, y, objective.lower, objective.upper)
 
-    @property
-    def _model_names(self) -> tuple[str, ...]:
-        """Parameters of the model that are free or tied."""
-        params = self.result.params
-        return tuple(name for name in self._evaluator.names if params[name].vary or params[name].expr is not None)
 
-    def _model_jacobian(self, params: Parameters) -> tuple[Array, Array]:
-        """Curve, and its derivatives with respect to the free parameters through every tie, shape [n, nvarys]."""
-        free = self.result.var_names
-        names = self._model_names
-        curve, derivatives = self._evaluator.jacobian(params, names)
-        ties = tie_matrix(params, names, free)
-        if ties is not None:
-            derivatives = derivatives @ ties
-        elif list(names) != free:
-            columns = np.zeros((len(curve), len(free)))
-            for i, name in enumerate(names):
-                columns[:, free.index(name)] = derivatives[:, i]
-            derivatives = columns
-        return curve, derivatives
+def estimate_errors(
+    result: FitStatistics,
+    objective: Objective,
+    scale_covar: bool,
+    y: Array | None = None,
+    jacobian: Array | None = None,
+    robust: bool = False,
+) -> None:
+    """Fill in covariance, standard errors and correlations of a result, with notes on what they mean little for.
 
-    def _settle(self, result: FitStatistics) -> None:
-        """Lower parameters that a solver without nested limits left above them: to what was simulated."""
-        params = result.params
-        notes = []
-        for rule in sorted(self._nested, key=lambda rule: list(params).index(rule.low)):
-            low, cap = params[rule.low], rule.cap(float(params[rule.high].value))
-            if float(low.value) <= cap:
-                continue
-            if low.expr is None:
-                low.value = cap
-            else:
-                notes.append(f"{rule.low} = {low.value:.6g}, tied, was simulated as its limit {cap:.6g}")
-        result.bound_notes = (*result.bound_notes, *notes)
-        for candidate in getattr(result, "candidates", ()):
-            for rule in self._nested:
-                par = candidate.params[rule.low]
-                par.value = min(float(par.value), rule.cap(float(candidate.params[rule.high].value)))
+    ``y`` is its place in the box, ``jacobian`` and ``robust`` are those of `covariance_in_box`.
+    """
+    if y is None:
+        y = objective.inward(objective.free(result.params.valuesdict()))
+    covariance = covariance_in_box(objective, y, jacobian, robust)
+    matrix = objective.coordinates.derivatives(y)
+    size = result.redchi if scale_covar else 1.0
+    result.covar = matrix @ covariance.matrix @ matrix.T * size
+    stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
+    result.errorbars = bool((stderr > 0.0).all())
+    safe = np.where(stderr > 0.0, stderr, 1.0)
+    correlation = result.covar / np.outer(safe, safe)
+    for par in result.params.values():
+        par.stderr, par.correl = 0, None
+    for i, name in enumerate(result.var_names):
+        row = dict(zip(result.var_names, correlation[i].tolist(), strict=True))
+        del row[name]
+        result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
+    if result.errorbars:
+        result.uvars = result.params.create_uvars(covar=result.covar)
+    notes = [
+        *_misfit(result, scale_covar),
+        *_at_bounds(result, objective, covariance),
+        *_hardly_determined(result, objective, covariance, stderr),
+        *_trading(result, np.abs(correlation)),
+        *_competing(result, objective, stderr, size),
+    ]
+    result.bound_notes = (*result.bound_notes, *notes)
 
-    def _covariance(
-        self,
-        result: FitStatistics,
-        y: Array | None = None,
-        jacobian: Array | None = None,
-        robust: bool = False,
-    ) -> tuple[Array, Array, Covariance]:
-        """Box coordinates, their matrix of derivatives, and the covariance in them, at the parameters of a result.
 
-        With a ``jacobian`` of the residuals in these coordinates, none is computed; that of a ``robust`` loss
-        already has the weights of the loss in it.
-        """
-        coordinates, likelihood = self._coordinates, self.observation.likelihood
-        if y is None:
-            y = coordinates.inward(np.array([result.params[name].value for name in result.var_names]))
-        matrix = coordinates.derivatives(y)
-        if jacobian is None:
-            curve, derivatives = self._model_jacobian(result.params)
-            jacobian = likelihood.slope(curve)[:, None] * (derivatives @ matrix)
-        else:
-            curve = self._evaluator.curve(result.params)
-        informed = jacobian
-        if not robust:
-            # The expected information, not the one that a few counts happen to give: r' differs where n and μ do.
-            slope = np.abs(likelihood.slope(curve))
-            informed = (
-                jacobian * np.divide(likelihood.information(curve), slope, out=slope * 0.0, where=slope > 0.0)[:, None]
-            )
-        gradient = jacobian.T @ likelihood.residual(curve)
-        lower, upper = coordinates.lower, coordinates.upper
-        return y, matrix, bounded_covariance(informed.T @ informed, gradient, y, lower, upper)
-
-    def _estimate(self, result: FitStatistics, *args: Any, **kws: Any) -> None:
-        """Covariance, standard errors and correlations, with a note on every parameter at a bound."""
-        _, matrix, covariance = self._covariance(result, *args, **kws)
-        result.covar = matrix @ covariance.matrix @ matrix.T
-        result.bound_notes = (*result.bound_notes, *self._describe(result, covariance))
-        self._calculate_uncertainties_correlations()
-
-    def _describe(self, result: FitStatistics, covariance: Covariance) -> list[str]:
-        names = result.var_names
-        parents = {link.child: names[link.parent] for link in self._coordinates.links}
-        aside = "its stderr is one-sided"
-        notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
-        for i in covariance.at_upper:
-            limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
-            notes.append(f"{names[i]} is at {limit}: {aside}")
-        if covariance.undetermined:
-            vague = ", ".join(names[i] for i in covariance.undetermined)
-            notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
-        if not self.scale_covar and result.redchi > _NO_FIT:
-            notes.insert(
-                0,
-                f"chi-square over the degrees of freedom is {result.redchi:.3g}: the model does not describe the curve "
-                "to the noise; values and standard errors mean little before it does",
-            )
-        return [*notes, *self._doubts(result, covariance)]
-
-    def _doubts(self, result: FitStatistics, covariance: Covariance) -> list[str]:
-        """Say in words where first-order errors mean little: errors as wide as the bounds, parameters that trade."""
-        names, apart = result.var_names, {*covariance.at_lower, *covariance.at_upper, *covariance.undetermined}
-        size = result.redchi if self.scale_covar else 1.0
-        stderr = np.sqrt(np.maximum(np.diag(result.covar) * size, 0.0))
-        width = self._coordinates.high - self._coordinates.low
-        notes = []
-        for i in np.flatnonzero(np.isfinite(width) & (stderr > _HARDLY * width)):
-            if i not in apart:
-                share = 100.0 * stderr[i] / width[i]
-                notes.append(
-                    f"the data hardly determine {names[i]}: its stderr is {share:.0f} % of the range of its bounds, "
-                    "and its interval is not that of a normal distribution; sample, or fix it"
-                )
-        safe = np.where(stderr > 0.0, stderr, 1.0)
-        correlation = np.abs(result.covar * size / np.outer(safe, safe))
-        strong = correlation > _TRADING
-        count, group = connected_components(strong, directed=False)
-        for k in range(count):
-            members = np.flatnonzero(group == k)
-            if len(members) < 2:
-                continue
-            among = correlation[np.ix_(members, members)][~np.eye(len(members), dtype=bool)].max()
-            listed = f"{', '.join(names[i] for i in members[:-1])} and {names[members[-1]]}"
-            up_to = "" if len(members) == 2 else "up to "
-            notes.append(
-                f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
-                "them far better than each, whose errors hold to first order only; sample"
-            )
-        return [*notes, *self._elsewhere(result, stderr)]
-
-    def _elsewhere(self, result: FitStatistics, stderr: Array) -> list[str]:
-        """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
-        names, params = result.var_names, result.params
-        known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
-        rival = {name: about["rival"] for name, about in zip(params, known, strict=True) if "rival" in about}
-        if not rival:
-            return []
-        here = np.array([params[name].value for name in names])
-        # Of the two, the guess gave the start; a fit that ends where the rival is has left the other behind.
-        for there in (np.array([rival.get(name, params[name].value) for name in names]), np.array(result.init_vals)):
-            away = np.abs(there - here) / np.maximum(stderr, 1e-300)
-            far = [i for i in np.argsort(-away)[:_LISTED] if away[i] > _REACHED]
-            other = params.copy()
-            for name, value in zip(names, there.tolist(), strict=True):
-                other[name].value = value  # inside the bounds
-            if not far or any(other[name].value != value for name, value in zip(names, there, strict=True)):
-                continue
-            residual = self.observation.likelihood.residual(self._evaluator.curve(other))
-            more = float(residual @ residual) - result.chisqr
-            if more < _AS_GOOD * (result.redchi if self.scale_covar else 1.0):
-                listed = ", ".join(f"{names[i]} = {there[i]:.4g}" for i in sorted(far))
-                return [
-                    f"other values describe the curve about as well, chi-square {abs(more):.2g} "
-                    f"{'higher' if more > 0.0 else 'lower'}: {listed}; the standard errors do not reach them; sample"
-                ]
+def _misfit(result: FitStatistics, scale_covar: bool) -> list[str]:
+    if scale_covar or result.redchi <= _NO_FIT:
         return []
+    return [
+        f"chi-square over the degrees of freedom is {result.redchi:.3g}: the model does not describe the curve "
+        "to the noise; values and standard errors mean little before it does"
+    ]
 
-    def _calculate_uncertainties_correlations(self) -> None:
-        """Fill stderr, correl and uvars from the covariance, as lmfit does, all at once."""
-        if self._postponed or self._profile is not None:
-            return
-        result = self.result
-        if self.scale_covar:
-            result.covar = result.covar * result.redchi
-        stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
-        result.errorbars = bool((stderr > 0.0).all())
-        size = np.where(stderr > 0.0, stderr, 1.0)
-        correlation = (result.covar / np.outer(size, size)).tolist()
-        for par in result.params.values():
-            par.stderr, par.correl = 0, None
-        for i, name in enumerate(result.var_names):
-            row = dict(zip(result.var_names, correlation[i], strict=True))
-            del row[name]
-            result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
-        if result.errorbars:
-            result.uvars = result.params.create_uvars(covar=result.covar)
 
-    def _sample(self, params: Parameters, covar: Array, size: int, rng: np.random.Generator) -> Array:
-        """Feasible draws from the Gaussian with this covariance of the free parameters, shape [size, nvarys]."""
-        names = [name for name, par in params.items() if par.vary]
-        coordinates = nested_coordinates(params, names, self._nested)
-        y = coordinates.inward(np.array([params[name].value for name in names]))
-        inverse = np.linalg.pinv(coordinates.derivatives(y))
-        lower, upper = coordinates.lower, coordinates.upper
-        drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, lower, upper, size)
-        return np.array([coordinates.outward(row) for row in drawn])
+def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covariance) -> list[str]:
+    names = result.var_names
+    parents = {link.child: names[link.parent] for link in objective.coordinates.links}
+    aside = "its stderr is one-sided"
+    notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
+    for i in covariance.at_upper:
+        limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
+        notes.append(f"{names[i]} is at {limit}: {aside}")
+    if covariance.undetermined:
+        vague = ", ".join(names[i] for i in covariance.undetermined)
+        notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
+    return notes
+
+
+def _hardly_determined(result: FitStatistics, objective: Objective, covariance: Covariance, stderr: Array) -> list[str]:
+    """Name parameters whose error is about as wide as the bounds."""
+    known = {*covariance.at_lower, *covariance.at_upper, *covariance.undetermined}
+    width = objective.coordinates.high - objective.coordinates.low
+    return [
+        f"the data hardly determine {result.var_names[i]}: its stderr is {100.0 * stderr[i] / width[i]:.0f} % of the "
+        "range of its bounds, and its interval is not that of a normal distribution; sample, or fix it"
+        for i in np.flatnonzero(np.isfinite(width) & (stderr > _HARDLY * width))
+        if i not in known
+    ]
+
+
+def _trading(result: FitStatistics, correlation: Array) -> list[str]:
+    """Name parameters of which the curve determines combinations only."""
+    names, notes = result.var_names, []
+    count, group = connected_components(correlation > _TRADING, directed=False)
+    for k in range(count):
+        members = np.flatnonzero(group == k)
+        if len(members) < 2:
+            continue
+        among = correlation[np.ix_(members, members)][~np.eye(len(members), dtype=bool)].max()
+        listed = f"{', '.join(names[i] for i in members[:-1])} and {names[members[-1]]}"
+        up_to = "" if len(members) == 2 else "up to "
+        notes.append(
+            f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
+            "them far better than each, whose errors hold to first order only; sample"
+        )
+    return notes
+
+
+def _competing(result: FitStatistics, objective: Objective, stderr: Array, size: float) -> list[str]:
+    """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
+    names, params = result.var_names, result.params
+    known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
+    other = {name: about["competing"] for name, about in zip(params, known, strict=True) if "competing" in about}
+    if not other:
+        return []
+    here = np.array([params[name].value for name in names])
+    # Of the two, the guess gave the start; a fit that ends where the other is has left the first behind.
+    for there in (np.array([other.get(name, params[name].value) for name in names]), np.array(result.init_vals)):
+        away = np.abs(there - here) / np.maximum(stderr, 1e-300)
+        far = [i for i in np.argsort(-away)[:_LISTED] if away[i] > _REACHED]
+        inside = (there >= [params[name].min for name in names]) & (there <= [params[name].max for name in names])
+        if not far or not inside.all():
+            continue
+        residual = objective.residual_at(there)
+        more = float(residual @ residual) - result.chisqr
+        if more < _AS_GOOD * size:
+            listed = ", ".join(f"{names[i]} = {there[i]:.4g}" for i in sorted(far))
+            return [
+                f"other values describe the curve about as well, chi-square {abs(more):.2g} "
+                f"{'higher' if more > 0.0 else 'lower'}: {listed}; the standard errors do not reach them; sample"
+            ]
+    return []
+
+
+def draw_feasible(objective: Objective, x: Array, covar: Array, size: int, rng: np.random.Generator) -> Array:
+    """Return draws from the Gaussian about ``x`` with a covariance, inside all limits, shape (size, n)."""
+    y = objective.inward(x)
+    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
+    drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, objective.lower, objective.upper, size)
+    return np.array([objective.outward(row) for row in drawn])

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from lmfit import Parameter
 from lmfit.minimizer import MinimizerResult
 from lmfit.model import CompositeModel, Model
 from numpy.typing import NDArray
 
-from hrxrd_ml._evaluation import BoundCurve, CombinedEvaluator, CurveEvaluator, Evaluator, ForeignEvaluator
+from hrxrd_ml._evaluation import CombinedEvaluator, CurveEvaluator, CurveFunction, Evaluator, ForeignEvaluator
 from hrxrd_ml._fitting import CurveFitting, GuessProvider
 from hrxrd_ml._observation import AxisFrame
 from hrxrd_ml._result import RockingCurveResult
@@ -121,7 +122,7 @@ class RockingCurveModel(CurveFitting):
             getattr(self.reflection, "wavelength", None),
         )
         self._simulation = simulation
-        self._axes: dict[bytes, BoundCurve] = {}
+        self._axes: dict[bytes, CurveFunction] = {}
         super().__init__(
             _CurveFunction(self), ["x"], list(self.space.names), nan_policy, prefix, name or "rocking_curve"
         )
@@ -154,11 +155,13 @@ class RockingCurveModel(CurveFitting):
         """The model itself."""
         return (self,)
 
-    def evaluator(self, independent: Mapping[str, Any]) -> CurveEvaluator:
+    def evaluator(
+        self, independent: Mapping[str, Any], params: Mapping[str, Parameter] | None = None
+    ) -> CurveEvaluator:
         """Curve and exact Jacobian on one x array."""
         return CurveEvaluator(self.bind(independent["x"]), self.space, self.prefix)
 
-    def bind(self, x: Array) -> BoundCurve:
+    def bind(self, x: Array) -> CurveFunction:
         """Simulation on angles ``x`` [n] in the unit of the model; the last few axes are kept ready."""
         axis = np.ascontiguousarray(x, dtype=np.float64)
         key = axis.tobytes()  # by content: an array that was changed in place is another axis
@@ -285,19 +288,19 @@ class CurveComposite(CurveFitting, CompositeModel):
         x = given.get("x")
         return given | {"x": self.frame.of_coordinate(x)} if isinstance(x, xr.DataArray) else given
 
-    def evaluator(self, independent: Mapping[str, Any]) -> Evaluator:
-        """Curve and Jacobian of all components on one x array."""
-        return _evaluator(self, independent, len(independent["x"]))
+    def evaluator(self, independent: Mapping[str, Any], params: Mapping[str, Parameter] | None = None) -> Evaluator:
+        """Curve and Jacobian of all components on one x array; ``params`` tell the ranges of their parameters."""
+        return _evaluator(self, independent, len(independent["x"]), params or {})
 
 
-def _evaluator(model: Model, independent: Mapping[str, Any], size: int) -> Evaluator:
+def _evaluator(model: Model, independent: Mapping[str, Any], size: int, params: Mapping[str, Parameter]) -> Evaluator:
     if isinstance(model, CompositeModel) and any(hasattr(part, "space") for part in model.components):
-        left, right = (_evaluator(side, independent, size) for side in (model.left, model.right))
+        left, right = (_evaluator(side, independent, size, params) for side in (model.left, model.right))
         return CombinedEvaluator(left, right, model.op)
     if isinstance(model, CurveFitting):
         return model.evaluator(independent)
     own = {name: independent[name] for name in model.independent_vars if name in independent}
-    return ForeignEvaluator(model, own, size)
+    return ForeignEvaluator(model, own, size, params)
 
 
 def _no_function(x: Any) -> None:

@@ -114,12 +114,10 @@ def sample(
     """
     _check_numbers(walkers, steps, burn)
     with one_thread():
-        result.recall()
         # Counts have the error of counts: a factor on it, as scale_covar=True means, is no likelihood of theirs.
         guessed = result.scale_covar and result.observation.likelihood.name != "poisson"
         extra = MODEL_ERROR if model_error else NOISE if guessed else None
-        names = tuple(result._coordinates.names)
-        target = LogPosterior(result, result._coordinates, checked_priors(priors, names), extra)
+        target = LogPosterior(result, checked_priors(priors, result.objective.names), extra)
         dimension, rng = len(target.names), np.random.default_rng(seed)
         store = ChainStore.open(backend, _digest(target, walkers, burn), (walkers, dimension))
         if not store.explored:

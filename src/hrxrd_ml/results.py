@@ -107,7 +107,7 @@ def _curves(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
     rows = {
         "data": (result.data, unit, str(curve.name or "data")),
         "sigma": (_derived.standard_errors(result), unit, "standard error of the data"),
-        "guess": (evaluator.curve(guess), unit, "model at the start"),
+        "guess": (evaluator.curve(guess.valuesdict()), unit, "model at the start"),
         "best_fit": (result.best_fit, unit, "best fit"),
         "best_fit_sigma": (_derived.curve_band(result), unit, "standard error of the best fit"),
         "residual": (np.where(observation.used, residual, np.nan), "1", "residual in standard errors"),

@@ -1,8 +1,8 @@
 """The logarithm of the posterior probability: likelihood of the fit, flat prior inside every bound, given priors.
 
-It is a function of box coordinates (`NestedCoordinates`), in which the feasible set is a box, and of one number more
-where the size of the errors is not known: `noise` (the data's errors are only known up to a factor) or `model_error`
-(the model itself is only right up to a relative error).
+It is a function of the box of an `Objective`, and of one number more where the size of the errors is not known:
+`noise` (the data's errors are only known up to a factor) or `model_error` (the model itself is only right up to a
+relative error).
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from lmfit import Parameters
 from numpy.typing import NDArray
-from scipy.special import digamma, gammaln, xlogy
+from scipy.special import digamma, gammaln
 
 from hrxrd_ml._nesting import NestedCoordinates
-from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PoissonLikelihood
+from hrxrd_ml._statistics import GaussianLikelihood, Likelihood, PointTerms, PoissonLikelihood
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.objective import Expansion, Judge, Objective, plainly
 
 if TYPE_CHECKING:
     from hrxrd_ml._result import RockingCurveResult
@@ -32,42 +32,22 @@ LIMITS = {NOISE: (1e-3, 1e3), MODEL_ERROR: (1e-4, 1.0)}
 """Range of the additional number; its prior is flat in the logarithm, in which it is sampled."""
 
 
-@dataclass(frozen=True)
-class PointTerms:
-    """What a likelihood says about the curve and about the size of the errors.
-
-    Attributes
-    ----------
-    value : float
-    by_curve, information : ndarray, shape (n,)
-        Derivative with respect to the expected values, and their Fisher information.
-    by_extra, extra_information : float
-        The same for the logarithm of the additional number.
-    """
-
-    value: float
-    by_curve: Array
-    information: Array
-    by_extra: float = 0.0
-    extra_information: float = 0.0
-
-
 @dataclass
 class LogPosterior:
-    """Logarithm of the posterior, up to a constant.
+    """Logarithm of the posterior, up to a constant: an objective, priors, and the volume of what a place stands for.
 
     Attributes
     ----------
     result : RockingCurveResult
         The fit: model, data, parameters, bounds.
-    coordinates : NestedCoordinates
-        Of the free parameters.
     priors : mapping
         Logarithms of densities of single parameters, beside the flat prior.
     extra : str or None
         `NOISE`, `MODEL_ERROR` or None.
+    objective : Objective
+        At the points that are used.
     likelihood : Likelihood
-        Of the points that are used.
+        Of these points.
     best_curve : ndarray
         Of the fit, at these points.
     lower, upper : ndarray
@@ -75,29 +55,32 @@ class LogPosterior:
     """
 
     result: RockingCurveResult
-    coordinates: NestedCoordinates
     priors: Mapping[str, Prior]
     extra: str | None = None
 
     def __post_init__(self) -> None:
         """Prepare what is the same for all points."""
-        observation = self.result.observation
-        self._used = observation.used
-        self.likelihood: Likelihood = observation.likelihood.part(self._used)
-        self.best_curve: Array = self.result.best_fit[self._used]
+        used = self.result.observation.used
+        self.objective: Objective = self.result.objective.part([used])
+        self.coordinates: NestedCoordinates = self.objective.coordinates
+        (curve,) = self.objective.curves
+        self.likelihood: Likelihood = curve.likelihood
+        self.best_curve: Array = self.result.best_fit[used]
+        self._data: Array = np.asarray(self.result.data)[used]
         own = np.log([LIMITS[self.extra]] if self.extra else np.empty((0, 2)))
-        self.lower: Array = np.append(self.coordinates.lower, own[:, 0])
-        self.upper: Array = np.append(self.coordinates.upper, own[:, 1])
-        self._tied = any(par.expr is not None for par in self.result.params.values())
-        self._params = self.result.params.copy()
-        self._finite_low = [
-            link.child for link in self.coordinates.links if np.isfinite(self.coordinates.low[link.child])
-        ]
+        self.lower: Array = np.append(self.objective.lower, own[:, 0])
+        self.upper: Array = np.append(self.objective.upper, own[:, 1])
+        low = self.coordinates.low
+        self._finite_low = [link.child for link in self.coordinates.links if np.isfinite(low[link.child])]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Send what it is made of to other processes; a simulation is bound to its own."""
+        return LogPosterior, (self.result, self.priors, self.extra)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Free parameters, and the additional number if there is one."""
-        return (*self.coordinates.names, *([self.extra] if self.extra else []))
+        return (*self.objective.names, *([self.extra] if self.extra else []))
 
     def inside(self, y: Array) -> bool:
         """Tell whether a place is finite and between the walls of the box."""
@@ -105,93 +88,80 @@ class LogPosterior:
 
     def outward(self, y: Array) -> Array:
         """Return the values of `names` at box coordinates."""
-        free = len(self.coordinates.names)
-        x = self.coordinates.outward(y[:free])
-        return np.append(x, np.exp(y[free:]))
+        free = len(self.objective.names)
+        return np.append(self.objective.outward(y[:free]), np.exp(y[free:]))
 
     def inward(self, x: Array) -> Array:
         """Return box coordinates of the values of `names`."""
-        free = len(self.coordinates.names)
-        return np.append(self.coordinates.inward(x[:free]), np.log(x[free:]))
+        free = len(self.objective.names)
+        return np.append(self.objective.inward(x[:free]), np.log(x[free:]))
 
     def start(self) -> Array:
         """Return box coordinates of the best fit, with a fair value of the additional number."""
-        result = self.result
-        x = np.array([float(result.params[name].value) for name in self.coordinates.names])
+        x = self.result.best
         if self.extra == NOISE:
-            x = np.append(x, np.clip(math.sqrt(max(result.redchi, 0.0)), *LIMITS[NOISE]))
+            x = np.append(x, np.clip(math.sqrt(max(self.result.redchi, 0.0)), *LIMITS[NOISE]))
         elif self.extra == MODEL_ERROR:
-            relative = np.abs(result.data[self._used] / np.maximum(self.best_curve, 1e-12) - 1.0)
+            relative = np.abs(self._data / np.maximum(self.best_curve, 1e-12) - 1.0)
             strong = np.argsort(self.best_curve)[-max(len(self.best_curve) // 3, 5) :]
             x = np.append(x, np.clip(np.median(relative[strong]), 1e-3, 0.3))
         return np.asarray(np.clip(self.inward(x), self.lower, self.upper))
 
     def curve(self, x: Array) -> Array:
-        """Return the model at values of the free parameters, at all points of the data."""
-        return self.result._evaluator.curve(self._set(x))
+        """Return the model at values of `names`, at all points of the data."""
+        return self.result.objective.expected(x[: len(self.objective.names)])
 
-    def _set(self, x: Array) -> Parameters:
-        for name, value in zip(self.coordinates.names, x.tolist(), strict=False):
-            self._params[name].value = value
-        if self._tied:
-            self._params.update_constraints()
-        return self._params
+    def used_curve(self, y: Array) -> Array:
+        """Return the model at box coordinates, at the points that are used."""
+        return self.objective.expected(self.outward(y)[: len(self.objective.names)])
 
     def __call__(self, y: Array) -> float:
         """Return the logarithm of the posterior at box coordinates, minus infinity outside the box."""
         total, x = self._in_box(y)
         if not math.isfinite(total):
             return -math.inf
-        return total + self.points(self.curve(x)[self._used], x).value
+        return total + self.objective.log_likelihood(y[: len(self.objective.names)], self._judge(x))
 
     def slope(self, y: Array) -> tuple[float, Array]:
         """Return the logarithm of the posterior and its gradient; minus infinity and zeros outside the box."""
         total, x = self._in_box(y)
         if not math.isfinite(total):
             return -math.inf, np.zeros(len(y))
-        terms, _, _, gradient = self._linear(y, x)
-        return total + terms.value, gradient
+        about, _, gradient = self._expand(y, x)
+        return total + about.terms.value, gradient
 
     def expansion(self, y: Array) -> tuple[float, Array, Array]:
         """Return the same, and the information: the expected curvature of the likelihood and that of the priors."""
         total, x = self._in_box(y)
         if not math.isfinite(total):
             raise ParameterError("the posterior is zero at this place")
-        terms, jacobian, by_box, gradient = self._linear(y, x)
+        about, by_box, gradient = self._expand(y, x)
         free, information = len(by_box), np.zeros((len(y), len(y)))
-        by_x = (jacobian * terms.information[:, None]).T @ jacobian
+        information[:free, :free] = about.information
         for i, prior, step in self._steps(x):
             sides = [float(prior(float(x[i] + side * step))) for side in (-1, 0, 1)]
             if np.isfinite(sides).all():
-                by_x[i, i] += max(2.0 * sides[1] - sides[0] - sides[2], 0.0) / step**2
-        information[:free, :free] = by_box.T @ by_x @ by_box
+                curvature = max(2.0 * sides[1] - sides[0] - sides[2], 0.0) / step**2
+                information[:free, :free] += curvature * np.outer(by_box[i], by_box[i])
         if self.extra:
-            information[free, free] = terms.extra_information
-        return total + terms.value, gradient, information
+            information[free, free] = about.terms.extra_information
+        return total + about.terms.value, gradient, information
 
     def log_prior(self, y: Array) -> float:
         """Return the logarithm of the prior in the box."""
         return self._in_box(y)[0]
 
-    def used_curve(self, y: Array) -> Array:
-        """Return the model at box coordinates, at the points that are used."""
-        return self.curve(self.outward(y))[self._used]
-
-    def _linear(self, y: Array, x: Array) -> tuple[PointTerms, Array, Array, Array]:
-        """Return terms of the points, Jacobian of the curve by x, matrix dx/dy, and gradient of the posterior by y."""
-        free = len(self.coordinates.names)
-        curve, jacobian = self.result._model_jacobian(self._set(x))
-        jacobian = jacobian[self._used]
-        terms = self.points(curve[self._used], x)
+    def _expand(self, y: Array, x: Array) -> tuple[Expansion, Array, Array]:
+        """Return the likelihood, the matrix dx/dy, and the gradient of the posterior by y."""
+        free = len(self.objective.names)
+        about = self.objective.expand(y[:free], self._judge(x))
         by_box = self.coordinates.derivatives(y[:free])
-        by_x = terms.by_curve @ jacobian
+        gradient = np.append(about.gradient + self._volume_slope(x, by_box), [about.terms.by_extra][: len(y) - free])
         for i, prior, step in self._steps(x):
             sides = [float(prior(float(x[i] + side * step))) for side in (-1, 1)]
             if np.isfinite(sides).all():
-                by_x[i] += (sides[1] - sides[0]) / (2.0 * step)
-        gradient = np.append(by_x @ by_box, [terms.by_extra] if self.extra else [])
-        gradient[:free] += self._volume_slope(x, by_box)
-        return terms, jacobian, by_box, gradient
+                gradient[:free] += (sides[1] - sides[0]) / (2.0 * step) * by_box[i]
+        return about, by_box, gradient
 
     def _steps(self, x: Array) -> list[tuple[int, Prior, float]]:
         """Return number, prior and step of a difference for each parameter with a prior of its own."""
@@ -232,34 +202,22 @@ class LogPosterior:
 
     def points(self, mu: Array, x: Array) -> PointTerms:
         """Return what the used points say about expected values ``mu`` and the values ``x`` of `names`."""
+        return self._judge(x)(self.likelihood, mu)
+
+    def _judge(self, x: Array) -> Judge:
+        """Return what likelihoods say about expected values, beside the last of the values ``x`` of `names`."""
         if self.extra == MODEL_ERROR:
-            return with_model_error(self.likelihood, mu, float(x[-1]))
-        if isinstance(self.likelihood, PoissonLikelihood):
-            return _poisson(self.likelihood, mu)
-        residual, slope = self.likelihood.residual(mu), self.likelihood.slope(mu)
-        information = self.likelihood.information(mu) ** 2
-        square = float(residual @ residual)
-        if self.extra != NOISE:
-            return PointTerms(-0.5 * square, -residual * slope, information)
-        scale, n = float(x[-1]) ** -2.0, len(mu)
-        value = -0.5 * scale * square + 0.5 * n * math.log(scale)
-        return PointTerms(value, -scale * residual * slope, scale * information, scale * square - n, 2.0 * n)
+            return lambda likelihood, mu: with_model_error(likelihood, mu, float(x[-1]))
+        if self.extra == NOISE:
+            return lambda likelihood, mu: with_noise(likelihood, mu, float(x[-1]))
+        return plainly
 
 
-def _poisson(likelihood: PoissonLikelihood, mu: Array) -> PointTerms:
-    """Return minus half the deviance, as the sum of the squared residuals is it, without their roots."""
-    expected = mu if likelihood.exposure is None else mu * likelihood.exposure
-    expected = np.maximum(expected, 1e-8)
-    n = likelihood.counts
-    ratio = n / expected
-    each = n - expected - xlogy(n, ratio)
-    by_curve, information = ratio - 1.0, 1.0 / expected
-    if likelihood.exposure is not None:
-        by_curve, information = by_curve * likelihood.exposure, information * likelihood.exposure**2
-    if likelihood.weights is not None:
-        weight = likelihood.weights**2
-        each, by_curve, information = each * weight, by_curve * weight, information * weight
-    return PointTerms(float(each.sum()), by_curve, information)
+def with_noise(likelihood: Likelihood, mu: Array, factor: float) -> PointTerms:
+    """Return the log-likelihood of data whose errors are ``factor`` times as large as was assumed."""
+    terms, scale, n = likelihood.terms(mu), factor**-2.0, len(mu)
+    value = scale * terms.value + 0.5 * n * math.log(scale)
+    return PointTerms(value, scale * terms.by_curve, scale * terms.information, -2.0 * scale * terms.value - n, 2.0 * n)
 
 
 def with_model_error(likelihood: Likelihood, mu: Array, error: float) -> PointTerms:
