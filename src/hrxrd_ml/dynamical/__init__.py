@@ -1,8 +1,7 @@
 """Coherent amplitude of a pile of lamellae on a substrate (Takagi-Taupin), by interchangeable twins.
 
-``numba`` is the fast one, with an exact Jacobian; ``reference`` is NumPy, written like the formulas;
-``torch`` takes batches, GPUs and automatic differentiation (``hrxrd_ml.dynamical._torch``).  Neither numba
-nor torch is imported before it is used.
+``numba`` is the fast one, with an exact Jacobian; ``reference`` is NumPy, written like the formulas.  Numba is not
+imported before it is used.  For batches in torch see `ml.stream.physics`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ __all__ = [
     "reflectivity_and_jacobian",
 ]
 
-BACKENDS = ("numba", "reference", "torch")
+BACKENDS = ("numba", "reference")
 # Of a graded lamella, in the terms of ``_reference.graded_lamella``: the largest half phase for which the
 # series of the numba kernels hold, and the largest curvature and skewness of the phase that one step takes.
 _X_MAX = 8.0
@@ -53,7 +52,7 @@ def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend:
     x, y : ndarray, shape (m,)
         Angle coordinates from ``Deviation.axes``; ascending angles where the lamellae are graded and the
         backend is numba.
-    backend : {"numba", "reference", "torch"}
+    backend : {"numba", "reference"}
 
     Returns
     -------
@@ -71,10 +70,6 @@ def amplitude(coefficients: Coefficients, x: FloatArray, y: FloatArray, backend:
         from . import _reference
 
         return _reference.amplitude(coefficients, x, y)
-    if backend == "torch":
-        from . import _torch
-
-        return _torch.amplitude_of_one(coefficients, x, y)
     _check_angles(coefficients, x)
     largest = float(_half_phases(coefficients, x, y).max(initial=0.0))
     if largest > _X_MAX:
@@ -105,7 +100,7 @@ def reflectivity(
         Offset of the incidence angle from the kinematic Bragg angle of the substrate, ascending [rad].
     linear : bool
         Use the linear form of the deviation from the Bragg condition instead of the exact one.
-    backend : {"numba", "reference", "torch"}
+    backend : {"numba", "reference"}
 
     Returns
     -------
