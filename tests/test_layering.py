@@ -58,7 +58,9 @@ USES_ROOT = frozenset({"cli", "_cli_training", "nexpy"})
 TRAINING = ("ml.network", "ml.train", "ml.feed", "ml.stream")
 """What trains networks with torch."""
 
-PREDICTION = frozenset("checkpoint domain forward plan predict provider settings scale window targets".split())
+PREDICTION = (
+    "checkpoint", "domain", "forward", "plan", "predict", "provider", "settings", "scale", "window", "targets",
+)  # fmt: skip
 """Modules of ml that guess with a trained network; they import no other module of it."""
 
 HEAVY = {

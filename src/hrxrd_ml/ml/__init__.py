@@ -9,5 +9,5 @@ asked, and ``provider`` makes start values of its answers.  ``evaluate`` says ho
 data set holds.
 
 What predicts (``checkpoint``, ``domain``, ``forward``, ``plan``, ``predict``, ``provider``, ``settings``, ``scale``,
-``window``, ``targets``) imports nothing of what trains; only ``network``, ``train``, ``feed`` and ``stream`` need torch.
+``window``, ``targets``) imports nothing of what trains; ``network``, ``train``, ``feed`` and ``stream`` need torch.
 """

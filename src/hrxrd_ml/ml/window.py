@@ -142,6 +142,7 @@ class Preprocessing:
         zoom: float = 1.0,
     ) -> tuple[Window, FloatArray, FloatArray]:
         """Return what `prepare` does, of a curve whose landmarks are known."""
+        unit = float(np.max(unit)) if np.ptp(unit) == 0.0 else unit
         window, image, constants = self.show(axis, dtheta, intensity, marks, zoom, len(dtheta) - 1, unit)
         return Window(float(window.peak[0]), float(window.span[0]), window.height), image, constants
 
@@ -149,8 +150,6 @@ class Preprocessing:
         self, axis: StrainAxis, dtheta: Any, intensity: Any, marks: Landmarks, zoom: Any, last: Any, unit: Any = 1.0
     ) -> tuple[Window, Any, Any]:
         """Return windows, images and constants of one curve or of a batch, for the arrays of ``axis``.
-
-        All arrays must have double precision: integrals are differences of sums over a whole curve.
 
         Parameters
         ----------
@@ -181,8 +180,10 @@ class Preprocessing:
         span = xp.maximum(zoom * self.margin * edge, 6.0 * width)
         span = xp.maximum(xp.minimum(span, 1.02 * reach), 3.0 * width)
 
+        # Integrals are differences of sums over a whole curve: too much for single precision.
+        x, intensity = (xp.asarray(values, dtype=xp.float64) for values in (-strain, intensity))
         # Strain falls along a curve.  With the other sign the points ascend; it is the edges that descend then.
-        x, steps, rises = -strain, -xp.diff(strain, axis=-1), xp.diff(intensity, axis=-1)
+        steps, rises = xp.diff(x, axis=-1), xp.diff(intensity, axis=-1)
         edges = -(peak + span * xp.asarray(np.linspace(self.low, self.high, self.points + 1)))
         areas = xp.cumsum(0.5 * (intensity[..., 1:] + intensity[..., :-1]) * steps, axis=-1)
         areas = xp.concatenate([xp.zeros_like(x[..., :1]), areas], axis=-1)

@@ -2,6 +2,6 @@
 
 ``catalogue`` holds the reflections, ``physics`` calculates what would be counted, ``landmarks`` finds where the windows
 lie, and ``source`` puts them together.  Distributions and inputs are made by `ml.prior` and `ml.window`, to which
-``arrays`` shows torch under NumPy's names; the physics is that of `simulate.RockingCurve`, and the tests hold it against
-that.
+``arrays`` shows torch under NumPy's names; the physics is that of `simulate.RockingCurve`, against which the tests hold
+it.
 """

@@ -25,9 +25,9 @@ class TorchArrays:
     def __getattr__(self, name: str) -> Any:
         return getattr(torch, name)
 
-    def asarray(self, values: Any) -> Tensor:
-        """Return a tensor of the values, of their own precision."""
-        return torch.as_tensor(values, device=self.device)
+    def asarray(self, values: Any, dtype: torch.dtype | None = None) -> Tensor:
+        """Return a tensor of the values, of their own precision or another."""
+        return torch.as_tensor(values, dtype=dtype, device=self.device)
 
     def arange(self, count: int) -> Tensor:
         """Return the integers below ``count``."""

@@ -28,8 +28,6 @@ class Reflections:
         Interplanar spacing [Å].
     darwin, shift : Tensor
         Darwin width, and refraction shift of the substrate peak [rad].
-    period : Tensor
-        lambda gamma_h/sin(2 theta_B): period of the fringes times the thickness [Å rad].
     refraction : Tensor, complex
         Deviation by refraction and absorption [1/Å].
     bend : Tensor
@@ -50,7 +48,6 @@ class Reflections:
     spacing: Tensor
     darwin: Tensor
     shift: Tensor
-    period: Tensor
     refraction: Tensor
     bend: Tensor
     coupling_h: Tensor
@@ -84,7 +81,6 @@ class Reflections:
             spacing=column([r.d_spacing for r in reflections]),
             darwin=column([r.darwin_width() for r in reflections]),
             shift=column([r.refraction_shift() for r in reflections]),
-            period=column([r.wavelength * r.gammah / np.sin(2.0 * r.bragg_angle) for r in reflections]),
             refraction=column([c.substrate_u0 for c in rest]),
             bend=column([c.substrate_q2 for c in rest]),
             coupling_h=column([c.substrate_sigma_h for c in rest]),

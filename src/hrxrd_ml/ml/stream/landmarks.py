@@ -70,7 +70,7 @@ def windows(
     arcsec = dtheta / ARCSEC
     step = (arcsec[:, -1] - arcsec[:, 0]) / (index[:, -1] - index[:, 0]).clamp_min(1)
     marks, good = _landmarks(arcsec, counts, last, step)
-    window, image, constants = preprocessing.show(axes, dtheta.double(), counts.double(), marks, zoom, last[:, None])
+    window, image, constants = preprocessing.show(axes, dtheta, counts, marks, zoom, last[:, None])
     image[:, 0] += CENTRE
     seen = good[:, None]
     peak, span, height = (

@@ -104,10 +104,11 @@ class Simulator:
         fixed = tuple(part.contiguous() for part in fixed)
         step = self.coherent_step or coherent_chunk
         real, imag = amplitude.real.contiguous(), amplitude.imag.contiguous()
+        rows = phase, phase.cos(), phase.sin(), e
         for end in range(strain.shape[1], 0, -CHUNK):
             part = slice(end - CHUNK, end)
             # From the bottom up; contiguous, so that a compiled step meets the same layout every time.
-            lamellae = (row[:, part].flip(1).contiguous() for row in (phase, phase.cos(), phase.sin(), e))
+            lamellae = (row[:, part].flip(1).contiguous() for row in rows)
             real, imag = step(real, imag, *fixed, *lamellae)
         return ((real**2 + imag**2) * r.weights).sum(dim=1)
 
