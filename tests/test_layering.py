@@ -56,15 +56,23 @@ LOWEST_USER_OF_FILES = next(i for i, layer in enumerate(LAYERS) if "model" in la
 USES_ROOT = frozenset({"cli", "_cli_training", "nexpy"})
 """What may import names of the package itself, which re-exports all the others."""
 
+TRAINING = ("ml.network", "ml.train", "ml.feed", "ml.stream")
+"""What trains networks with torch."""
+
+PREDICTION = (
+    "checkpoint", "domain", "forward", "plan", "predict", "provider", "settings", "scale", "window", "targets",
+)  # fmt: skip
+"""Modules of ml that guess with a trained network; they import no other module of it."""
+
 HEAVY = {
-    "torch": ("ml", "dynamical._torch"),
+    "torch": TRAINING,
     "matplotlib": ("plot", "html_report", "_plot_posterior"),
     "xraydb": (),
     "gemmi": (),
 }
 """Libraries that are slow to load, and the modules that may load them when they are themselves imported."""
 
-NAMED_ONLY_IN = {"torch": ("ml", "dynamical._torch")}
+NAMED_ONLY_IN = {"torch": TRAINING}
 """Libraries that no other module may name at all, not even inside a function."""
 
 
@@ -198,6 +206,17 @@ def test_dependencies_point_down(module: str) -> None:
         if is_internal(i.target) and not may_import(top(module), top(i.target))
     ]
     assert not wrong, f"{module} imports from above or from the side: {wrong}"
+
+
+def test_prediction_imports_nothing_of_training() -> None:
+    own = [f"{ROOT}.ml.{name}" for name in PREDICTION]
+    wrong = [
+        f"{module}: {i.target}"
+        for module in own
+        for i in package()[module]
+        if top(i.target) == "ml" and i.target not in own
+    ]
+    assert not wrong, wrong
 
 
 def test_no_cycle_of_imports() -> None:

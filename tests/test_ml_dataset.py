@@ -78,10 +78,10 @@ def test_settings_survive_the_file() -> None:
 @pytest.mark.parametrize(
     ("table", "what"),
     [
-        ({"curvs": 3}, "unknown key 'curvs'"),
+        ({"curvs": 3}, "has no key 'curvs'; did you mean 'curves'"),
         ({"prior": {"crystals": ["GGG", "Saphire"]}}, "'Saphire' is not built in"),
         ({"prior": {"wavelengths": ["CuKa9"]}}, "CuKa9"),
-        ({"curves": "many"}, "expected int"),
+        ({"curves": "many"}, "expected an integer"),
         ({"curves": 0}, "1 or more curves"),
         ({"prior": {"kind": "flat"}}, "unknown prior kind 'flat'"),
         ({"prior": {"kind": "universal", "crystals": "Si"}}, "expected a list"),

@@ -30,7 +30,7 @@ def test_strain_axis_is_inverted_and_names_the_strain_that_diffracts(reflection:
     strain = np.array([-0.01, 0.0, 0.004, 0.03])
     assert axis.strain(axis.offset(strain)) == pytest.approx(strain, abs=1e-12)
     # A thick uniformly strained layer has its peak there, up to refraction.
-    at = axis.offset(0.01 / 1.01)[0]
+    at = axis.offset(np.array([0.01 / 1.01]))[0]
     expected = -0.01 * (
         np.cos(reflection.inclination) ** 2 * np.tan(reflection.bragg_angle)
         - np.sin(reflection.inclination) * np.cos(reflection.inclination)

@@ -5,34 +5,37 @@ import itertools
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="makes curves for a training, which needs torch")
 
+from hrxrd_ml.dynamical import Deviation, Lamellae, coefficients
+from hrxrd_ml.dynamical import _reference as reference
 from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.ml import feed, train
 from hrxrd_ml.ml.dataset import DatasetSettings
 from hrxrd_ml.ml.features import shard_features
 from hrxrd_ml.ml.plan import NetworkSettings, Plan
 from hrxrd_ml.ml.predict import Predictor
-from hrxrd_ml.ml.prior import MOST_FRINGES, FixedPrior, UniversalPrior
+from hrxrd_ml.ml.prior import MOST_FRINGES, STRATIFIED, Draws, FixedPrior, UniversalPrior
 from hrxrd_ml.ml.recipe import Training, TrainSettings
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.shard import simulate_shard
 from hrxrd_ml.ml.stream import physics
-from hrxrd_ml.ml.stream.axes import Axes
+from hrxrd_ml.ml.stream.arrays import TorchArrays
 from hrxrd_ml.ml.stream.catalogue import Catalogue, Reflections
 from hrxrd_ml.ml.stream.physics import Simulator, implanted
-from hrxrd_ml.ml.stream.prior import Draw, profiles
-from hrxrd_ml.ml.stream.source import FixedSource, UniversalSource
+from hrxrd_ml.ml.stream.source import FixedSource, Scans, UniversalSource, profiles
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
 from hrxrd_ml.parameters import implanted_space
 from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.strategy import REFINEMENTS
 from hrxrd_ml.units import ARCSEC
 
 REFLECTIONS = (
@@ -51,47 +54,118 @@ def test_no_crystal_amplifies() -> None:
     """Where susceptibilities vary, those of reflections that absorb least between their planes (InSb 022) too."""
     known = Reflections.of([Reflection("InSb", (0, 2, 2), "CuKa1"), Reflection("GGG", (4, 4, 4), "CuKa1")])
     assert known.modulation[0] > 0.9
-    drawn = known.varied(torch.tensor([0.9, 1.1]), torch.tensor([1.1, 0.9]), torch.ones(2))
+    prior = UniversalPrior(crystals=("InSb",), wavelengths=("CuKa1",))
+    fixed = given(
+        torch.tensor([[[0.5], [0.5]], [[0.5], [0.5]], [[0.0], [0.0]], [[0.0], [1.0]], [[1.0], [0.0]]]), TorchArrays()
+    )
+    drawn = known.varied(prior.beam(fixed, known.modulation))
     assert torch.all(drawn.modulation < 1.0)
     ratio = drawn.coupling_h[:, 0].abs() / known.coupling_h[:, 0].abs()
-    assert ratio[0] == pytest.approx(0.995 * 0.9 / float(known.modulation[0]))
-    assert ratio[1] == pytest.approx(0.9)
+    assert float(ratio[0]) == pytest.approx(0.995 * 0.9 / float(known.modulation[0]))
+    assert float(ratio[1]) == pytest.approx(0.9)
     assert drawn.darwin / known.darwin == pytest.approx(ratio)
-    prior = UniversalPrior(crystals=("InSb",), wavelengths=("CuKa1",))
     unit = np.random.default_rng(3).random((160, prior.columns))
     groups = list(prior.groups(unit, np.random.default_rng(4)))
     assert all(group.reflection.susceptibility.modulation() < 1.0 for group in groups)
 
 
-def test_the_axes_are_those_of_single_reflections() -> None:
-    known = [StrainAxis.of(r) for r in REFLECTIONS]
-    axes = Axes.of(known)
+def given(numbers: Any, arrays: Any) -> Draws:
+    """Draws that are given: the first axis of ``numbers`` counts the calls."""
+    left = iter(numbers)
+
+    def uniform(low: float = 0.0, high: float = 1.0) -> Any:
+        return low + (high - low) * next(left)
+
+    def same(values: Any) -> Any:
+        return values
+
+    return Draws(
+        arrays, uniform, uniform, lambda count: arrays.floor(count * next(left)), lambda _: next(left), same, same
+    )
+
+
+def test_the_prior_is_the_same_for_numpy_and_torch() -> None:
+    """Given the same numbers from 0 to 1, experiments, scans and parameters are the same."""
+    prior, rng = UniversalPrior(), np.random.default_rng(2)
+    known, n = Reflections.of(REFLECTIONS, dtype=torch.float64), 200
+    numbers, strain = rng.random((60, n, 1)), rng.uniform(1e-3, 0.03, (n, 1))
+    chosen = torch.tensor(rng.integers(len(REFLECTIONS), size=n))
+    r = known.take(chosen)
+    columns = r.modulation, r.darwin / ARCSEC, 4000.0 * torch.tensor(strain) / r.spacing, torch.tensor(strain)
+
+    def drawn(draws: Draws, axis: StrainAxis, modulation: Any, *about: Any) -> dict[str, Any]:
+        found = prior.scan(draws, axis, *about, about[-1])
+        parts = prior.beam(draws, modulation)._asdict() | found._asdict()
+        return parts | parts.pop("values")
+
+    in_numpy = dataclasses.replace(r.axes.each(lambda _, column: column.numpy()), arrays=np)
+    one = drawn(given(numbers, np), in_numpy, *(column.numpy() for column in columns))
+    two = drawn(given(torch.tensor(numbers), TorchArrays()), r.axes, *columns)
+    assert one.keys() == two.keys()
+    assert set(REFINEMENTS) <= set(one)
+    for name, column in one.items():
+        assert column.shape == (n, 1), name
+        assert np.ptp(column) > 0.0, name
+        assert two[name].numpy() == pytest.approx(column, rel=1e-9), name
+
+
+def test_curves_have_what_is_left_at_its_default_by_a_prior_without_refinements() -> None:
+    prior = UniversalPrior(crystals=("GGG",), wavelengths=("CuKa1",), refinements=False)
+    values = Scans.draw(prior, Catalogue.of(prior), 4, generator(1)).values
+    assert not {*REFINEMENTS, "step"} & set(values)
+    assert len(UniversalSource(prior, Plan(), generator(1)).batch(4)) == 4
+
+
+def test_the_axes_of_a_batch_are_those_of_single_reflections() -> None:
+    """In single precision too."""
+    axes = Reflections.of(REFLECTIONS).axes
     angle = np.linspace(-0.03, 0.005, 9)
-    batch = torch.tensor(np.tile(angle, (len(known), 1)), dtype=torch.float32)
+    batch = torch.tensor(np.tile(angle, (len(REFLECTIONS), 1)), dtype=torch.float32)
     x, y = axes.coordinates(batch)
-    for i, axis in enumerate(known):
-        x_i, y_i = axis.deviation.axes(angle)
+    constants = torch.cat(axes.constants(torch.full((len(REFLECTIONS), 1), 0.02)), dim=1)
+    for i, reflection in enumerate(REFLECTIONS):
+        deviation = Deviation.of(reflection)
+        x_i, y_i = deviation.axes(angle)
         assert x[i].numpy() == pytest.approx(x_i, rel=1e-6)
         assert y[i].numpy() == pytest.approx(y_i, rel=1e-6, abs=1e-9)
-        assert axes.flux(batch)[i].numpy() == pytest.approx(axis.deviation.flux(angle), rel=1e-6)
-        assert axes.constants(torch.full((len(known),), 0.02))[i].numpy() == pytest.approx(
-            axis.constants(0.02), abs=1e-5
-        )
+        assert axes.flux(batch)[i].numpy() == pytest.approx(deviation.flux(angle), rel=1e-6)
+        assert constants[i].numpy() == pytest.approx(StrainAxis.of(reflection).constants(0.02), abs=1e-5)
     strain = axes.strain(batch)
     assert axes.offset(strain).numpy() == pytest.approx(batch.numpy(), abs=1e-6)
 
 
-def test_profiles_are_those_of_the_parameter_space() -> None:
-    unit = np.random.default_rng(1).random((50, 7))
-    exact = implanted_space().from_unit(unit)
-    found = profiles(torch.tensor(unit, dtype=torch.float32))
-    for name, column in exact.items():
-        assert found[name].numpy() == pytest.approx(column, rel=1e-5, abs=1e-6), name
+def test_profiles_are_those_of_the_model() -> None:
+    found = profiles(50, generator(1))
     depth = np.linspace(0.0, 0.999, 40)
-    strain = implanted(found, torch.tensor(depth, dtype=torch.float32) * found["L1"][:, None])
+    strain = implanted(found, torch.tensor(depth, dtype=torch.float32) * found["L1"])
+    space = implanted_space()
     for i in range(50):
-        values = {name: float(column[i]) for name, column in exact.items()}
+        values = {name: float(column[i]) for name, column in found.items()}
+        assert not space.violations(values, tolerance=1e-6)
         assert strain[i].numpy() == pytest.approx(ImplantedProfile().evaluate(depth * values["L1"], values), rel=2e-4)
+
+
+@pytest.mark.parametrize("lamellae", [128, 512])
+def test_lamellae_are_those_of_the_reference(lamellae: int) -> None:
+    """Each one has an error of the second order in its thickness over the extinction length."""
+    rng = np.random.default_rng(1)
+    thickness = 3000.0 / lamellae
+    z = np.linspace(0.0, 1.0, lamellae)
+    strain = [0.01 * rng.random() * np.sin(np.pi * z * rng.uniform(0.5, 1.0)) for _ in REFLECTIONS]
+    e = [np.exp(-30.0 * own) for own in strain]
+    known = Reflections.of(REFLECTIONS, dtype=torch.float64)
+    angle = np.linspace(-0.01, 0.005, 151)
+    x, y = known.axes.coordinates(torch.tensor(np.tile(angle, (len(REFLECTIONS), 1))))
+    common = torch.full((len(REFLECTIONS), 1), thickness), torch.tensor(np.array(strain)), torch.tensor(np.array(e))
+    found = Simulator().coherent(known, *(c.double() for c in common), torch.full((4, 1), 0.95), x, y).numpy()
+    for i, reflection in enumerate(REFLECTIONS):
+        pile = Lamellae.of_one_crystal(
+            reflection, np.full(lamellae, thickness), strain[i][:, None], e[i][:, None], substrate_debye_waller=0.95
+        )
+        amplitude = reference.amplitude(coefficients(reflection, pile), *Deviation.of(reflection).axes(angle))
+        expected = reflection.polarization_weights @ np.abs(amplitude) ** 2
+        error = np.abs(found[i] - expected).max() / expected.max()
+        assert error < 0.7 / lamellae**2  # of 3000 Å
 
 
 @pytest.mark.parametrize("reflection", REFLECTIONS, ids=lambda r: r.crystal.name)
@@ -104,15 +178,15 @@ def test_curves_are_those_of_the_model(reflection: Reflection) -> None:
         "substrate_damage": 0.01, "substrate_correlation_length": 2000.0, "substrate_diffuse_mix": 0.5,
         "curvature": 10.0, "curvature_skew": 1.0,
     }  # fmt: skip
-    values = {name: torch.tensor(column, dtype=torch.float32) for name, column in profile.items()}
-    values |= {name: torch.full((n,), value) for name, value in common.items()}
-    farthest = float(StrainAxis.of(reflection).offset(0.033)[0])
+    values = {name: torch.tensor(column[:, None], dtype=torch.float32) for name, column in profile.items()}
+    values |= {name: torch.full((n, 1), value) for name, value in common.items()}
+    farthest = float(StrainAxis.of(reflection).offset(np.array([0.033]))[0])
     angle = np.linspace(farthest, 200.0 * ARCSEC, 700)
     margin = 100.0 * ARCSEC
     with torch.no_grad():
         curve = Simulator().curve(
-            Reflections.of([reflection] * n), values, torch.full((n,), farthest - margin),
-            torch.full((n,), 200.0 * ARCSEC + margin),
+            Reflections.of([reflection] * n), values, torch.full((n, 1), farthest - margin),
+            torch.full((n, 1), 200.0 * ARCSEC + margin),
         )  # fmt: skip
         found = curve.at(torch.tensor(np.tile(angle, (n, 1)), dtype=torch.float32)).numpy()
     model = RockingCurve.of(reflection, resolution="pseudo_voigt", tolerance=1e-4)
@@ -125,15 +199,21 @@ def test_curves_are_those_of_the_model(reflection: Reflection) -> None:
 
 
 def test_reflections_are_drawn_as_often_as_the_prior_says() -> None:
-    prior = UniversalPrior(crystals=("Si", "Si", "GaAs"), wavelengths=("CuKa1",))
-    catalogue = Catalogue.of(prior)
-    draw = Draw(prior, catalogue, generator(1))
-    chosen = catalogue.draw(draw.uniform(20_000), torch.zeros(20_000))
+    """By trial and error for a data set, from a list for a batch: with the same probabilities."""
+    prior = UniversalPrior(crystals=("Si", "Si", "GaAs"), wavelengths=("CuKa1",), group=1)
+    catalogue, count = Catalogue.of(prior), 4000
+    chosen = catalogue.draw(torch.rand(20_000, generator=generator(1)), torch.zeros(20_000))
     share = np.bincount(chosen.numpy(), minlength=len(catalogue.reflections)) / 20_000
     wanted = np.diff(catalogue.cumulative.numpy(), prepend=0.0)
     assert share == pytest.approx(wanted, abs=0.015)
-    closest = torch.full((1000,), 1.2)
-    few = catalogue.draw(draw.uniform(1000), closest)
+    rng = np.random.default_rng(1)
+    draws = Draws.of_group(np.zeros((1, len(STRATIFIED))), rng)
+    spacing = np.array([prior.draw_reflection(1.0, draws, rng).d_spacing for _ in range(count)])
+    known = catalogue.reflections.spacing[:, 0].numpy()
+    for least in (0.7, 0.8, 1.0, 1.5, 3.0):
+        expected = wanted[known > least].sum()
+        assert np.mean(spacing > least) == pytest.approx(expected, abs=4.0 * math.sqrt(0.25 / count))
+    few = catalogue.draw(torch.rand(1000, generator=generator(2)), torch.full((1000,), 1.2))
     assert bool((catalogue.reflections.spacing[few] >= 1.2).all())
 
 
@@ -160,15 +240,14 @@ def test_a_universal_batch_has_the_distribution_of_a_data_set() -> None:
 
 def test_a_universal_scan_is_one_that_somebody_would_measure() -> None:
     prior = UniversalPrior(crystals=("GGG", "Si"), wavelengths=("CuKa1", "MoKa1"))
-    draw = Draw(prior, Catalogue.of(prior), generator(2))
-    scans = draw.scans(400)
+    scans = Scans.draw(prior, Catalogue.of(prior), 400, generator(2))
     points = scans.measured.sum(dim=1)
     assert int(points.max()) <= prior.most_points
     assert int(points.min()) > 120
     step = torch.diff(scans.dtheta, dim=1)[:, 0] / ARCSEC
-    assert bool((scans.values["fwhm"] > 1.1 * step).all())
-    depth = torch.linspace(0.0, 1.0, 129) * scans.values["L1"][:, None]
-    size = implanted(scans.values, depth).amax(dim=1) * scans.values["L1"] / scans.reflections.spacing
+    assert bool((scans.values["fwhm"][:, 0] > 1.1 * step).all())
+    depth = torch.linspace(0.0, 1.0, 129) * scans.values["L1"]
+    size = implanted(scans.values, depth).amax(dim=1, keepdim=True) * scans.values["L1"] / scans.reflections.spacing
     assert float(size.max()) <= MOST_FRINGES * 1.001
     low, high = scans.ends()
     assert bool((low < 0.0).all() & (high > 0.0).all())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -9,12 +11,12 @@ torch = pytest.importorskip("torch", reason="makes inputs for a training, which 
 import xarray as xr
 from torch import Tensor
 
-from hrxrd_ml._landmarks import landmarks
+from hrxrd_ml._landmarks import Landmarks, landmarks
 from hrxrd_ml.ml.dataset import DatasetSettings, measurements, simulate_shard
 from hrxrd_ml.ml.features import Features, shard_features
 from hrxrd_ml.ml.scale import StrainAxis
-from hrxrd_ml.ml.stream.axes import Axes
-from hrxrd_ml.ml.stream.window import Windows, windows
+from hrxrd_ml.ml.stream.catalogue import Reflections
+from hrxrd_ml.ml.stream.landmarks import Windows, windows
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
 from hrxrd_ml.units import ARCSEC
@@ -44,17 +46,17 @@ def expected(shard: xr.Dataset, zooms: np.ndarray) -> Features:
     return shard_features(shard, PREPROCESSING, Targets(), zooms)
 
 
-def batch(shard: xr.Dataset) -> tuple[Axes, Tensor, Tensor, Tensor]:
+def batch(shard: xr.Dataset) -> tuple[StrainAxis, Tensor, Tensor, Tensor]:
     counts = shard["counts"].values
     first, step = shard["first"].values[:, None], shard["step"].values[:, None]
     dtheta = torch.tensor((first + step * np.arange(counts.shape[1])) * ARCSEC, dtype=torch.float32)
-    axes = Axes.of([StrainAxis.of(measured.reflection) for measured in measurements(shard)])
+    axes = Reflections.of([measured.reflection for measured in measurements(shard)]).axes
     return axes, dtheta, torch.tensor(counts), torch.tensor(np.isfinite(counts))
 
 
 @pytest.fixture(scope="module")
 def found(shard: xr.Dataset, zooms: np.ndarray) -> Windows:
-    return windows(PREPROCESSING, *batch(shard), torch.tensor(zooms, dtype=torch.float32))
+    return windows(PREPROCESSING, *batch(shard), torch.tensor(zooms[:, None], dtype=torch.float32))
 
 
 def ambiguous(shard: xr.Dataset) -> np.ndarray:
@@ -73,7 +75,7 @@ def test_batches_look_as_single_curves_do(shard: xr.Dataset, expected: Features,
     assert np.flatnonzero(found.good.numpy()).tolist() == expected.rows.tolist()
     rows = torch.as_tensor(expected.rows)
     image, constants = found.image[rows].numpy(), found.constants[rows].numpy()
-    span, peak, height = (getattr(found, name)[rows].numpy() for name in ("span", "peak", "height"))
+    span, peak, height = (getattr(found.window, name)[rows, 0].numpy() for name in ("span", "peak", "height"))
     off = np.max(np.abs(image - expected.image.reshape(image.shape)), axis=(1, 2))
     wider = np.abs(span / expected.frame[:, 0] - 1.0)
     clear = ~ambiguous(shard)
@@ -90,8 +92,8 @@ def test_batches_look_as_single_curves_do(shard: xr.Dataset, expected: Features,
 
 def test_curves_without_a_peak_are_marked_and_finite(found: Windows) -> None:
     assert np.flatnonzero(~found.good.numpy()).tolist() == [3, 4, 5]
-    for name in ("peak", "span", "height", "image", "constants"):
-        assert torch.isfinite(getattr(found, name)).all(), name
+    for part in (*vars(found.window).values(), found.image, found.constants):
+        assert torch.isfinite(part).all()
     assert found.image.dtype == found.constants.dtype == torch.float32
 
 
@@ -107,8 +109,37 @@ def test_what_is_not_measured_does_not_matter(shard: xr.Dataset, zooms: np.ndarr
         longer,
         more,
         torch.nn.functional.pad(valid, (7, 40)),
-        torch.tensor(zooms, dtype=torch.float32),
+        torch.tensor(zooms[:, None], dtype=torch.float32),
     )
-    same = (again.span / found.span - 1.0).abs() < 1e-5
+    same = (again.window.span / found.window.span - 1.0).abs()[:, 0] < 1e-5
     assert same.float().mean() > 0.99
     assert (again.image - found.image)[same].abs().max() < 1e-3
+
+
+def test_a_window_is_the_same_for_numpy_and_torch(shard: xr.Dataset) -> None:
+    """In double precision and with the same landmarks, whatever stands behind the last point."""
+    measured = [m for i, m in enumerate(measurements(shard)) if i not in (3, 4, 5)][:20]
+    longest = max(len(m.dtheta) for m in measured)
+    padded = [np.pad(v, (0, longest - len(v)), mode="edge") for m in measured for v in (m.dtheta, m.intensity)]
+    marks = [landmarks(m.dtheta / ARCSEC, m.intensity) for m in measured]
+
+    def column(values: list[float]) -> Tensor:
+        return torch.tensor(np.array(values))[:, None]
+
+    axes = Reflections.of([m.reflection for m in measured], dtype=torch.float64).axes
+    found = PREPROCESSING.show(
+        axes,
+        torch.tensor(np.array(padded[::2])),
+        torch.tensor(np.array(padded[1::2])),
+        Landmarks(*(column([vars(one)[field.name] for one in marks]) for field in fields(Landmarks))),
+        1.1,
+        column([len(m.dtheta) - 1 for m in measured]),
+    )
+    for i, m in enumerate(measured):
+        axis = StrainAxis.of(m.reflection)
+        window, image, constants = PREPROCESSING.prepare(axis, m.dtheta, m.intensity, zoom=1.1)
+        assert float(found[0].span[i]) == pytest.approx(window.span, rel=1e-12)
+        assert found[1][i].numpy() == pytest.approx(image, abs=1e-9)
+        # NumPy takes the mean of the two spacings in the middle, torch the lower one.
+        assert float(found[2][i, 7]) == pytest.approx(constants[7], abs=1e-4)
+        assert np.delete(found[2][i].numpy(), 7) == pytest.approx(np.delete(constants, 7), abs=1e-12)

@@ -197,13 +197,8 @@ class Deviation:
         dtheta = np.ascontiguousarray(dtheta, dtype=float)
         if self.linear:
             return dtheta, np.zeros_like(dtheta)
-        sines, start = self._sines(dtheta), self._sines_at_rest
-        chord = 2.0 * np.sin(0.5 * dtheta)
-        rise = chord * np.cos(self.bragg_angle + self.inclination + 0.5 * dtheta)
-        tilt = -chord * np.sin(self.bragg_angle + self.inclination + 0.5 * dtheta)
-        # sin(exit) - sin(exit at the Bragg angle), without cancellation
-        exit_rise = -tilt * (2.0 * np.cos(self.bragg_angle - self.inclination) + tilt) / (sines[1] + start[1])
-        return rise + exit_rise, -rise / (sines[0] * start[0]) - exit_rise / (sines[1] * start[1])
+        x, y = angle_coordinates(self.bragg_angle + self.inclination, self.bragg_angle - self.inclination, dtheta)
+        return np.asarray(x), np.asarray(y)
 
     def flux(self, dtheta: FloatArray) -> FloatArray:
         """Return gamma_0 gamma_h at the Bragg angle over that at each angle.
@@ -214,21 +209,7 @@ class Deviation:
         """
         if self.linear:
             return np.ones_like(dtheta)
-        sines, start = self._sines(dtheta), self._sines_at_rest
-        return np.asarray(start[0] * start[1] / (sines[0] * sines[1]))
-
-    def _sines(self, dtheta: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the sines of incidence and exit angle, at least 0.02: two-beam theory ends before the horizon."""
-        angle = self.bragg_angle + self.inclination
-        cos_exit = np.cos(self.bragg_angle - self.inclination) - 2.0 * np.sin(angle + 0.5 * dtheta) * np.sin(
-            0.5 * dtheta
-        )
-        square = (1.0 - cos_exit) * (1.0 + cos_exit)
-        return np.maximum(np.sin(angle + dtheta), 0.02), np.sqrt(np.maximum(square, 4e-4))
-
-    @cached_property
-    def _sines_at_rest(self) -> tuple[FloatArray, FloatArray]:
-        return self._sines(np.zeros(1))
+        return np.asarray(flux(self.bragg_angle + self.inclination, self.bragg_angle - self.inclination, dtheta))
 
     @property
     def q1(self) -> float:
@@ -276,6 +257,40 @@ class Deviation:
 
     def _shift(self, parallel: Any) -> Any:
         return self._geometry.along * parallel / (1.0 + parallel)
+
+
+def angle_coordinates(entry: Any, exit: Any, dtheta: Any, arrays: Any = np) -> tuple[Any, Any]:
+    """Return the angle coordinates X and Y of ``Deviation``, for one reflection or for a batch of them.
+
+    Parameters
+    ----------
+    entry, exit : float, or array of shape (B, 1)
+        Angles of incidence and exit at the Bragg angle [rad].
+    dtheta : array, shape (m,) or (B, m)
+        Offsets of the incidence angle from the Bragg angle [rad].
+    arrays : module
+        Whose arrays these are: numpy, or torch with NumPy's names.
+    """
+    sines, start = _sines(entry, exit, dtheta, arrays), _sines(entry, exit, arrays.zeros_like(dtheta[..., :1]), arrays)
+    chord = 2.0 * arrays.sin(0.5 * dtheta)
+    rise = chord * arrays.cos(entry + 0.5 * dtheta)
+    tilt = -chord * arrays.sin(entry + 0.5 * dtheta)
+    # sin(exit) - sin(exit at the Bragg angle), without cancellation
+    exit_rise = -tilt * (2.0 * arrays.cos(exit) + tilt) / (sines[1] + start[1])
+    return rise + exit_rise, -rise / (sines[0] * start[0]) - exit_rise / (sines[1] * start[1])
+
+
+def flux(entry: Any, exit: Any, dtheta: Any, arrays: Any = np) -> Any:
+    """Return gamma_0 gamma_h at the Bragg angle over that at each angle; arguments as in `angle_coordinates`."""
+    sines, start = _sines(entry, exit, dtheta, arrays), _sines(entry, exit, arrays.zeros_like(dtheta[..., :1]), arrays)
+    return start[0] * start[1] / (sines[0] * sines[1])
+
+
+def _sines(entry: Any, exit: Any, dtheta: Any, arrays: Any) -> tuple[Any, Any]:
+    """Return the sines of incidence and exit angle, at least 0.02: two-beam theory ends before the horizon."""
+    cos_exit = arrays.cos(exit) - 2.0 * arrays.sin(entry + 0.5 * dtheta) * arrays.sin(0.5 * dtheta)
+    square = (1.0 - cos_exit) * (1.0 + cos_exit)
+    return arrays.clip(arrays.sin(entry + dtheta), 0.02, None), arrays.sqrt(arrays.clip(square, 4e-4, None))
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,6 @@ torch, ``train`` trains it on what a ``feed`` gives: a data set, or curves that 
 asked, and ``provider`` makes start values of its answers.  ``evaluate`` says how good a network is, ``describe`` what a
 data set holds.
 
-Only ``network``, ``train``, ``feed`` and ``stream`` are imported with torch; the others ask ``network`` for the
-architecture "v3".
+What predicts (``checkpoint``, ``domain``, ``forward``, ``plan``, ``predict``, ``provider``, ``settings``, ``scale``,
+``window``, ``targets``) imports nothing of what trains; ``network``, ``train``, ``feed`` and ``stream`` need torch.
 """

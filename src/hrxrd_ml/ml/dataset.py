@@ -96,7 +96,7 @@ class DatasetSettings:
         kind = prior.pop("kind", "universal")
         if not isinstance(kind, str) or kind not in PRIORS:
             raise ExperimentError(f"{source}: unknown prior kind {in_short(repr(kind))}; known: {', '.join(PRIORS)}")
-        return replace(fill(cls, own, source), prior=fill(PRIORS[kind], prior, f"{source}: prior"))
+        return replace(fill(cls, own, source, "dataset"), prior=fill(PRIORS[kind], prior, source, "dataset.prior"))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str], **changes: Any) -> DatasetSettings:

@@ -22,12 +22,11 @@ from hrxrd_ml.ml.dataset import DatasetFolder
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.shard import measurements
 from hrxrd_ml.ml.targets import Frame, Targets
-from hrxrd_ml.ml.window import Preprocessing
+from hrxrd_ml.ml.window import CENTRE, Preprocessing
 
 FloatArray = NDArray[np.float64]
 
 _VERSION = 3  # of what is calculated here, in `window`, `scale` and `targets`
-_CENTRE = 2.5  # added to log intensities before they are rounded to half precision
 
 _TO_APPARENT = {"Dmax1": -1, "D01": -1, "L1": 1, "Rp1": 1, "D02": -1, "L2": 1, "Rp2": 1}
 
@@ -109,7 +108,7 @@ def shard_features(
             window, image, known = preprocessing.prepare(axis, measured.dtheta, measured.intensity, zoom=zoom)
         except CurveError:
             continue
-        image[0] += _CENTRE
+        image[0] += CENTRE
         images.append(image.astype(np.float16).ravel())
         constants.append(known)
         frames.append((window.span, window.peak, window.height, axis.normal, axis.per_arcsec))
@@ -191,10 +190,3 @@ def _cached(
         with atomic_path(path) as temporary:
             np.savez(temporary, **{name: getattr(made, name) for name in Features.__dataclass_fields__})
     return made
-
-
-def image_of(image: FloatArray) -> NDArray[np.float32]:
-    """Return the image of one curve as the network takes it, rounded as those of the training were."""
-    moved = image.copy()
-    moved[0] += _CENTRE
-    return moved.astype(np.float16).astype(np.float32).ravel()

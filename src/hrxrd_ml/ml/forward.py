@@ -1,4 +1,4 @@
-"""The networks "mlp" and "tokens" in NumPy: what `network.GuessNetwork` computes, for prediction without torch.
+"""The networks in NumPy: what `network.GuessNetwork` computes, for prediction without torch.
 
 Importing torch takes longer than a fit; some matrix products do not need it.
 """
@@ -117,7 +117,7 @@ class TokenForward(PlainForward):
 
 
 FORWARDS = {"mlp": Forward, "tokens": TokenForward}
-"""By architecture; any other one needs torch."""
+"""By architecture."""
 
 
 def _gelu(y: SingleArray) -> SingleArray:

@@ -2,7 +2,7 @@
 
 ``mlp`` is the default: residual blocks of plain matrix products on the whole window, which train several times more
 curves a second than a convolutional network, on a CPU and on a GPU.  ``tokens`` is a transformer on patches of the
-curve, for a long training on a GPU.  ``v3`` is the convolutional network of an earlier project, kept for comparison.
+curve, for a long training on a GPU.  `forward` computes the same without torch.
 """
 
 from __future__ import annotations
@@ -146,60 +146,6 @@ class TokenBody(nn.Module):
         return torch.cat([pieces[:, :, :-1], pieces[:, :, 1:]], dim=3).transpose(1, 2).flatten(2)
 
 
-class DilatedBlock(nn.Module):
-    """Residual block of two dilated convolutions with kernel 15."""
-
-    def __init__(self, channels: int, out: int, dilation: int) -> None:
-        super().__init__()
-        pad = 7 * dilation
-        self.first = nn.Conv1d(channels, out, 15, padding=pad, dilation=dilation)
-        self.second = nn.Conv1d(out, out, 15, padding=pad, dilation=dilation)
-        self.norms = nn.ModuleList([nn.BatchNorm1d(out), nn.BatchNorm1d(out)])
-        self.skip = nn.Identity() if channels == out else nn.Conv1d(channels, out, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = functional.relu(self.norms[0](self.first(x)))
-        return functional.relu(self.skip(x) + self.norms[1](self.second(y)))
-
-
-class BodyV3(nn.Module):
-    """The convolutional network "v3": dilations 1 to 32, attention pooling, head 128-256-128."""
-
-    def __init__(self, channels: int, points: int, constants: int, settings: NetworkSettings) -> None:
-        super().__init__()
-        self.shape, self.features = (channels, points), 128
-        widths = (32, 48, 64, 96, 128, 128)
-        sides = zip((channels, *widths), widths, (1, 2, 4, 8, 16, 32), strict=False)
-        self.blocks = nn.Sequential(*(DilatedBlock(a, b, d) for a, b, d in sides))
-        self.attention = nn.Conv1d(128, 1, 1)
-        self.head = nn.Sequential(
-            nn.Linear(128 + constants, 256), nn.ReLU(), Dropout(settings.dropout), nn.Linear(256, 128), nn.ReLU(),
-            Dropout(settings.dropout),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        channels, points = self.shape
-        image, constants = x[:, : channels * points].reshape(-1, channels, points), x[:, channels * points :]
-        y = self.blocks(image)
-        pooled = (y * torch.softmax(self.attention(y), dim=2)).sum(dim=2)
-        return self.head(torch.cat([pooled, constants.to(pooled.dtype)], dim=1))
-
-
-class Dropout(nn.Module):
-    """Dropout whose random numbers come from a generator that is given, so that a training can be repeated."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-        self.generator: torch.Generator | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.share == 0.0:
-            return x
-        kept = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.share
-        return x * kept / (1.0 - self.share)
-
-
 class GuessNetwork(nn.Module):
     """Normalisation, body and mixture head.
 
@@ -220,11 +166,9 @@ class GuessNetwork(nn.Module):
         self.plan = plan
         settings, p, parameters = plan.network, plan.preprocessing, len(plan.targets.names)
         if settings.architecture == "mlp":
-            self.body: Body | TokenBody | BodyV3 = Body(plan.inputs, settings)
-        elif settings.architecture == "tokens":
-            self.body = TokenBody(plan)
+            self.body: Body | TokenBody = Body(plan.inputs, settings)
         else:
-            self.body = BodyV3(p.channels, p.points - settings.crop, p.constants, settings)
+            self.body = TokenBody(plan)
         self.head = nn.Linear(self.body.features, settings.components * (1 + 2 * parameters))
         for name, size in (("image", p.channels * p.points), ("constant", p.constants), ("answer", parameters)):
             self.register_buffer(f"{name}_mean", torch.zeros(size))
@@ -251,28 +195,6 @@ class GuessNetwork(nn.Module):
     def forward(self, image: Tensor, constants: Tensor) -> Mixture:
         """Return the mixture for images (n, channels * points) and constants (n, c)."""
         return self.answer(self.hidden(image, constants))
-
-
-class TorchForward:
-    """A trained network of any architecture, with the interface of `forward.Forward`."""
-
-    def __init__(self, plan: Plan, arrays: dict[str, NDArray[np.floating]]) -> None:
-        self.arrays = arrays
-        self.network = GuessNetwork(plan)
-        load_arrays(self.network, arrays)
-        self.network.eval()
-
-    def hidden(self, image: NDArray[np.float32], constants: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the features before the head, shape (n, features)."""
-        with torch.inference_mode():
-            features = self.network.hidden(torch.from_numpy(image), torch.from_numpy(constants))
-        return np.asarray(features.numpy())
-
-    def answer(self, hidden: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """Return logits (n, k), locations and logarithms of the spreads (n, k, p), standardised."""
-        with torch.inference_mode():
-            mixture = self.network.answer(torch.from_numpy(hidden))
-        return mixture.logit.numpy(), mixture.location.numpy(), mixture.log_scale.numpy()
 
 
 def load_arrays(network: nn.Module, arrays: dict[str, NDArray[Any]]) -> None:

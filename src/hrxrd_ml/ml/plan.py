@@ -11,7 +11,7 @@ from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
 from hrxrd_ml.parameters import implanted_space
 
-ARCHITECTURES = ("mlp", "tokens", "v3")
+ARCHITECTURES = ("mlp", "tokens")
 HEAD = 32
 """Features of an attention head of "tokens"."""
 TOKEN_FEATURES = 512
@@ -26,14 +26,12 @@ class NetworkSettings:
 
     Attributes
     ----------
-    architecture : {"mlp", "tokens", "v3"}
+    architecture : {"mlp", "tokens"}
     width, depth : int
         Features, and number of residual blocks, of "mlp"; of "tokens" features of a token, a multiple of 32, and number
         of pairs of attention and residual block.
     components : int
         Of the mixture: how many candidates the network may give.
-    dropout : float
-        In the head of "v3".
     crop : int
         Leave out so many of the first points of the curve.
     stride : int
@@ -46,7 +44,6 @@ class NetworkSettings:
     width: int = 960
     depth: int = 3
     components: int = 4
-    dropout: float = 0.2
     crop: int = 0
     stride: int = 16
     readout: int = 32
@@ -56,10 +53,9 @@ class NetworkSettings:
         if self.architecture not in ARCHITECTURES:
             raise ExperimentError(f"unknown architecture {self.architecture!r}; known: {', '.join(ARCHITECTURES)}")
         sizes = (self.width, self.depth, self.components, self.stride, self.readout)
-        if not all(1 <= size <= 65536 for size in sizes) or self.crop < 0 or not 0.0 <= self.dropout < 1.0:
+        if not all(1 <= size <= 65536 for size in sizes) or self.crop < 0:
             raise ExperimentError(
-                "width, depth, components, stride and readout must be positive (to 65536), crop from 0, dropout from 0 "
-                "to below 1"
+                "width, depth, components, stride and readout must be positive (to 65536), crop from 0"
             )
         if self.architecture == "tokens" and self.width % HEAD:
             raise ExperimentError(f'the width of "tokens" must be a multiple of {HEAD}, got {self.width}')
@@ -118,9 +114,9 @@ class Plan:
     def from_dict(cls, data: dict[str, Any], source: str) -> Plan:
         """Return the plan that `as_dict` wrote; raise `InputFileError` if it is for another parameter space."""
         parts = (
-            fill(Preprocessing, data.get("preprocessing", {}), f"{source}: preprocessing"),
-            fill(Targets, data.get("targets", {}), f"{source}: targets"),
-            fill(NetworkSettings, data.get("network", {}), f"{source}: network"),
+            fill(Preprocessing, data.get("preprocessing", {}), source, "preprocessing"),
+            fill(Targets, data.get("targets", {}), source, "targets"),
+            fill(NetworkSettings, data.get("network", {}), source, "network"),
         )
         try:
             own = cls(*parts)
@@ -137,13 +133,6 @@ class Plan:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each tensor of the network by name."""
         own, p, parameters = self.network, self.preprocessing, len(self.targets.names)
-        if own.architecture == "v3":
-            with installed_by("train"):
-                import torch
-
-                from hrxrd_ml.ml.network import GuessNetwork
-            with torch.device("meta"):  # shapes alone: whatever the settings ask for takes no memory
-                return {name: tuple(tensor.shape) for name, tensor in GuessNetwork(self).state_dict().items()}
         shapes: dict[str, tuple[int, ...]] = {}
         for name, size in (("image", p.channels * p.points), ("constant", p.constants), ("answer", parameters)):
             shapes |= {f"{name}_mean": (size,), f"{name}_scale": (size,)}

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.ml.checkpoint import Checkpoint
 from hrxrd_ml.ml.domain import Domain
-from hrxrd_ml.ml.forward import FORWARDS
+from hrxrd_ml.ml.forward import FORWARDS, PlainForward
 from hrxrd_ml.ml.plan import Plan
 from hrxrd_ml.ml.targets import Frame
 
@@ -68,15 +68,14 @@ class Predictor:
     Attributes
     ----------
     plan : Plan
-    forward : Forward, TokenForward or TorchForward
-        "mlp" and "tokens" run in NumPy, "v3" in torch.
+    forward : PlainForward
     domain : Domain or None
     about : dict
         What the checkpoint says of its training.
     """
 
     plan: Plan
-    forward: Any
+    forward: PlainForward
     domain: Domain | None
     about: dict[str, Any]
 
@@ -96,10 +95,8 @@ class Predictor:
 
     @classmethod
     def _of(cls, found: Checkpoint) -> Predictor:
-        kind: Any = FORWARDS.get(found.plan.network.architecture)
-        if kind is None:
-            from hrxrd_ml.ml.network import TorchForward as kind
-        return cls(found.plan, kind(found.plan, found.part("network")), Domain.of(found.part("domain")), found.about)
+        forward = FORWARDS[found.plan.network.architecture](found.plan, found.part("network"))
+        return cls(found.plan, forward, Domain.of(found.part("domain")), found.about)
 
     def predict(self, image: NDArray[np.floating], constants: NDArray[np.floating]) -> Prediction:
         """Return candidates for inputs as `Features` holds them: images (n, channels * points), constants (n, c)."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml._landmarks import landmarks
 from hrxrd_ml._rival import with_rival
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._task import Task, fill, fresh_values, remember, spline_trials, start_values
@@ -18,11 +19,11 @@ from hrxrd_ml._threads import one_thread
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.guess import ClassicalGuess
 from hrxrd_ml.ml.domain import wrong_side
-from hrxrd_ml.ml.features import image_of
 from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.targets import PROFILE, Frame
 from hrxrd_ml.sample.profile import ImplantedProfile, SplineProfile
+from hrxrd_ml.ml.window import image_of
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
@@ -112,15 +113,15 @@ class NetworkGuess:
                 f"{path}: this network knows one experiment on one axis, not curves in general; give one trained with "
                 'kind = "window" under [input]'
             )
-        sight = self.look(network, task)
-        if sight.score > self.outside:
-            return _classical(model, curve, "the curve is outside what the network was trained on", sight.score)
+        answer = self.ask(network, task)
+        if answer.score > self.outside:
+            return _classical(model, curve, "the curve is outside what the network was trained on", answer.score)
         easier = task.simpler() if isinstance(profile, SplineProfile) else task
-        values, rival = with_rival(easier.problem, self._best(easier, sight))
+        values, rival = with_rival(easier.problem, self._best(easier, answer))
         if easier is not task:
             values, rival = _splines(task, values, self.steps), None
         filled = fill(model, task.params, values)
-        return remember(filled, "network", sight.score, rival=rival, prefix=model.prefix)
+        return remember(filled, "network", answer.score, rival=rival, prefix=model.prefix)
 
     def profiles(self, model: Any, curve: xr.DataArray, most: int = 8) -> list[Values]:
         """Return the profiles that the network holds possible, likely ones first, each by its seven parameters.
@@ -135,20 +136,18 @@ class NetworkGuess:
         path = bundled_path() if self.path is None else os.fspath(self.path)
         if path is None or model.simulation.films or not isinstance(model.simulation.profile, ImplantedProfile):
             raise ParameterError("the network proposes parameters of the implanted profile only; give starts yourself")
-        found = self.look(predictor(path), Task.of(model, curve)).candidates(most)
+        found = self.ask(predictor(path), Task.of(model, curve)).candidates(most)
         return [{name: values[name] for name in PROFILE} for values in found]
 
-    def look(self, network: Predictor, task: Task) -> Sight:
-        """Return what the network sees in a curve."""
+    def ask(self, network: Predictor, task: Task) -> Answer:
+        """Return what the network answers for a curve."""
         axis = StrainAxis.of(task.problem.simulation.reflection)
         dtheta = task.problem.arcsec * ARCSEC
-        images: list[FloatArray] = []
-        constants: list[FloatArray] = []
-        windows: list[tuple[float, ...]] = []
+        intensity, unit = task.problem.intensity, task.unit
+        marks = landmarks(task.problem.arcsec, intensity, float(np.median(unit)))
+        images, constants, windows = list[FloatArray](), list[FloatArray](), list[tuple[float, ...]]()
         for zoom in _ZOOMS:
-            window, image, known = network.plan.preprocessing.prepare(
-                axis, dtheta, task.problem.intensity, task.unit, zoom
-            )
+            window, image, known = network.plan.preprocessing.single(axis, dtheta, intensity, marks, unit, zoom)
             if windows and abs(window.span / windows[0][0] - 1.0) < 0.02:
                 continue  # the scan ends there
             images.append(np.asarray(image_of(image), dtype=float))
@@ -156,9 +155,9 @@ class NetworkGuess:
             windows.append((window.span, window.peak, window.height, axis.normal, axis.per_arcsec))
         seen = network.predict(np.array(images), np.array(constants))
         beyond = wrong_side(task.problem.arcsec, task.problem.intensity, task.marks)
-        return Sight(network, seen, np.array(windows), max(float(seen.score[0]), beyond))
+        return Answer(network, seen, np.array(windows), max(float(seen.score[0]), beyond))
 
-    def _best(self, task: Task, sight: Sight) -> Values:
+    def _best(self, task: Task, answer: Answer) -> Values:
         """Return the best start: the first that comes well down to the noise, or the lowest.
 
         A start is followed with an error of 3 % on top of the noise, under which wrong numbers of fringes stand out
@@ -183,7 +182,7 @@ class NetworkGuess:
         fair: list[tuple[float, Values]] = []
         above: list[float] = []
         for number, (proposed, followed) in enumerate(self.rounds):
-            found = sight.candidates(proposed) if number == 0 else sight.draw(proposed, number)
+            found = answer.candidates(proposed) if number == 0 else answer.draw(proposed, number)
             trials = sorted((rough.scaled(_merged(problem, start, values)) for values in found), key=_cost)
             for begun, trial in trials[:followed]:
                 cost, values = follow(trial, begun)
@@ -239,8 +238,8 @@ class NetworkGuess:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What the network sees in a curve, in some windows.
+class Answer:
+    """What the network answers for a curve, seen in some windows.
 
     Attributes
     ----------

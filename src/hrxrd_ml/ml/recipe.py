@@ -94,12 +94,12 @@ class Training:
             if key not in known:
                 raise ExperimentError(f"{source}: unknown table or key {in_short(key)}; known: {', '.join(known)}")
         plan = Plan(
-            fill(Preprocessing, data.get("input", {}), f"{source}: [input]"),
-            fill(Targets, data.get("output", {}), f"{source}: [output]"),
-            fill(NetworkSettings, data.get("network", {}), f"{source}: [network]"),
+            fill(Preprocessing, data.get("input", {}), source, "input"),
+            fill(Targets, data.get("output", {}), source, "output"),
+            fill(NetworkSettings, data.get("network", {}), source, "network"),
         )
         given = data.get("train", {}) | {k: v for k, v in changes.items() if v is not None}
-        return cls(plan, fill(TrainSettings, given, f"{source}: [train]"))
+        return cls(plan, fill(TrainSettings, given, source, "train"))
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""

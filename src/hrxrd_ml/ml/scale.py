@@ -11,28 +11,29 @@ from __future__ import annotations
 
 import cmath
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from hrxrd_ml.dynamical._contract import Deviation
+from hrxrd_ml.dynamical._contract import Deviation, angle_coordinates, flux
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.units import ARCSEC
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class StrainAxis:
-    """The strain axis of a reflection, and its dimensionless constants.
+    """The strain axis of one reflection, or of a batch of them, and their dimensionless constants.
+
+    Every field is a number, or an array of shape (B, 1).  Offsets and strains have shape (m,), or (B, m) for a batch.
 
     Attributes
     ----------
-    deviation : Deviation
-        What makes angles comparable.
-    normal : float
-        Derivative of the phase mismatch with strain: H cos(phi) [1/Å].
+    entry, exit : float
+        Angles of incidence and exit at the Bragg angle [rad].
+    wavenumber, normal : float
+        k, and the derivative of the phase mismatch with strain, H cos(phi) [1/Å].
     per_radian : float
         Length of a small angle on the strain axis, at the Bragg angle.
     coupling : float
@@ -45,21 +46,27 @@ class StrainAxis:
         Weight of polarisation pi times its C**2, over the weight of sigma plus that.
     asymmetry : float
         gamma_0/gamma_h.
+    arrays : module
+        Whose arrays these are: numpy, or torch with NumPy's names.
     """
 
-    deviation: Deviation
-    normal: float
-    per_radian: float
-    coupling: float
-    coupling_phase: float
-    absorption: float
-    second_polarisation: float
-    asymmetry: float
+    entry: Any
+    exit: Any
+    wavenumber: Any
+    normal: Any
+    per_radian: Any
+    coupling: Any
+    coupling_phase: Any
+    absorption: Any
+    second_polarisation: Any
+    asymmetry: Any
+    arrays: Any = np
 
     @classmethod
     def of(cls, reflection: Reflection) -> StrainAxis:
         """Return the strain axis of a reflection."""
         deviation = Deviation.of(reflection)
+        entry, exit = deviation.bragg_angle + deviation.inclination, deviation.bragg_angle - deviation.inclination
         normal = reflection.diffraction_vector * math.cos(reflection.inclination)
         plus, minus = reflection.susceptibility.pair(0)
         mean = cmath.sqrt(plus * minus)
@@ -69,9 +76,11 @@ class StrainAxis:
         sigma, pi = reflection.polarization_weights
         pi *= reflection.polarization_factors[1] ** 2
         step = 1e-6
-        low, high = deviation.axes(np.array([-step, step]))[0]
+        low, high = angle_coordinates(entry, exit, np.array([-step, step]))[0]
         return cls(
-            deviation=deviation,
+            entry=entry,
+            exit=exit,
+            wavenumber=2.0 * deviation.prefactor * math.sin(exit),
             normal=normal,
             per_radian=reflection.wavenumber * float(high - low) / (2.0 * step) / normal,
             coupling=factor * abs(mean) / normal,
@@ -81,39 +90,46 @@ class StrainAxis:
             asymmetry=reflection.asymmetry,
         )
 
-    def strain(self, dtheta: ArrayLike) -> FloatArray:
+    def each(self, change: Callable[[str, Any], Any]) -> StrainAxis:
+        """Return an axis whose fields are what ``change`` makes of the name and the value of each."""
+        names = [field.name for field in fields(self) if field.name != "arrays"]
+        return replace(self, **{name: change(name, getattr(self, name)) for name in names})
+
+    def coordinates(self, dtheta: Any) -> tuple[Any, Any]:
+        """Return the angle coordinates X and Y of offsets [rad]; see `Deviation.axes`."""
+        return angle_coordinates(self.entry, self.exit, dtheta, self.arrays)
+
+    def flux(self, dtheta: Any) -> Any:
+        """Return gamma_0 gamma_h at the Bragg angle over that at each offset; see `Deviation.flux`."""
+        return flux(self.entry, self.exit, dtheta, self.arrays)
+
+    def strain(self, dtheta: Any) -> Any:
         """Return the strain axis's value, strain/(1 + strain), at offsets [rad]; it falls with the angle."""
-        x = self.deviation.axes(np.atleast_1d(np.asarray(dtheta, dtype=float)))[0]
-        return -2.0 * self.deviation.prefactor * math.sin(self._exit) * x / self.normal
+        return -self.wavenumber * self.coordinates(dtheta)[0] / self.normal
 
-    @property
-    def _exit(self) -> float:
-        return self.deviation.bragg_angle - self.deviation.inclination
-
-    def offset(self, strain: ArrayLike) -> FloatArray:
+    def offset(self, strain: Any) -> Any:
         """Return the offsets [rad] at which strains diffract; inverse of `strain`, by Newton's method."""
-        target = np.atleast_1d(np.asarray(strain, dtype=float))
-        angle, h = -target / self.per_radian, 1e-6
+        angle = -strain / self.per_radian
+        h = 1e-6 if self.arrays.finfo(angle.dtype).eps < 1e-12 else 1e-3  # single precision needs a wide difference
         for _ in range(5):
-            below, here, above = self.strain(np.stack([angle - h, angle, angle + h]))
-            angle = angle - (here - target) / ((above - below) / (2.0 * h))
+            slope = (self.strain(angle + h) - self.strain(angle - h)) / (2.0 * h)
+            angle = angle - (self.strain(angle) - strain) / slope
         return angle
 
     @property
-    def per_arcsec(self) -> float:
+    def per_arcsec(self) -> Any:
         """Length of a second of arc on the strain axis."""
         return self.per_radian * ARCSEC
 
-    def constants(self, span: float) -> FloatArray:
+    def constants(self, span: Any) -> list[Any]:
         """Return what a network is told of the experiment, for a window of width ``span`` on the strain axis."""
-        return np.array(
-            [
-                math.log10(self.coupling / span),
-                self.coupling_phase,
-                math.log10((self.absorption + 1e-9) / span),
-                self.second_polarisation,
-                math.log10(span),
-                math.log10(self.normal),
-                math.log10(self.asymmetry),
-            ]
-        )
+        log10 = self.arrays.log10
+        return [
+            log10(self.coupling / span),
+            self.coupling_phase,
+            log10((self.absorption + 1e-9) / span),
+            self.second_polarisation,
+            log10(span),
+            log10(self.normal),
+            log10(self.asymmetry),
+        ]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import tomllib
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hrxrd_ml.errors import ExperimentError, HrxrdError, in_short
+from hrxrd_ml.experiment._table import Table, is_number
 
 T = TypeVar("T")
 
@@ -43,7 +42,7 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
         raise ExperimentError(f"{source}: not a TOML file: {in_short(error)}") from error
 
 
-def fill(cls: type[T], data: Any, source: str) -> T:
+def fill(cls: type[T], data: Any, source: str, section: str) -> T:
     """Return a dataclass filled from a table, whose keys and types must be those of the fields.
 
     Raises
@@ -51,38 +50,31 @@ def fill(cls: type[T], data: Any, source: str) -> T:
     ExperimentError
         If a key is unknown, or a value has another type than the default.
     """
-    if not isinstance(data, Mapping):
-        raise ExperimentError(f"{source}: expected a table, got {in_short(repr(data))}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    given: dict[str, Any] = {}
-    for key, value in data.items():
-        if key not in fields:
-            raise ExperimentError(f"{source}: unknown key {in_short(repr(key))}; known: {', '.join(fields)}")
-        given[key] = _checked(value, fields[key].default, f"{source}: {key}")
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    table = Table(data, source, section, tuple(defaults))
+    given = {key: _like(defaults[key], table, key) for key in table.data}
     try:
         return cls(**given)
     except HrxrdError as error:
-        raise ExperimentError(f"{source}: {error}") from error
+        raise ExperimentError(f"{source}: [{section}]: {error}") from error
 
 
-def _checked(value: Any, default: Any, place: str) -> Any:
-    got = in_short(repr(value))
+_KINDS = {bool: "true or false", int: "an integer", float: "a finite number", str: "a text"}
+
+
+def _like(default: Any, table: Table, key: str) -> Any:
+    """Return a value of a table, which must have the type of the default; a number will do for a text."""
+    value = table.data[key]
     if isinstance(default, tuple):
-        if not isinstance(value, list | tuple):
-            raise ExperimentError(f"{place}: expected a list, got {got}")
-        kinds = tuple({float if isinstance(v, int) else type(v) for v in default}) or (float,)
-        expected = kinds + ((int,) if float in kinds else ()) + ((list,) if tuple in kinds else ())
-        if any(isinstance(v, bool) or not isinstance(v, expected) for v in value):
-            raise ExperimentError(f"{place}: expected a list such as {list(default) or [1.0]}, got {got}")
-        return tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
-        return float(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ExperimentError(f"{place}: expected a finite number, got {got}")
-    if default is not None and type(value) is not type(default) and not isinstance(default, str | float):
-        raise ExperimentError(f"{place}: expected {type(default).__name__}, got {got}")
-    if isinstance(default, str) and not isinstance(value, str | float):
-        raise ExperimentError(f"{place}: expected a text, got {got}")
-    if isinstance(default, float) and not isinstance(value, float):
-        raise ExperimentError(f"{place}: expected a number, got {got}")
-    return value
+        kinds = {type(v) for v in default} or {float}
+        if not isinstance(value, list | tuple) or not all(_is(kinds, v) for v in value):
+            table.fail(key, f"a list such as {list(default) or [1.0]}")
+        return tuple(value)
+    if not _is({str, float} if isinstance(default, str) else {type(default)}, value):
+        table.fail(key, _KINDS[type(default)])
+    return float(value) if isinstance(default, float) else value
+
+
+def _is(kinds: set[type], value: Any) -> bool:
+    """Tell whether a value is of one of these kinds; where numbers are, an integer is one, true and false are none."""
+    return is_number(value) if float in kinds and type(value) in (int, float) else type(value) in kinds

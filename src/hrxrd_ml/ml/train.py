@@ -30,7 +30,7 @@ with installed_by("train"):
     from torch import Tensor, nn
 
     from hrxrd_ml.ml.feed import Feed, FolderFeed, StreamFeed
-    from hrxrd_ml.ml.network import Dropout, GuessNetwork, Mixture, load_arrays, to_arrays
+    from hrxrd_ml.ml.network import GuessNetwork, Mixture, load_arrays, to_arrays
     from hrxrd_ml.ml.stream.source import Batch
 
 FloatArray = NDArray[np.float64]
@@ -113,9 +113,6 @@ class Trainer:
             load_arrays(self.network, known.part("network"))
             self.about["start"] = hashlib.sha256(Path(start).read_bytes()).hexdigest()
         self.network.to(self.device)
-        for part in self.network.modules():
-            if isinstance(part, Dropout):
-                part.generator = torch.Generator(self.device).manual_seed(settings.seed)
         self.optimiser = torch.optim.AdamW(
             self.network.parameters(),
             lr=settings.rate,
@@ -271,14 +268,8 @@ class Trainer:
         for name, p in self.network.named_parameters():
             for key, value in self.optimiser.state[p].items():
                 arrays |= to_arrays({f"{key}.{name}": value}, "adam.")
-        for i, generator in enumerate(self._generators()):
-            arrays[f"dropout.{i}"] = generator.get_state().numpy()
         about = self.about | {"step": self.step, "seconds": self.seconds, "log": self.log}
         Checkpoint(self.training.plan, arrays, about).save(self.out / STATE)
-
-    def _generators(self) -> list[torch.Generator]:
-        parts = (part for part in self.network.modules() if isinstance(part, Dropout))
-        return [part.generator for part in parts if part.generator is not None]
 
     def _resume(self) -> None:
         state = Checkpoint.load(self.out / STATE)
@@ -296,8 +287,6 @@ class Trainer:
                 key: torch.from_numpy(adam[f"{key}.{name}"].copy()).to(self.device if key != "step" else "cpu")
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
-        for i, generator in enumerate(self._generators()):
-            generator.set_state(torch.from_numpy(state.arrays[f"dropout.{i}"]))
         self.step, self.seconds = int(state.about["step"]), float(state.about["seconds"])
         self.log = list(state.about["log"])
 

@@ -7,7 +7,6 @@ its width is the factor of the scale symmetry (`scale`).
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -21,13 +20,16 @@ from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]
 
+CENTRE = 2.5
+"""Added to log intensities before they are rounded to half precision."""
+
 _UNKNOWN = 0.5  # log10 of the relative error of a point that was not measured
 _EMPTY = 0.3  # counts that stand for none
 
 
 @dataclass(frozen=True)
 class Window:
-    """Where a window lies on the strain axis, and what the intensity was divided by.
+    """Where a window lies on the strain axis, and what the intensity was divided by; arrays for a batch of curves.
 
     Attributes
     ----------
@@ -39,9 +41,9 @@ class Window:
         Intensity of the peak.
     """
 
-    peak: float
-    span: float
-    height: float
+    peak: Any
+    span: Any
+    height: Any
 
 
 @dataclass(frozen=True)
@@ -128,54 +130,119 @@ class Preprocessing:
             If the curve has no substrate peak.
         """
         marks = landmarks(dtheta / ARCSEC, intensity, float(np.median(unit)))
-        window = self.window(axis, dtheta, marks, zoom)
-        strain = axis.strain(dtheta)[::-1]
-        counts = (intensity / unit)[::-1]
-        per_count = np.broadcast_to(unit, intensity.shape)[::-1]
-        edges = window.peak + window.span * np.linspace(self.low, self.high, self.points + 1)
-        width = np.diff(edges)
-        spacing = np.gradient(strain)
-        inside = (edges[1:] > strain[0]) & (edges[:-1] < strain[-1])
-        level = _average(strain, counts * per_count, edges)
-        mean_unit = np.interp(0.5 * (edges[1:] + edges[:-1]), strain, per_count)
-        collected = level / mean_unit * np.maximum(width / np.interp(edges[:-1], strain, spacing), 1.0)
-        image = np.empty((2, self.points))
-        image[0] = np.log10(np.maximum(level, 0.0) + _EMPTY * mean_unit) - math.log10(window.height)
-        image[1] = np.where(inside, -0.5 * np.log10(np.maximum(collected, 0.0) + 1.0), _UNKNOWN)
-        peak_unit = float(np.interp(window.peak, strain, per_count))
-        measured = np.array(
-            [
-                math.log10(float(np.median(spacing)) / window.span),
-                math.log10(marks.width * axis.per_arcsec / window.span),
-                math.log10((marks.background + 0.1 * peak_unit) / window.height),
-                math.log10(window.height / peak_unit),
-                _limited((strain[-1] - window.peak) / window.span),
-                _limited((window.peak - strain[0]) / window.span),
-                marks.edge * axis.per_arcsec / window.span,
-            ]
-        )
-        return window, image, np.concatenate([axis.constants(window.span), measured])
+        return self.single(axis, dtheta, intensity, marks, unit, zoom)
 
-    def window(self, axis: StrainAxis, dtheta: FloatArray, marks: Landmarks, zoom: float = 1.0) -> Window:
-        """Return the window of a curve with these landmarks."""
-        peak = float(axis.strain(marks.peak * ARCSEC)[0])
+    def single(
+        self,
+        axis: StrainAxis,
+        dtheta: FloatArray,
+        intensity: FloatArray,
+        marks: Landmarks,
+        unit: FloatArray | float = 1.0,
+        zoom: float = 1.0,
+    ) -> tuple[Window, FloatArray, FloatArray]:
+        """Return what `prepare` does, of a curve whose landmarks are known."""
+        unit = float(np.max(unit)) if np.ptp(unit) == 0.0 else unit
+        window, image, constants = self.show(axis, dtheta, intensity, marks, zoom, len(dtheta) - 1, unit)
+        return Window(float(window.peak[0]), float(window.span[0]), window.height), image, constants
+
+    def show(
+        self, axis: StrainAxis, dtheta: Any, intensity: Any, marks: Landmarks, zoom: Any, last: Any, unit: Any = 1.0
+    ) -> tuple[Window, Any, Any]:
+        """Return windows, images and constants of one curve or of a batch, for the arrays of ``axis``.
+
+        Parameters
+        ----------
+        axis : StrainAxis
+        dtheta, intensity : array, shape (m,) or (B, m)
+            Nominal offsets, ascending [rad], and measured values; in a batch the last point of a shorter curve is
+            repeated up to the end.
+        marks : Landmarks
+            Numbers, or arrays (B, 1).
+        zoom : float, or array (B, 1)
+        last : int, or array (B, 1)
+            Index of the last point.
+        unit : float, or array of the shape of the intensity
+            Intensity that one count stands for.
+
+        Returns
+        -------
+        window : Window
+            Fields of shape (1,) or (B, 1).
+        image : array, shape (2, points) or (B, 2, points)
+        constants : array, shape (14,) or (B, 14)
+        """
+        xp = axis.arrays
+        strain = axis.strain(dtheta)
+        peak = axis.strain(xp.atleast_1d(xp.asarray(marks.peak * ARCSEC)))
         edge, width = marks.edge * axis.per_arcsec, marks.width * axis.per_arcsec
-        reach = float(axis.strain(dtheta[:1])[0]) - peak
-        span = max(zoom * self.margin * edge, 6.0 * width)
-        return Window(peak, max(min(span, 1.02 * reach), 3.0 * width), marks.height)
+        reach, above = strain[..., :1] - peak, peak - strain[..., -1:]
+        span = xp.maximum(zoom * self.margin * edge, 6.0 * width)
+        span = xp.maximum(xp.minimum(span, 1.02 * reach), 3.0 * width)
+
+        # Integrals are differences of sums over a whole curve: too much for single precision.
+        x, intensity = (xp.asarray(values, dtype=xp.float64) for values in (-strain, intensity))
+        # Strain falls along a curve.  With the other sign the points ascend; it is the edges that descend then.
+        steps, rises = xp.diff(x, axis=-1), xp.diff(intensity, axis=-1)
+        edges = -(peak + span * xp.asarray(np.linspace(self.low, self.high, self.points + 1)))
+        areas = xp.cumsum(0.5 * (intensity[..., 1:] + intensity[..., :-1]) * steps, axis=-1)
+        areas = xp.concatenate([xp.zeros_like(x[..., :1]), areas], axis=-1)
+
+        def place(at: Any) -> tuple[Any, Any]:
+            """Return between which points ``at`` lies, and how far from the first to the second."""
+            cell = xp.clip(xp.minimum(xp.searchsorted(x, at) - 1, last - 1), 0, None)
+            return cell, xp.clip((at - take(x, cell)) / take(steps, cell), 0.0, 1.0)
+
+        def take(values: Any, cell: Any) -> Any:
+            return xp.take_along_axis(values, cell, axis=-1)
+
+        def between(values: Any, cell: Any, part: Any) -> Any:
+            low = take(values, cell)
+            return low + part * (take(values, cell + 1) - low)
+
+        def per_count(at: Any) -> Any:
+            return unit if isinstance(unit, float) else between(unit, *place(at))
+
+        cell, part = place(edges)
+        value, rise = take(intensity, cell), take(rises, cell)
+        integral = take(areas, cell) + take(steps, cell) * part * (value + 0.5 * part * rise)
+        # Outside of the scan the outermost values go on.
+        integral = integral + (edges - xp.clip(edges, x[..., :1], x[..., -1:])) * (value + part * rise)
+        level = xp.clip(xp.diff(integral, axis=-1) / xp.diff(edges, axis=-1), 0.0, None)
+
+        count = per_count(0.5 * (edges[..., 1:] + edges[..., :-1]))
+        spacing = _gradient(x, last, xp)
+        bin_width = span * ((self.high - self.low) / self.points)
+        collected = level / count * xp.clip(bin_width / between(spacing, cell[..., :-1], part[..., :-1]), 1.0, None)
+        inside = (edges[..., 1:] < x[..., -1:]) & (edges[..., :-1] > x[..., :1])
+        shown = xp.log10(level + _EMPTY * count) - xp.log10(marks.height)
+        image = xp.stack([shown, xp.where(inside, -0.5 * xp.log10(collected + 1.0), _UNKNOWN)], axis=-2)
+
+        usual = xp.nanmedian(xp.where(xp.arange(x.shape[-1]) > last, np.nan, spacing), axis=-1, keepdims=True)
+        count = per_count(-peak)
+        measured = [
+            xp.log10(usual / span),
+            xp.log10(width / span),
+            xp.log10((marks.background + 0.1 * count) / marks.height),
+            xp.log10(marks.height / count),
+            xp.clip(reach / span, 0.0, 3.0),
+            xp.clip(above / span, 0.0, 3.0),
+            edge / span,
+        ]
+        constants = [xp.atleast_1d(number) for number in (*axis.constants(span), *measured)]
+        return Window(peak, span, marks.height), image, xp.concatenate(constants, axis=-1)
 
 
-def _limited(value: float) -> float:
-    return min(max(value, 0.0), 3.0)
+def image_of(image: FloatArray) -> NDArray[np.float32]:
+    """Return the image of one curve as the network takes it, rounded as those of the training were."""
+    moved = image.copy()
+    moved[0] += CENTRE
+    return moved.astype(np.float16).astype(np.float32).ravel()
 
 
-def _average(x: FloatArray, y: FloatArray, edges: FloatArray) -> FloatArray:
-    """Return the mean of the polygon through (x, y) between the edges; the outermost values go on outside."""
-    area = np.concatenate([[0.0], np.cumsum(0.5 * (y[1:] + y[:-1]) * np.diff(x))])
-    cell = np.clip(np.searchsorted(x, edges) - 1, 0, len(x) - 2)
-    step = edges - x[cell]
-    slope = (y[cell + 1] - y[cell]) / (x[cell + 1] - x[cell])
-    integral = area[cell] + step * (y[cell] + 0.5 * slope * step)
-    integral = np.where(edges < x[0], (edges - x[0]) * y[0], integral)
-    integral = np.where(edges > x[-1], area[-1] + (edges - x[-1]) * y[-1], integral)
-    return np.diff(integral) / np.diff(edges)
+def _gradient(x: Any, last: Any, xp: Any) -> Any:
+    """Return `np.gradient` of each curve up to its last point."""
+    ahead = xp.concatenate([x[..., 1:], x[..., -1:]], axis=-1)
+    behind = xp.concatenate([x[..., :1], x[..., :-1]], axis=-1)
+    index = xp.arange(x.shape[-1])
+    return (ahead - behind) * xp.where((index == 0) | (index == last), 1.0, 0.5)

@@ -11,34 +11,32 @@ import torch
 from torch import Tensor
 
 from hrxrd_ml.dynamical._contract import Coefficients, Lamellae, coefficients
-from hrxrd_ml.ml.prior import ASYMMETRIC, MOST_MODULATION, SYMMETRIC, Indices, UniversalPrior, usable_reflection
+from hrxrd_ml.ml.prior import ASYMMETRIC, SYMMETRIC, SYMMETRIC_SHARE, Beam, Indices, UniversalPrior, usable_reflection
 from hrxrd_ml.ml.scale import StrainAxis
-from hrxrd_ml.ml.stream.axes import Axes
+from hrxrd_ml.ml.stream.arrays import TorchArrays
 from hrxrd_ml.reflection import Reflection
 
 
 @dataclass(frozen=True)
 class Reflections:
-    """What the curves of B reflections depend on; shape (B,), with a polarisation axis (B, 2).
+    """What the curves of B reflections depend on; shape (B, 1), with a polarisation axis (B, 2, 1).
 
     Attributes
     ----------
-    axes : Axes
+    axes : StrainAxis
     spacing : Tensor
         Interplanar spacing [Å].
     darwin, shift : Tensor
         Darwin width, and refraction shift of the substrate peak [rad].
-    period : Tensor
-        lambda gamma_h/sin(2 theta_B): period of the fringes times the thickness [Å rad].
     refraction : Tensor, complex
         Deviation by refraction and absorption [1/Å].
     bend : Tensor
         Refraction per unit of Y [1/Å].
-    coupling_h, coupling_hbar : Tensor, complex, shape (B, 2)
+    coupling_h, coupling_hbar : Tensor, complex, shape (B, 2, 1)
         At E = 1, the polarisation factor included [1/Å].
-    weights : Tensor, shape (B, 2)
+    weights : Tensor, shape (B, 2, 1)
         Of the polarisations.
-    strength : Tensor, shape (B, 2)
+    strength : Tensor, shape (B, 2, 1)
         2 (pi C abs(chi_h)/lambda)**2 of the diffuse part [1/Å**2].
     loss : Tensor
         k chi0'' [1/Å].
@@ -46,11 +44,10 @@ class Reflections:
         Of the absorption: `Susceptibility.modulation`.
     """
 
-    axes: Axes
+    axes: StrainAxis
     spacing: Tensor
     darwin: Tensor
     shift: Tensor
-    period: Tensor
     refraction: Tensor
     bend: Tensor
     coupling_h: Tensor
@@ -61,22 +58,29 @@ class Reflections:
     modulation: Tensor
 
     @classmethod
-    def of(cls, reflections: Sequence[Reflection], device: torch.device | str | None = None) -> Reflections:
-        """Return the tensors of some reflections, in single precision."""
-        rest = [_at_rest(r) for r in reflections]
+    def of(
+        cls,
+        reflections: Sequence[Reflection],
+        device: torch.device | str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Reflections:
+        """Return the tensors of some reflections."""
+        rest, axes = [_at_rest(r) for r in reflections], [StrainAxis.of(r) for r in reflections]
 
-        def column(values: list[object]) -> Tensor:
-            array = np.array(values)
-            kind = torch.complex64 if np.iscomplexobj(array) else torch.float32
+        def column(values: list[Any]) -> Tensor:
+            array = np.array(values)[..., None]
+            kind = dtype.to_complex() if np.iscomplexobj(array) else dtype
             return torch.as_tensor(array, dtype=kind, device=device)
 
         chih = [[abs(r.susceptibility.pair(p)[0]) for p in range(2)] for r in reflections]
         return cls(
-            axes=Axes.of([StrainAxis.of(r) for r in reflections], device=device),
+            axes=replace(
+                axes[0].each(lambda name, _: column([getattr(axis, name) for axis in axes])),
+                arrays=TorchArrays(device),
+            ),
             spacing=column([r.d_spacing for r in reflections]),
             darwin=column([r.darwin_width() for r in reflections]),
             shift=column([r.refraction_shift() for r in reflections]),
-            period=column([r.wavelength * r.gammah / np.sin(2.0 * r.bragg_angle) for r in reflections]),
             refraction=column([c.substrate_u0 for c in rest]),
             bend=column([c.substrate_q2 for c in rest]),
             coupling_h=column([c.substrate_sigma_h for c in rest]),
@@ -98,19 +102,11 @@ class Reflections:
     def take(self, index: Tensor) -> Reflections:
         """Return some of the reflections, in this order."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "axes"}
-        return Reflections(self.axes.take(index), **columns)
+        return Reflections(self.axes.each(lambda _, column: column[index]), **columns)
 
-    def varied(self, absorption: Tensor, strength: Tensor, ratio: Tensor) -> Reflections:
-        """Return reflections with other susceptibilities and beams.
-
-        Parameters
-        ----------
-        absorption, strength : Tensor, shape (B,)
-            Factors of chi0'' and of chi_h, the second no larger than a crystal without gain allows.
-        ratio : Tensor, shape (B,)
-            Intensity of polarisation pi over that of sigma in the beam.
-        """
-        strength = torch.minimum(strength, MOST_MODULATION * absorption / self.modulation.clamp_min(1e-9))
+    def varied(self, beam: Beam) -> Reflections:
+        """Return reflections with other susceptibilities and beams, of shape (B, 1)."""
+        ratio, absorption, strength = beam
         factors = (self.strength[:, 1] / self.strength[:, 0]).clamp_min(0.0)  # C**2: chi_h is the same for both
         sigma = 1.0 / (1.0 + ratio)
         pi = (1.0 - sigma) * factors
@@ -153,10 +149,9 @@ class Catalogue:
         """Return what `UniversalPrior` draws from: crystal, wavelength and indices at random, if they are usable."""
         share: dict[Reflection, float] = {}
         choices: list[tuple[Indices, Indices | None, str, float]]
-        choices = [(hkl, None, "high", 0.8 / len(SYMMETRIC)) for hkl in SYMMETRIC]
-        choices += [
-            (hkl, surface, side, 0.1 / len(ASYMMETRIC)) for hkl, surface in ASYMMETRIC for side in ("high", "low")
-        ]
+        symmetric, asymmetric = SYMMETRIC_SHARE / len(SYMMETRIC), 0.5 * (1.0 - SYMMETRIC_SHARE) / len(ASYMMETRIC)
+        choices = [(hkl, None, "high", symmetric) for hkl in SYMMETRIC]
+        choices += [(hkl, surface, side, asymmetric) for hkl, surface in ASYMMETRIC for side in ("high", "low")]
         for crystal in prior.crystals:
             for wavelength in prior.wavelengths:
                 for hkl, surface, side, weight in choices:
@@ -179,7 +174,8 @@ class Catalogue:
         closest : Tensor, shape (B,)
             Smallest interplanar spacing allowed [Å].
         """
-        allowed = torch.searchsorted(-self.reflections.spacing, -closest, right=True).clamp_min(1)
+        spacing = self.reflections.spacing[:, 0]
+        allowed = torch.searchsorted(-spacing, -closest, right=True).clamp_min(1)
         limit = self.cumulative[allowed - 1]
         return torch.minimum(torch.searchsorted(self.cumulative, unit * limit), allowed - 1)
 

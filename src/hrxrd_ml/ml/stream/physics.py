@@ -20,7 +20,7 @@ from hrxrd_ml.parameters import MINIMUM_STRAIN
 from hrxrd_ml.units import ARCSEC
 
 Values = dict[str, Tensor]
-Climb = Callable[..., tuple[Tensor, ...]]
+Step = Callable[..., tuple[Tensor, ...]]
 
 LAMELLAE = 256
 CHUNK = 8
@@ -38,13 +38,13 @@ class Simulator:
     ----------
     diffuse : bool
         Whether there is damage, and with it diffuse scattering.
-    climb, descend : callable
+    coherent_step, diffuse_step : callable
         `coherent_chunk` and `diffuse_chunk`, or what a compiler has made of them.
     """
 
     diffuse: bool = True
-    climb: Climb | None = None
-    descend: Climb | None = None
+    coherent_step: Step | None = None
+    diffuse_step: Step | None = None
 
     @classmethod
     def on(cls, device: torch.device, diffuse: bool = True) -> Simulator:
@@ -56,51 +56,61 @@ class Simulator:
 
     def reflectivity(self, r: Reflections, values: Values, angle: Tensor) -> Tensor:
         """Return the reflectivity at true offsets ``angle`` (B, m) from the Bragg angle [rad]."""
-        thickness = values["L1"][:, None] / LAMELLAE
+        thickness = values["L1"] / LAMELLAE
         middle = (torch.arange(LAMELLAE, device=angle.device) + 0.5) * thickness
         strain = implanted(values, middle)
         size = strain.amax(dim=1, keepdim=True)
         zero = torch.zeros_like(size)
-        exponent = values.get("damage", zero[:, 0])[:, None] * strain / size
-        e = torch.exp(-exponent)
+        exponent = values.get("damage", zero) * strain / size
         x, y = r.axes.coordinates(angle)
-        substrate_e = torch.exp(-values["substrate_damage"]) if "substrate_damage" in values else 1.0 - zero[:, 0]
-        total = self._coherent(r, thickness, strain, e, substrate_e, x, y)
+        substrate_e = torch.exp(-values.get("substrate_damage", zero))
+        total = self.coherent(r, thickness, strain, torch.exp(-exponent), substrate_e, x, y)
         flux = r.axes.flux(angle)
         total = total * flux / (1.0 + total * (flux - 1.0))
         if self.diffuse:
             total = total + self._diffuse(r, values, thickness, strain, exponent, substrate_e, x, y)
         return total
 
-    def _coherent(
+    def coherent(
         self, r: Reflections, thickness: Tensor, strain: Tensor, e: Tensor, substrate_e: Tensor, x: Tensor, y: Tensor
     ) -> Tensor:
+        """Return the coherent reflectivity, shape (B, m), without the factor of the flux.
+
+        Parameters
+        ----------
+        r : Reflections
+        thickness : Tensor, shape (B, 1)
+            Of each lamella [Å].
+        strain, e : Tensor, shape (B, n)
+            Strain and static Debye-Waller factor of the lamellae, the surface first; n a multiple of `CHUNK`.
+        substrate_e : Tensor, shape (B, 1)
+        x, y : Tensor, shape (B, m)
+            Angle coordinates.
+        """
         axes = r.axes
-        u = torch.complex(
-            r.refraction.real[:, None] + axes.wavenumber[:, None] * x + r.bend[:, None] * y,
-            r.refraction.imag[:, None].expand_as(x) + 1e-30,
-        )[:, None]
-        forth, back = r.coupling_h[:, :, None], r.coupling_hbar[:, :, None]
-        dimmed = substrate_e[:, None, None]
+        u = torch.complex(r.refraction.real + axes.wavenumber * x + r.bend * y, r.refraction.imag.expand_as(x) + 1e-30)[
+            :, None
+        ]
+        forth, back, dimmed = r.coupling_h, r.coupling_hbar, substrate_e[:, None]
         # Principal root: the wave decays into the substrate.
         root = 1j * torch.sqrt(4.0 * (forth * dimmed) * (back * dimmed) - u * u)
         amplitude = -2.0 * (forth * dimmed) / (u + root)
         half = 0.5 * thickness
         base = half * u[:, 0].real
         decay = torch.exp(-half * u[:, 0, :1].imag)[:, None]
-        phase = half * axes.normal[:, None] * strain / (1.0 + strain)
+        phase = half * axes.normal * strain / (1.0 + strain)
         push, pull = 1j * thickness[:, None] * forth, 1j * thickness[:, None] * back
-        turn_cos, turn_sin = phase.cos(), phase.sin()
         fixed: tuple[Tensor, ...] = (base, base.cos(), base.sin(), decay, push.real, push.imag, pull.real, pull.imag)
         fixed = tuple(part.contiguous() for part in fixed)
-        step = self.climb or coherent_chunk
+        step = self.coherent_step or coherent_chunk
         real, imag = amplitude.real.contiguous(), amplitude.imag.contiguous()
-        for end in range(LAMELLAE, 0, -CHUNK):
+        rows = phase, phase.cos(), phase.sin(), e
+        for end in range(strain.shape[1], 0, -CHUNK):
             part = slice(end - CHUNK, end)
             # From the bottom up; contiguous, so that a compiled step meets the same layout every time.
-            lamellae = (row[:, part].flip(1).contiguous() for row in (phase, turn_cos, turn_sin, e))
+            lamellae = (row[:, part].flip(1).contiguous() for row in rows)
             real, imag = step(real, imag, *fixed, *lamellae)
-        return ((real**2 + imag**2) * r.weights[:, :, None]).sum(dim=1)
+        return ((real**2 + imag**2) * r.weights).sum(dim=1)
 
     def _diffuse(
         self,
@@ -115,51 +125,48 @@ class Simulator:
     ) -> Tensor:
         axes = r.axes
         gamma0, gammah = axes.entry.sin(), axes.exit.sin()
-        path = (1.0 / gamma0 + 1.0 / gammah)[:, None]
-        length, mix = values["correlation_length"][:, None], values["diffuse_mix"][:, None]
-        distance = gammah[:, None] * axes.wavenumber[:, None] * x
-        shift = gammah[:, None] * axes.normal[:, None] * strain / (1.0 + strain) * length
+        path = 1.0 / gamma0 + 1.0 / gammah
+        length, mix = values["correlation_length"], values["diffuse_mix"]
+        distance = gammah * axes.wavenumber * x
+        shift = gammah * axes.normal * strain / (1.0 + strain) * length
         lost = -torch.expm1(-2.0 * exponent) * length
-        scaled = (distance * length).contiguous()
-        strength = r.strength[:, :, None].contiguous()
-        share = (r.weights / gamma0[:, None])[:, :, None] * thickness[:, None]
-        fixed = (scaled, mix, strength, share.contiguous(), (path * thickness)[:, None], r.loss[:, None, None])
-        step = self.descend or diffuse_chunk
+        share = r.weights / gamma0[:, None]
+        fixed = (
+            (distance * length).contiguous(), mix, r.strength, (share * thickness[:, None]).contiguous(),
+            (path * thickness)[:, None], r.loss[:, None],
+        )  # fmt: skip
+        step = self.diffuse_step or diffuse_chunk
         total, above = torch.zeros_like(x), torch.ones_like(x)[:, None].expand(-1, 2, -1).contiguous()
-        for begin in range(0, LAMELLAE, CHUNK):
+        for begin in range(0, strain.shape[1], CHUNK):
             part = slice(begin, begin + CHUNK)
             total, above = step(total, above, *fixed, shift[:, part].contiguous(), lost[:, part].contiguous())
-        u = torch.complex(
-            r.refraction.real[:, None] + axes.wavenumber[:, None] * x, r.refraction.imag[:, None].expand_as(x)
-        )[:, None]
-        extinction = torch.sqrt(4.0 * (r.coupling_h * r.coupling_hbar)[:, :, None] - u * u).real
-        far = values["substrate_correlation_length"][:, None]
-        shape = line(distance * far, values["substrate_diffuse_mix"][:, None])
-        density = strength * ((1.0 - substrate_e**2)[:, None] * far * shape)[:, None]
-        stopped = 0.5 * (r.loss[:, None, None] + density) * path[:, None] + extinction + 1e-30
-        return total + (above * density / stopped * (r.weights / gamma0[:, None])[:, :, None]).sum(dim=1)
+        u = torch.complex(r.refraction.real + axes.wavenumber * x, r.refraction.imag.expand_as(x))[:, None]
+        extinction = torch.sqrt(4.0 * r.coupling_h * r.coupling_hbar - u * u).real
+        far = values["substrate_correlation_length"]
+        shape = line(distance * far, values["substrate_diffuse_mix"])
+        density = r.strength * ((1.0 - substrate_e**2) * far * shape)[:, None]
+        stopped = 0.5 * (r.loss[:, None] + density) * path[:, None] + extinction + 1e-30
+        return total + (above * density / stopped * share).sum(dim=1)
 
     def curve(self, r: Reflections, values: Values, low: Tensor, high: Tensor) -> Curve:
-        """Return what the detector would see between true offsets ``low`` and ``high`` (B,) [rad], at reflectivity 1.
+        """Return what the detector would see between true offsets ``low`` and ``high`` (B, 1) [rad], at reflectivity 1.
 
         The range should reach farther than the angles at which it is asked for.
         """
         angle = nodes(low, high, r.shift, r.darwin)
         sums, slope = running_integral(angle, self.reflectivity(r, values, angle))
         step = (high - low) / _CELLS
-        edges = low[:, None] + step[:, None] * torch.arange(_CELLS + 1, device=low.device)
-        cells = torch.diff(hermite(angle, sums, slope, edges)) / step[:, None].double()
+        edges = low + step * torch.arange(_CELLS + 1, device=low.device)
+        cells = torch.diff(hermite(angle, sums, slope, edges)) / step.double()
         spectrum = torch.fft.rfft(cells.float(), n=2 * _CELLS)
         frequency = 2.0 * math.pi * torch.fft.rfftfreq(2 * _CELLS, device=low.device)[None]
-        width = (values["fwhm"] * ARCSEC / step)[:, None]
-        eta = values.get("eta", torch.zeros_like(low))[:, None]
+        width, eta = values["fwhm"] * ARCSEC / step, values.get("eta", torch.zeros_like(low))
         gauss, lorentz = torch.exp(-((frequency * width) ** 2) / (16.0 * _LN2)), torch.exp(-0.5 * frequency * width)
         shape = (1.0 - eta) * gauss + eta * lorentz
         # Cells are averages, and what is read between them a straight line: both are divided out.
         shape = shape / torch.sinc(frequency / (2.0 * math.pi)) ** 3
         if "curvature" in values:
-            bend = _bent(frequency * (values["curvature"] * ARCSEC / step)[:, None], values["curvature_skew"][:, None])
-            spectrum = spectrum * bend
+            spectrum = spectrum * _bent(frequency * values["curvature"] * ARCSEC / step, values["curvature_skew"])
         seen = torch.fft.irfft(spectrum * shape, n=2 * _CELLS)[:, :_CELLS]
         return Curve(low, step, seen.clamp_min(0.0))
 
@@ -170,7 +177,7 @@ class Curve:
 
     Attributes
     ----------
-    low, step : Tensor, shape (B,)
+    low, step : Tensor, shape (B, 1)
         Where the first cell begins, and the width of a cell [rad].
     seen : Tensor, shape (B, cells)
     """
@@ -181,7 +188,7 @@ class Curve:
 
     def at(self, angle: Tensor) -> Tensor:
         """Return the curves at true offsets (B, m) [rad]."""
-        place = ((angle - self.low[:, None]) / self.step[:, None] - 0.5).clamp(0.0, self.seen.shape[1] - 1.001)
+        place = ((angle - self.low) / self.step - 0.5).clamp(0.0, self.seen.shape[1] - 1.001)
         left = place.floor()
         index = left.long()
         a, b = self.seen.gather(1, index), self.seen.gather(1, index + 1)
@@ -191,7 +198,7 @@ class Curve:
 def implanted(values: Values, depth: Tensor) -> Tensor:
     """Return the strain of the seven-parameter profile at depths (B, n) [Å]; see `profile.ImplantedProfile`."""
     d_max, d_surface, end, peak, d2, end2, centre2 = (
-        values[name][:, None] for name in ("Dmax1", "D01", "L1", "Rp1", "D02", "L2", "Rp2")
+        values[name] for name in ("Dmax1", "D01", "L1", "Rp1", "D02", "L2", "Rp2")
     )
     front = (peak - depth) / peak.clamp_min(1e-6)
     back = (depth - peak) / (end - peak).clamp_min(1e-6)
@@ -278,12 +285,11 @@ def nodes(low: Tensor, high: Tensor, centre: Tensor, darwin: Tensor) -> Tensor:
     Even ones over the range, and others around the substrate peak, there a fraction of the Darwin width apart and
     farther out ever wider, until they are as far apart as the even ones.
     """
-    even = low[:, None] + (high - low)[:, None] * torch.linspace(0.0, 1.0, _EVEN, device=low.device)
+    even = low + (high - low) * torch.linspace(0.0, 1.0, _EVEN, device=low.device)
     width = 0.6 * darwin
     farthest = torch.atan(torch.sqrt((high - low) / _EVEN * _AROUND_PEAK / (math.pi * width)).clamp_min(2.0))
     side = torch.linspace(-1.0, 1.0, _AROUND_PEAK, device=low.device)
-    peak = centre[:, None] + width[:, None] * torch.tan(farthest[:, None] * side)
-    peak = torch.minimum(torch.maximum(peak, low[:, None]), high[:, None])
+    peak = (centre + width * torch.tan(farthest * side)).clamp(low, high)
     return torch.cat([even, peak], dim=1).sort(dim=1).values
 
 

@@ -1,4 +1,4 @@
-"""The network's view of a batch of curves: `window.Preprocessing.prepare` as tensors, with its landmarks.
+"""The network's view of a batch of curves: landmarks as tensors, for `window.Preprocessing.show`.
 
 Curves have different numbers of points.  They are stored in rows of one length, in which the last measured point is
 repeated up to the end: it adds nothing to an integral, and no maximum or crossing is found there first.
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hrxrd_ml._landmarks import Landmarks
 from hrxrd_ml.errors import ExperimentError
-from hrxrd_ml.ml.features import _CENTRE
-from hrxrd_ml.ml.stream.axes import Axes
-from hrxrd_ml.ml.window import _EMPTY, _UNKNOWN, Preprocessing
+from hrxrd_ml.ml.scale import StrainAxis
+from hrxrd_ml.ml.window import CENTRE, Preprocessing, Window
 from hrxrd_ml.units import ARCSEC
 
 _SMOOTHING = 12.0  # arcsec; this and the following as in `landmarks`
@@ -29,8 +29,8 @@ class Windows:
 
     Attributes
     ----------
-    peak, span, height : Tensor, shape (B,)
-        See `window.Window`.
+    window : Window
+        Of tensors of shape (B, 1).
     image : Tensor, shape (B, 2, points)
         Channels as in `Preprocessing.prepare`, the first one centred as `Features` are.
     constants : Tensor, shape (B, 14)
@@ -38,16 +38,14 @@ class Windows:
         Which curves have a clear substrate peak; the others have a span and a height of 1, and zeros elsewhere.
     """
 
-    peak: Tensor
-    span: Tensor
-    height: Tensor
+    window: Window
     image: Tensor
     constants: Tensor
     good: Tensor
 
 
 def windows(
-    preprocessing: Preprocessing, axes: Axes, dtheta: Tensor, counts: Tensor, valid: Tensor, zoom: Tensor
+    preprocessing: Preprocessing, axes: StrainAxis, dtheta: Tensor, counts: Tensor, valid: Tensor, zoom: Tensor
 ) -> Windows:
     """Return windows, images and constants of B curves of counts.
 
@@ -55,71 +53,38 @@ def windows(
     ----------
     preprocessing : Preprocessing
         Of kind "window".
-    axes : Axes
+    axes : StrainAxis
         Of the B curves.
     dtheta : Tensor, shape (B, P)
         Nominal offsets [rad], ascending in even steps, those of missing points included.
     counts : Tensor, shape (B, P)
     valid : Tensor of bool, shape (B, P)
         Which points were measured; what the others hold does not matter.
-    zoom : Tensor, shape (B,)
+    zoom : Tensor, shape (B, 1)
         Widens each window by this factor, where the scan reaches that far.
     """
     if preprocessing.kind != "window":
         raise ExperimentError(f"windows are for inputs of kind window, not {preprocessing.kind}")
     index, last = _measured(valid)
-    angle, counts = dtheta.gather(1, index), counts.gather(1, index)
-    arcsec = angle / ARCSEC
+    dtheta, counts = dtheta.gather(1, index), counts.gather(1, index)
+    arcsec = dtheta / ARCSEC
     step = (arcsec[:, -1] - arcsec[:, 0]) / (index[:, -1] - index[:, 0]).clamp_min(1)
-    marks = _landmarks(arcsec, counts, last, step)
-    strain = axes.strain(angle)
-
-    peak = axes.strain(marks.peak[:, None] * ARCSEC)[:, 0]
-    edge, width = marks.edge * axes.per_arcsec, marks.width * axes.per_arcsec
-    reach, above = strain[:, 0] - peak, peak - strain[:, -1]
-    span = torch.maximum(zoom * preprocessing.margin * edge, 6.0 * width)
-    span = torch.maximum(torch.minimum(span, 1.02 * reach), 3.0 * width)
-
-    spacing = _spacing(strain, last)
-    image = _image(preprocessing, strain, spacing, counts, last, peak, span)
-    image[:, 0] += _CENTRE - torch.log10(marks.height)[:, None]
-    beyond = torch.arange(strain.shape[1], device=strain.device) > last[:, None]
-    usual = spacing.masked_fill(beyond, torch.nan).nanmedian(dim=1).values
-    measured = [
-        torch.log10(usual / span),
-        torch.log10(width / span),
-        torch.log10((marks.background + 0.1) / marks.height),
-        torch.log10(marks.height),
-        (reach / span).clamp(0.0, 3.0),
-        (above / span).clamp(0.0, 3.0),
-        edge / span,
-    ]
-    constants = torch.cat([axes.constants(span), torch.stack(measured, dim=1)], dim=1)
-    good = marks.good
-    return Windows(
-        peak=peak.where(good, 0.0),
-        span=span.where(good, 1.0),
-        height=marks.height.where(good, 1.0),
-        image=image.where(good[:, None, None], 0.0),
-        constants=constants.where(good[:, None], 0.0),
-        good=good,
+    marks, good = _landmarks(arcsec, counts, last, step)
+    window, image, constants = preprocessing.show(axes, dtheta, counts, marks, zoom, last[:, None])
+    image[:, 0] += CENTRE
+    seen = good[:, None]
+    peak, span, height = (
+        value.float().where(seen, other) for value, other in zip(vars(window).values(), (0, 1, 1), strict=True)
     )
+    image, constants = image.float().where(seen[:, None], 0.0), constants.float().where(seen, 0.0)
+    return Windows(Window(peak, span, height), image, constants, good)
 
 
-@dataclass(frozen=True)
-class _Landmarks:
-    """`hrxrd_ml._landmarks.Landmarks` of B curves, and which of them have a clear peak."""
+def _landmarks(arcsec: Tensor, counts: Tensor, last: Tensor, step: Tensor) -> tuple[Landmarks, Tensor]:
+    """Return the landmarks (B, 1) of curves (B, P) in steps (B,) [arcsec], and which have a clear peak.
 
-    peak: Tensor
-    width: Tensor
-    height: Tensor
-    background: Tensor
-    edge: Tensor
-    good: Tensor
-
-
-def _landmarks(arcsec: Tensor, counts: Tensor, last: Tensor, step: Tensor) -> _Landmarks:
-    """Read the landmarks off curves (B, P) in steps (B,) [arcsec]; see `hrxrd_ml._landmarks.landmarks`."""
+    As `hrxrd_ml._landmarks.landmarks` does for one curve.
+    """
     place = torch.arange(counts.shape[1], device=counts.device).expand_as(counts)
     height = counts.amax(dim=1)
     background = _percentile(counts.masked_fill(place > last[:, None], torch.inf), last)
@@ -147,7 +112,8 @@ def _landmarks(arcsec: Tensor, counts: Tensor, last: Tensor, step: Tensor) -> _L
     outside = low & (smooth > threshold[:, None])
     edge = middle - _at(arcsec, _first(outside, place, last))
     edge = torch.maximum(edge, 2.0 * width).where(outside.any(dim=1), 6.0 * width)
-    return _Landmarks(middle, width, height, background, edge, good)
+    found = (middle, width, height, background, edge)
+    return Landmarks(*(value[:, None] for value in found)), good  # type: ignore[arg-type]
 
 
 def _smooth(y: Tensor, n: Tensor, sigma: Tensor) -> Tensor:
@@ -164,53 +130,6 @@ def _smooth(y: Tensor, n: Tensor, sigma: Tensor) -> Tensor:
     kernel = kernel / kernel.sum(dim=1, keepdim=True)
     product = torch.fft.rfft(mirrored) * torch.fft.rfft(kernel)
     return torch.fft.irfft(product, n=size)[:, margin : margin + points]
-
-
-def _image(
-    preprocessing: Preprocessing,
-    strain: Tensor,
-    spacing: Tensor,
-    counts: Tensor,
-    last: Tensor,
-    peak: Tensor,
-    span: Tensor,
-) -> Tensor:
-    """Return both channels of the image; the first is not divided by the height yet.
-
-    Integrals are differences of sums over the whole curve, from 1e7 counts to none: too much for single precision.
-    """
-    grid = torch.linspace(
-        preprocessing.low, preprocessing.high, preprocessing.points + 1, dtype=torch.float64, device=strain.device
-    )
-    # Strain falls along a row.  With the other sign the points ascend; it is the edges that descend then.
-    x, y = -strain.double(), counts.double()
-    edges = -(peak[:, None].double() + span[:, None].double() * grid)
-    area = torch.nn.functional.pad((0.5 * (y[:, 1:] + y[:, :-1]) * x.diff(dim=1)).cumsum(dim=1), (1, 0))
-    cell = torch.minimum(torch.searchsorted(x, edges) - 1, last[:, None] - 1).clamp_min(0)
-    start, gap = x.gather(1, cell), x.diff(dim=1).gather(1, cell)
-    part = ((edges - start) / gap).clamp(0.0, 1.0)
-    value, rise = y.gather(1, cell), y.diff(dim=1).gather(1, cell)
-    integral = area.gather(1, cell) + gap * part * (value + 0.5 * part * rise)
-    # Outside of the scan the outermost values go on.
-    integral += (edges - edges.clamp(x[:, :1], x[:, -1:])) * (value + part * rise)
-    level = (integral.diff(dim=1) / edges.diff(dim=1)).float().clamp_min(0.0)
-
-    cell, part = cell[:, :-1], part[:, :-1].float()
-    local = torch.lerp(spacing.gather(1, cell), spacing.gather(1, cell + 1), part)
-    width = (span * (preprocessing.high - preprocessing.low) / preprocessing.points)[:, None]
-    collected = level * (width / local).clamp_min(1.0)
-    inside = (edges[:, 1:] < x[:, -1:]) & (edges[:, :-1] > x[:, :1])
-    noise = (-0.5 * torch.log10(collected + 1.0)).where(inside, _UNKNOWN)
-    return torch.stack([torch.log10(level + _EMPTY), noise], dim=1)
-
-
-def _spacing(strain: Tensor, last: Tensor) -> Tensor:
-    """Return `np.gradient` of each curve, with the sign of the ascending axis."""
-    ahead = torch.cat([strain[:, 1:], strain[:, -1:]], dim=1)
-    behind = torch.cat([strain[:, :1], strain[:, :-1]], dim=1)
-    place = torch.arange(strain.shape[1], device=strain.device)
-    one_sided = (place == 0) | (place == last[:, None])
-    return (behind - ahead) * torch.where(one_sided, 1.0, 0.5)
 
 
 def _measured(valid: Tensor) -> tuple[Tensor, Tensor]:
