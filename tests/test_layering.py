@@ -23,8 +23,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "profile specimen _numba_profile",
         "dynamical",
         "diffuse film _numba_diffuse",
-        "instrument resolution _gridding",
-        "simulate _bound _grid",
+        "instrument",
+        "simulate _bound",
         "guess model _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting _observation "
         "_profiling _result _rival _saving _search _statistics _task _threads _uncertainty",
         "results plot html_report run strategy outputs posterior _derived _netcdf _overrides _plot_posterior "
@@ -35,12 +35,14 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
 )
 """From the bottom up: a module may import from its own layer and from those before it."""
 
-EVERYWHERE = frozenset({"errors", "units", "_miller"})
+EVERYWHERE = frozenset({"errors", "units", "_miller", "arrays", "complex_step"})
 """What every module may import."""
 
 BESIDE = {
     "errors": frozenset[str](),
     "units": frozenset({"errors"}),
+    "arrays": frozenset[str](),
+    "complex_step": frozenset({"errors", "arrays"}),
     "_miller": frozenset({"errors"}),
     "files": frozenset({"errors"}),
     "experiment": frozenset({"errors", "units", "_miller"}),

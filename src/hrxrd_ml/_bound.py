@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _gridding
-from ._grid import Grid, Need
 from .dynamical import kernel
 from .dynamical._contract import Coefficients
-from .instrument import AngleGrid, background
+from .instrument.angles import AngleGrid
+from .instrument.grid import Grid, Need
+from .instrument.measure import measure
 from .specimen import Layer
 from .units import ARCSEC
 
@@ -83,7 +83,7 @@ class BoundCurve:
         """
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
-        need = Need.of(self.model, values, self._farthest)
+        need = self._need(values)
         fringe, width = self.model.fringe(need.depth), max(values["fwhm"], self._narrowest) * ARCSEC
         needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
         rung = 0.5 if self._loose else 1.0
@@ -96,8 +96,25 @@ class BoundCurve:
             if len(self._grids) > 8:
                 self._grids.clear()
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
-            self._grids[key] = Grid.around(self.model, shifted, octave, need, 2**finer)
+            self._grids[key] = Grid.around(
+                shifted,
+                self.model.reflection,
+                self.model.deviation,
+                fringe=fringe,
+                octave=octave,
+                need=need,
+                finer=2**finer,
+            )
         return self._grids[key]
+
+    def _need(self, values: Values) -> Need:
+        return Need.of(
+            values,
+            self._farthest,
+            rung=self.model.depth_rung(values),
+            reach=self.model.response.reach(values),
+            diffuse=self.model.reflection if self.model.diffuse else None,
+        )
 
     def _part(self, values: Values, part: slice) -> Grid:
         """Return what of the grid is needed for a part of the angles."""
@@ -105,8 +122,9 @@ class BoundCurve:
         if part == slice(None):
             return grid
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
-        margin = Need.of(self.model, values, self._farthest).margin
-        return grid.between(self.model, min(first - margin, -margin), max(last + margin, margin))
+        margin = self._need(values).margin
+        low, high = min(first - margin, -margin), max(last + margin, margin)
+        return grid.between(self.model.reflection, self.model.deviation, low, high)
 
     @property
     def strain_range(self) -> float:
@@ -148,7 +166,9 @@ class BoundCurve:
                 optics.materials, optics.parallel, optics.mismatch,
             )  # fmt: skip
             names = list(part_slopes)
-            stack = _gridding.refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)
+            from .instrument.spreading import refine  # loads numba
+
+            stack = refine(grid.nodes[pick], np.array([part, *part_slopes.values()]), grid.angles.nodes)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             positive = stack[0] > 0.0
             rows.append(stack[0] * positive)
@@ -208,69 +228,25 @@ class BoundCurve:
 
     def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
-        intensity, slopes = self._evaluate(values, tuple(names), slice(None))
-        return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
+        return self._evaluate(values, tuple(names), slice(None))
 
-    def _evaluate(
-        self, values: Values, names: tuple[str, ...], part: slice
-    ) -> tuple[FloatArray, dict[str, FloatArray]]:
-        internal = self._part(values, part)
-        convolution, grid = internal.convolution, internal.angles
+    def _evaluate(self, values: Values, names: tuple[str, ...], part: slice) -> tuple[FloatArray, FloatArray]:
+        grid = self._part(values, part)
         wanted = [name for name in names if name in self.model.physics]
-        layer = self.model.layer(values, internal.strains, derivatives=bool(wanted))
-        result = self._reflectivity(values, layer, internal)
+        layer = self.model.layer(values, grid.strains, derivatives=bool(wanted))
+        result = self._reflectivity(values, layer, grid)
         for name in self.model.optics.intersection(wanted):
             known = result.slopes.get(name, 0.0)
-            result.slopes[name] = known + self._by_optics(values, layer, internal, name)
-        narrow = values["fwhm"] < self._narrowest
-        shape = {**values, "fwhm": self._narrowest} if narrow else values
-        transform, transform_slopes = self.model.response.transform(grid, shape, names, derivatives=bool(names))
-        if narrow and "fwhm" in transform_slopes:
-            transform_slopes["fwhm"] = np.zeros_like(transform_slopes["fwhm"])
-        transform = np.atleast_2d(transform) * internal.correction
-
-        polarisations = len(self._weights)
-        rows = np.concatenate([result.coherent + result.diffuse, *(result.slopes[name] for name in wanted)])
-        spread = values.get("strain_spread", 0.0)
-        if spread > 0.0:
-            # Strain scales with dose; averaging over it stretches the curve about the substrate peak.
-            centre = self.model.reflection.refraction_shift()
-            rows, by_spread = _gridding.smear(grid.nodes, grid.quadrature, centre, spread, rows, polarisations)
-        else:
-            by_spread = np.zeros_like(rows[:polarisations])
-        if "strain_spread" in names:
-            rows = np.concatenate([rows, by_spread])
-            wanted.append("strain_spread")
-        spectra = convolution.spectrum(rows).reshape(1 + len(wanted), polarisations, -1)
-        folded = [(spectra * transform).sum(axis=1)]
-        shaped = [name for name in names if name in transform_slopes]
-        for name in shaped:
-            folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * internal.correction).sum(axis=1))
-        splines = convolution.coefficients(np.concatenate(folded))
-
-        dtheta = self.dtheta[part]
-        true_angle = values["step"] * dtheta - values["offset"] * ARCSEC
-        position = convolution.positions(true_angle)
-        position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
-        convolved = _gridding.interpolate(position, splines)
-        scale = values["scale"]
-        arcsec = dtheta / ARCSEC
-        base, base_slopes = background(self.model.background)(arcsec, values)
-        expected = scale * convolved[0] + base
-        # A non-paralysable counter loses dead_time counts for each one that it records.
-        tau = values["dead_time"]
-        alive = 1.0 / (1.0 + tau * np.maximum(expected, 0.0))
-        through = alive**2
-
-        slopes: dict[str, FloatArray] = {}
-        for name, row in zip([*wanted, *shaped], convolved[1:], strict=True):
-            slopes[name] = through * scale * row
-        if "scale" in names:
-            slopes["scale"] = through * convolved[0]
-        if "offset" in names or "step" in names:
-            slope = through * scale * _gridding.slope(position, splines[0]) / grid.step
-            slopes["offset"], slopes["step"] = -slope * ARCSEC, slope * dtheta
-        if "dead_time" in names:
-            slopes["dead_time"] = -through * expected**2
-        slopes |= {name: through * row for name, row in base_slopes.items() if name in names}
-        return expected * alive, slopes
+            result.slopes[name] = known + self._by_optics(values, layer, grid, name)
+        return measure(
+            np.array([result.coherent + result.diffuse, *(result.slopes[name] for name in wanted)]),
+            wanted,
+            values,
+            names,
+            convolution=grid.convolution,
+            dtheta=self.dtheta[part],
+            response=self.model.response,
+            background=self.model.level,
+            centre=self.model.reflection.refraction_shift(),
+            narrowest=self._narrowest,
+        )

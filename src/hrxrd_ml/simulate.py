@@ -20,11 +20,12 @@ from .diffuse import CorrelationDiffuse, make_diffuse
 from .dynamical._contract import Coefficients, Deviation, Lamellae, Material, coefficients
 from .errors import CurveError, ParameterError
 from .film import Film, film_space, materials, pile
-from .instrument import background
-from .parameters import ParameterSpace, background_space, base_space, spread_space
+from .instrument.background import Background, make_background
+from .instrument.counting import base_space, spread_space
+from .instrument.resolution import Resolution, Response, make_resolution
+from .parameters import ParameterSpace
 from .profile import ImplantedProfile, Profile, make_profile
 from .reflection import Reflection
-from .resolution import Resolution
 from .specimen import Chain, Damage, Layer, discretise, uniform_films
 
 FloatArray = NDArray[np.float64]
@@ -61,9 +62,10 @@ class RockingCurve:
         Strain profile; None for a perfect crystal.
     damage : Damage
     diffuse : CorrelationDiffuse or None
-    resolution : str
-        See ``resolution.Resolution``.
-    background : {"constant", "linear", "exponential"}
+    resolution : {"gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"} or Resolution
+        Name of a resolution function, or one of your own: see ``instrument.resolution.Resolution``.
+    background : {"constant", "linear", "exponential"} or Background
+        Name of a background, or one of your own: see ``instrument.background.Background``.
     tolerance : float
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float
@@ -77,8 +79,8 @@ class RockingCurve:
     profile: Profile | None = field(default_factory=ImplantedProfile)
     damage: Damage = field(default_factory=Damage)
     diffuse: CorrelationDiffuse | None = field(default_factory=CorrelationDiffuse)
-    resolution: str = "gaussian"
-    background: str = "constant"
+    resolution: str | Resolution = "gaussian"
+    background: str | Background = "constant"
     tolerance: float = 1e-4
     max_depth: float = 8000.0
     films: tuple[Film, ...] = ()
@@ -129,13 +131,17 @@ class RockingCurve:
             raise ParameterError(
                 f"damage {self.damage.kind!r} needs a strain profile that ends somewhere; profile is none"
             )
-        self.response  # noqa: B018 (raises if the resolution does not fit)
-        background(self.background)
+        self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
-    def response(self) -> Resolution:
-        """The resolution function."""
-        return Resolution(self.resolution, self.reflection)
+    def response(self) -> Response:
+        """What broadens the curve: the resolution function, and the bent crystal."""
+        return Response(make_resolution(self.resolution, self.reflection))
+
+    @cached_property
+    def level(self) -> Background:
+        """The background."""
+        return make_background(self.background)
 
     @cached_property
     def space(self) -> ParameterSpace:
@@ -146,7 +152,7 @@ class RockingCurve:
             space = space + spread_space()
         if self.diffuse:
             space = space + self.diffuse.space
-        return space + base_space() + self.response.space + background_space(self.background)
+        return space + base_space() + self.response.space + self.level.space
 
     @cached_property
     def deviation(self) -> Deviation:
@@ -156,7 +162,7 @@ class RockingCurve:
     @cached_property
     def physics(self) -> frozenset[str]:
         """Names of the parameters that the reflectivity depends on; all others act after it."""
-        instrument = base_space() + self.response.space + background_space(self.background)
+        instrument = base_space() + self.response.space + self.level.space
         return frozenset(self.space.names) - frozenset(instrument.names) - {"strain_spread"}
 
     @cached_property
@@ -170,14 +176,6 @@ class RockingCurve:
         """Coefficients of one lamella without strain on a substrate without damage."""
         rest = np.zeros((1, 3))
         return coefficients(self.reflection, Lamellae.of_one_crystal(self.reflection, np.ones(1), rest, rest))
-
-    @cached_property
-    def strain_scale(self) -> tuple[float, float]:
-        """Strain that moves the Bragg condition by one in the angle coordinate x, and refraction's share in y."""
-        reflection = self.reflection
-        slope, _ = self.deviation.at_rest
-        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
-        return slope / reflection.diffraction_vector, float(refraction / reflection.diffraction_vector)
 
     def fringe(self, rung: int = 0) -> float:
         """Shortest period that the deepest layer gives the curve [rad], λ γ_h/(t sin 2θ_B).

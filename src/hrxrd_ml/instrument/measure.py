@@ -1,0 +1,147 @@
+"""From the reflectivity at the nodes of a grid to the expected counts of a measurement, with exact derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..arrays import ComplexArray, FloatArray
+from ..complex_step import STEP, derivative
+from ..errors import ParameterError
+from ..parameters import unknown_name
+from ..units import ARCSEC
+from .background import Background
+from .convolution import Convolution
+from .counting import base_space, recorded
+from .resolution import Response, Transform
+
+
+def measure(
+    rows: FloatArray,
+    names: Sequence[str],
+    values: Mapping[str, float],
+    wanted: Sequence[str],
+    *,
+    convolution: Convolution,
+    dtheta: FloatArray,
+    response: Response,
+    background: Background,
+    centre: float = 0.0,
+    narrowest: float = 0.0,
+) -> tuple[FloatArray, FloatArray]:
+    """Return expected counts and their derivatives.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (1 + len(names), polarisations, m)
+        Reflectivity at the nodes, weighted with the polarisations of the beam, and its derivatives.  One row for the
+        sum of the polarisations, unless the resolution function tells them apart.
+    names : sequence of str
+        By which parameters the derivatives are.
+    values : mapping
+        Of the instrument's parameters.
+    wanted : sequence of str
+        Parameters by which counts are differentiated: those of the instrument, and of ``names``, in any order.
+    convolution : Convolution
+        On the grid with these nodes.
+    dtheta : ndarray, shape (n,)
+        Angles of the measurement: nominal offsets from the Bragg angle [rad].
+    response : Response
+    background : Background
+    centre : float
+        Angle of the substrate peak [rad], about which a spread of the strain stretches the curve.
+    narrowest : float
+        FWHM below which a resolution function changes nothing any more [arcsec].
+
+    Returns
+    -------
+    counts : ndarray, shape (n,)
+    jacobian : ndarray, shape (n, len(wanted))
+
+    Raises
+    ------
+    ParameterError
+        If a wanted parameter is none of those.
+    """
+    grid = convolution.grid
+    place = {name: i for i, name in enumerate(wanted)}
+    known = {*names, *response.space.names, *background.space.names, *base_space().names, "strain_spread"}
+    if unknown := [name for name in wanted if name not in known]:
+        raise ParameterError(unknown_name(unknown[0], tuple(sorted(known))))
+    if values.get("strain_spread", 0.0) > 0.0:
+        rows, by_spread = _smeared(rows, convolution, centre, values["strain_spread"])
+        if "strain_spread" in place:
+            rows, names = np.concatenate([rows, by_spread[None]]), [*names, "strain_spread"]
+    narrow = values["fwhm"] < narrowest
+    shape = {**values, "fwhm": narrowest} if narrow else values
+    shaped = [name for name in wanted if name in response.space and not (narrow and name == "fwhm")]
+    transform, slopes = response.transform(grid, shape, shaped)
+    splines = _convolved(rows, convolution, transform, list(slopes.values()))
+
+    from .spreading import interpolate, interpolate_columns, slope  # loads numba
+
+    position = convolution.positions(values["step"] * dtheta - values["offset"] * ARCSEC)
+    position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
+    reflectivity = interpolate(position, splines[:1])[0]
+    arcsec, scale = dtheta / ARCSEC, values["scale"]
+    counts, through, by_dead_time = recorded(
+        scale * reflectivity + background.counts(arcsec, values), values["dead_time"]
+    )
+    jacobian = np.zeros((len(dtheta), len(wanted)))
+    if not wanted:
+        return counts, jacobian
+    columns = np.array([place[name] for name in [*names, *slopes]], dtype=np.int64)
+    interpolate_columns(position, splines[1:], scale * through, columns, jacobian)
+    if "scale" in place:
+        jacobian[:, place["scale"]] = through * reflectivity
+    if "offset" in place or "step" in place:
+        by_angle = scale / grid.step * through * slope(position, splines[0])
+        for name, moved in (("offset", -ARCSEC), ("step", dtheta)):
+            if name in place:
+                jacobian[:, place[name]] = by_angle * moved
+    if "dead_time" in place:
+        jacobian[:, place["dead_time"]] = by_dead_time
+    for name in background.space.names:
+        if name in place:
+            changed = background.counts(arcsec, {**values, name: values[name] + 1j * STEP})
+            jacobian[:, place[name]] = through * derivative(changed)
+    return counts, jacobian
+
+
+def _smeared(
+    rows: FloatArray, convolution: Convolution, centre: float, spread: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return rows averaged over a spread of the strain, and the derivative of the first by the spread.
+
+    Strain scales with dose; averaging over it stretches the curve about the substrate peak.
+    """
+    from .spreading import smear  # loads numba
+
+    grid, polarisations = convolution.grid, rows.shape[1]
+    smeared, by_spread = smear(
+        grid.nodes, grid.quadrature, centre, spread, rows.reshape(-1, rows.shape[-1]), polarisations
+    )
+    return smeared.reshape(rows.shape), by_spread
+
+
+def _convolved(
+    rows: FloatArray, convolution: Convolution, transform: Transform, slopes: Sequence[Transform]
+) -> FloatArray:
+    """Return the spline coefficients of the rows, convolved, and of the first one's derivatives by the transform."""
+    count, polarisations, m = rows.shape
+    spectra = convolution.spectrum(rows.reshape(-1, m)).reshape(count, polarisations, -1)
+    correction = convolution.correction()
+    products = np.empty((count + len(slopes), spectra.shape[-1]), dtype=complex)
+    _fold(spectra, transform * correction, products[:count])
+    for product, slope in zip(products[count:], slopes, strict=True):
+        _fold(spectra[:1], slope * correction, product[None])
+    return convolution.coefficients(products)
+
+
+def _fold(spectra: ComplexArray, transform: Transform, out: ComplexArray) -> None:
+    """Write the products of spectra (rows, polarisations, frequencies) with a transform, summed over polarisations."""
+    parts = np.broadcast_to(transform, spectra.shape[1:])
+    np.multiply(spectra[:, 0], parts[0], out=out)
+    for k in range(1, len(parts)):
+        out += spectra[:, k] * parts[k]
