@@ -7,7 +7,7 @@ divided out in Fourier space, so that the convolution sees the samples themselve
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.fft import irfft, rfft
@@ -26,9 +26,12 @@ class Convolution:
         """Return the transform of rows of samples at the nodes, ready to be multiplied with the resolution's."""
         from .spreading import spread  # loads numba
 
-        grid = self.grid
-        samples = spread(self.positions(grid.nodes), grid.quadrature / grid.step, np.ascontiguousarray(rows), grid.size)
-        return np.asarray(rfft(samples, axis=-1))
+        return np.asarray(rfft(spread(*self._nodes, np.ascontiguousarray(rows), self.grid.size), axis=-1))
+
+    @cached_property
+    def _nodes(self) -> tuple[FloatArray, FloatArray]:
+        """Positions of the nodes and their weights, both in grid steps."""
+        return self.positions(self.grid.nodes), self.grid.quadrature / self.grid.step
 
     def correction(self) -> FloatArray:
         """Return what divides out the splines of spreading and interpolation."""

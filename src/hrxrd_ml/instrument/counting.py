@@ -28,25 +28,18 @@ def spread_space() -> ParameterSpace:
     return ParameterSpace((ParameterSpec("strain_spread", "", 0.0, 0.0, 0.1, False, text),))
 
 
-def recorded(arriving: FloatArray, dead_time: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return what a counter records, which loses ``dead_time`` counts for each one that it records.
+def recorded(arriving: FloatArray, dead_time: float) -> tuple[FloatArray, FloatArray]:
+    """Return what a counter records, and the derivative by what arrives.
 
     Parameters
     ----------
     arriving : ndarray
         Expected counts without losses.
     dead_time : float
-        Of a counter that is not paralysable [1/counts].
-
-    Returns
-    -------
-    counts, slope, by_dead_time : ndarray
-        Recorded counts and their derivatives by ``arriving`` and by ``dead_time``.
+        Counts that are lost for each one that is recorded, of a counter that is not paralysable [1/counts].
     """
-    positive = np.maximum(arriving, 0.0)
-    alive = 1.0 / (1.0 + dead_time * positive)
-    slope = alive * alive
-    return arriving * alive, slope, -slope * arriving * positive
+    alive = 1.0 / (1.0 + dead_time * np.maximum(arriving, 0.0))
+    return arriving * alive, alive * alive
 
 
 def count(expected: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -66,16 +66,17 @@ def measure(
     """
     grid = convolution.grid
     place = {name: i for i, name in enumerate(wanted)}
-    known = {*names, *response.space.names, *background.space.names, *base_space().names, "strain_spread"}
-    if unknown := [name for name in wanted if name not in known]:
-        raise ParameterError(unknown_name(unknown[0], tuple(sorted(known))))
+    if place:
+        known = {*names, *response.names, *background.space.names, *base_space().names, "strain_spread"}
+        if unknown := place.keys() - known:
+            raise ParameterError(unknown_name(min(unknown), tuple(sorted(known))))
     if values.get("strain_spread", 0.0) > 0.0:
         rows, by_spread = _smeared(rows, convolution, centre, values["strain_spread"])
         if "strain_spread" in place:
             rows, names = np.concatenate([rows, by_spread[None]]), [*names, "strain_spread"]
     narrow = values["fwhm"] < narrowest
     shape = {**values, "fwhm": narrowest} if narrow else values
-    shaped = [name for name in wanted if name in response.space and not (narrow and name == "fwhm")]
+    shaped = [name for name in wanted if name in response.names and not (narrow and name == "fwhm")]
     transform, slopes = response.transform(grid, shape, shaped)
     splines = _convolved(rows, convolution, transform, list(slopes.values()))
 
@@ -85,9 +86,8 @@ def measure(
     position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
     reflectivity = interpolate(position, splines[:1])[0]
     arcsec, scale = dtheta / ARCSEC, values["scale"]
-    counts, through, by_dead_time = recorded(
-        scale * reflectivity + background.counts(arcsec, values), values["dead_time"]
-    )
+    arriving = scale * reflectivity + background.counts(arcsec, values)
+    counts, through = recorded(arriving, values["dead_time"])
     jacobian = np.zeros((len(dtheta), len(wanted)))
     if not wanted:
         return counts, jacobian
@@ -101,7 +101,7 @@ def measure(
             if name in place:
                 jacobian[:, place[name]] = by_angle * moved
     if "dead_time" in place:
-        jacobian[:, place["dead_time"]] = by_dead_time
+        jacobian[:, place["dead_time"]] = -counts * np.maximum(counts, 0.0)
     for name in background.space.names:
         if name in place:
             changed = background.counts(arcsec, {**values, name: values[name] + 1j * STEP})

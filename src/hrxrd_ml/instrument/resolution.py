@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Transform = ComplexArray | FloatArray
 LN2 = math.log(2.0)
+_LAST_SQUARE = 60.0  # of the distance over the half width; a Gaussian has fallen to 1e-18 there
 _GAUSSIAN_REACH = 3.8  # of the FWHM; the function has fallen to 4e-18 there
 
 _FWHM = ParameterSpec("fwhm", "arcsec", 12.0, 0.5, 500.0, True, "FWHM of the resolution function")
@@ -239,8 +240,11 @@ def _sampled(grid: AngleGrid, values: Values, asymmetry: Any) -> tuple[Any, Any]
     # Areas of both halves together do not depend on the asymmetry.
     gauss_area = width * math.sqrt(math.pi / LN2) / 2.0
     pearson_area = 0.5 * width * np.sqrt(math.pi / c) * np.exp(loggamma(tail - 0.5) - loggamma(tail))
-    t2 = (x * (2.0 / (width * (1.0 + asymmetry * np.sign(x))))) ** 2
-    shape = (1.0 - eta) / gauss_area * np.exp(-LN2 * t2) + eta / pearson_area * (1.0 + c * t2) ** -tail
+    t = x * np.where(x < 0.0, 2.0 / (width * (1.0 - asymmetry)), 2.0 / (width * (1.0 + asymmetry)))
+    t2 = t * t
+    shape = eta / pearson_area * (1.0 + c * t2) ** -tail
+    near = np.flatnonzero(t2.real < _LAST_SQUARE)
+    shape[near] += (1.0 - eta) / gauss_area * np.exp(-LN2 * t2[near])
     return transform_of(shape, step, grid.size)
 
 
@@ -370,6 +374,11 @@ class Response:
         own = self.function.space
         return ParameterSpace((own["fwhm"],)) + _BENT + own
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """Names of the parameters."""
+        return frozenset(self.space.names)
+
     @property
     def polarised(self) -> bool:
         """Whether the two polarisations are broadened differently."""
@@ -395,8 +404,8 @@ class Response:
             return _bent_crystal(grid.omega, values)
 
         shape = _joined(function(values))
-        slopes = _slopes(function, values, [name for name in names if name in self.function.space])
-        by_bend = [name for name in names if name in _BENT]
+        by_bend = [name for name in names if name in _BENT.names]
+        slopes = _slopes(function, values, [name for name in names if name in self.names and name not in by_bend])
         if values["curvature"] == 0.0 and not by_bend:
             return shape, slopes
         bent = _joined(bend(values))
