@@ -8,7 +8,6 @@ from .angles import AngleGrid
 from .background import Background
 from .convolution import Convolution
 from .counting import count
-from .measure import measure
 from .resolution import Resolution, Response, sampling, transform_of
 
 __all__ = [
@@ -18,7 +17,6 @@ __all__ = [
     "Resolution",
     "Response",
     "count",
-    "measure",
     "sampling",
     "transform_of",
 ]

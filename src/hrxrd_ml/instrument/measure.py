@@ -16,7 +16,6 @@ from .convolution import Convolution
 from .counting import base_space, recorded
 from .resolution import Response, Transform
 
-
 def measure(
     rows: FloatArray,
     names: Sequence[str],
@@ -78,7 +77,9 @@ def measure(
     shape = {**values, "fwhm": narrowest} if narrow else values
     shaped = [name for name in wanted if name in response.names and not (narrow and name == "fwhm")]
     transform, slopes = response.transform(grid, shape, shaped)
-    splines = _convolved(rows, convolution, transform, list(slopes.values()))
+    spectrum = convolution.spectrum(rows[0])
+    folded = [_folded(spectrum, each) for each in (transform, *slopes.values())]
+    splines = convolution.coefficients(np.array(folded) * convolution.correction())
 
     from .spreading import interpolate, interpolate_columns, slope  # loads numba
 
@@ -91,12 +92,14 @@ def measure(
     jacobian = np.zeros((len(dtheta), len(wanted)))
     if not wanted:
         return counts, jacobian
-    columns = np.array([place[name] for name in [*names, *slopes]], dtype=np.int64)
-    interpolate_columns(position, splines[1:], scale * through, columns, jacobian)
+    factor = scale * through
+    for coefficients, changed in ((splines[1:], slopes), (_convolved(rows[1:], convolution, transform), names)):
+        columns = np.array([place[name] for name in changed], dtype=np.int64)
+        interpolate_columns(position, coefficients, factor, columns, jacobian)
     if "scale" in place:
         jacobian[:, place["scale"]] = through * reflectivity
     if "offset" in place or "step" in place:
-        by_angle = scale / grid.step * through * slope(position, splines[0])
+        by_angle = factor / grid.step * slope(position, splines[0])
         for name, moved in (("offset", -ARCSEC), ("step", dtheta)):
             if name in place:
                 jacobian[:, place[name]] = by_angle * moved
@@ -104,8 +107,8 @@ def measure(
         jacobian[:, place["dead_time"]] = -counts * np.maximum(counts, 0.0)
     for name in background.space.names:
         if name in place:
-            changed = background.counts(arcsec, {**values, name: values[name] + 1j * STEP})
-            jacobian[:, place[name]] = through * derivative(changed)
+            by_level = background.counts(arcsec, {**values, name: values[name] + 1j * STEP})
+            jacobian[:, place[name]] = through * derivative(by_level)
     return counts, jacobian
 
 
@@ -125,23 +128,15 @@ def _smeared(
     return smeared.reshape(rows.shape), by_spread
 
 
-def _convolved(
-    rows: FloatArray, convolution: Convolution, transform: Transform, slopes: Sequence[Transform]
-) -> FloatArray:
-    """Return the spline coefficients of the rows, convolved, and of the first one's derivatives by the transform."""
-    count, polarisations, m = rows.shape
-    spectra = convolution.spectrum(rows.reshape(-1, m)).reshape(count, polarisations, -1)
-    correction = convolution.correction()
-    products = np.empty((count + len(slopes), spectra.shape[-1]), dtype=complex)
-    _fold(spectra, transform * correction, products[:count])
-    for product, slope in zip(products[count:], slopes, strict=True):
-        _fold(spectra[:1], slope * correction, product[None])
-    return convolution.coefficients(products)
+def _convolved(rows: FloatArray, convolution: Convolution, transform: Transform) -> FloatArray:
+    """Return the spline coefficients of rows (k, polarisations, m), convolved."""
+    if len(rows) == 0:
+        return np.zeros((0, convolution.grid.size))
+    spectra = convolution.spectrum(rows.reshape(-1, rows.shape[-1])).reshape(*rows.shape[:2], -1)
+    return convolution.coefficients(_folded(spectra, transform * convolution.correction()))
 
 
-def _fold(spectra: ComplexArray, transform: Transform, out: ComplexArray) -> None:
-    """Write the products of spectra (rows, polarisations, frequencies) with a transform, summed over polarisations."""
-    parts = np.broadcast_to(transform, spectra.shape[1:])
-    np.multiply(spectra[:, 0], parts[0], out=out)
-    for k in range(1, len(parts)):
-        out += spectra[:, k] * parts[k]
+def _folded(spectra: ComplexArray, transform: Transform) -> ComplexArray:
+    """Return the products of spectra (…, polarisations, frequencies) with a transform, summed over polarisations."""
+    products = spectra * transform
+    return products[..., 0, :] if products.shape[-2] == 1 else products.sum(axis=-2)
