@@ -41,6 +41,8 @@ EVERYWHERE = frozenset({"errors", "units", "_miller", "expressions"})
 BESIDE = {
     "errors": frozenset[str](),
     "units": frozenset({"errors"}),
+    "arrays": frozenset[str](),
+    "complex_step": frozenset({"errors", "arrays"}),
     "_miller": frozenset({"errors"}),
     "expressions": frozenset({"errors"}),
     "files": frozenset({"errors"}),

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hrxrd_ml.crystal import Crystal
     from hrxrd_ml.errors import HrxrdError
     from hrxrd_ml.experiment import read_experiment
-    from hrxrd_ml.sample.film import Film
     from hrxrd_ml.html_report import report
     from hrxrd_ml.io import make_curve, read_curve
     from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.reflection import Reflection, Susceptibility
     from hrxrd_ml.results import compare, save_dataset, to_dataset
     from hrxrd_ml.run import build_model, fit_curve, simulate_curve
+    from hrxrd_ml.sample.film import Film
     from hrxrd_ml.simulate import RockingCurve
 
 __all__ = [

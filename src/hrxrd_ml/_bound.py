@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import _gridding
-from ._grid import Grid, Need
 from .arrays import FloatArray, IntArray, Values
 from .complex_step import STEP, derivative
 from .diffuse import Scatterers, strengths
 from .dynamical import Slopes, assemble, rates, rates_and_jacobian
-from .instrument import AngleGrid, background
+from .instrument.angles import AngleGrid
+from .instrument.grid import Grid, Need
+from .instrument.measure import measure
 from .sample.layers import Layer
 from .units import ARCSEC
 
@@ -164,7 +164,7 @@ class BoundCurve:
         """
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
-        need = Need.of(self.model, values, self._farthest)
+        need = self._need(values)
         fringe, width = self.model.fringe(need.depth), max(values["fwhm"], self._narrowest) * ARCSEC
         needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
         rung = 0.5 if self._loose else 1.0
@@ -177,8 +177,26 @@ class BoundCurve:
             if len(self._grids) > 8:
                 self._grids.clear()
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
-            self._grids[key] = Grid.around(self.model, shifted, octave, need, 2**finer)
+            self._grids[key] = Grid.around(
+                shifted,
+                self.model.reflection,
+                self.model.deviation,
+                fringe=fringe,
+                octave=octave,
+                need=need,
+                finer=2**finer,
+            )
         return self._grids[key]
+
+    def _need(self, values: Values) -> Need:
+        return Need.of(
+            values,
+            self._farthest,
+            self.model.reflection,
+            rung=self.model.depth_rung(values),
+            reach=self.model.response.reach(values),
+            length=self.model.defect_length(values),
+        )
 
     def _part(self, values: Values, part: slice) -> Grid:
         """Return what of the grid is needed for a part of the angles."""
@@ -186,8 +204,9 @@ class BoundCurve:
         if part == slice(None):
             return grid
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
-        margin = Need.of(self.model, values, self._farthest).margin
-        return grid.between(self.model, min(first - margin, -margin), max(last + margin, margin))
+        margin = self._need(values).margin
+        low, high = min(first - margin, -margin), max(last + margin, margin)
+        return grid.between(self.model.reflection, self.model.deviation, low, high)
 
     @property
     def strain_range(self) -> float:
@@ -238,11 +257,13 @@ class BoundCurve:
         if model.diffuse is None:
             return Reflectivity(coherent, diffuse, (*own, *defects), slopes)
 
+        from .instrument.spreading import refine  # loads numba
+
         rows = [0, *range(1, 1 + len(own)), *(1 + len(own) + model.defects.index(name) for name in defects)]
         for k, row in enumerate(self._weights):
             value, by_each = model.diffuse.reflectivity(scene.scatterers(model, layer, grid, row), values)
             coarse = np.concatenate([value[None], by_each])[rows] if names else value[None]
-            fine = _gridding.refine(grid.nodes[grid.pick], coarse, angles.nodes)
+            fine = refine(grid.nodes[grid.pick], coarse, angles.nodes)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             fine *= fine[0] > 0.0
             diffuse[k] = fine[0]
@@ -255,67 +276,20 @@ class BoundCurve:
 
     def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
-        intensity, slopes = self._evaluate(values, tuple(names), slice(None))
-        return intensity, np.column_stack([slopes[name] for name in names]) if names else np.zeros((len(intensity), 0))
+        return self._evaluate(values, tuple(names), slice(None))
 
-    def _evaluate(
-        self, values: Values, names: tuple[str, ...], part: slice
-    ) -> tuple[FloatArray, dict[str, FloatArray]]:
-        internal = self._part(values, part)
-        convolution, grid = internal.convolution, internal.angles
-        wanted = [name for name in names if name in self.model.physics]
-        result = self._reflectivity(values, internal, wanted)
-        narrow = values["fwhm"] < self._narrowest
-        shape = {**values, "fwhm": self._narrowest} if narrow else values
-        transform, transform_slopes = self.model.response.transform(grid, shape, names, derivatives=bool(names))
-        if narrow and "fwhm" in transform_slopes:
-            transform_slopes["fwhm"] = np.zeros_like(transform_slopes["fwhm"])
-        transform = np.atleast_2d(transform) * internal.correction
-
-        polarisations = len(self._weights)
-        wanted = list(result.names)
-        rows = np.concatenate([(result.coherent + result.diffuse)[None], result.slopes])
-        rows = rows.reshape(-1, rows.shape[-1])
-        spread = values.get("strain_spread", 0.0)
-        if spread > 0.0:
-            # Strain scales with dose; averaging over it stretches the curve about the substrate peak.
-            centre = self.model.reflection.refraction_shift()
-            rows, by_spread = _gridding.smear(grid.nodes, grid.quadrature, centre, spread, rows, polarisations)
-        else:
-            by_spread = np.zeros_like(rows[:polarisations])
-        if "strain_spread" in names:
-            rows = np.concatenate([rows, by_spread])
-            wanted.append("strain_spread")
-        spectra = convolution.spectrum(rows).reshape(1 + len(wanted), polarisations, -1)
-        folded = [(spectra * transform).sum(axis=1)]
-        shaped = [name for name in names if name in transform_slopes]
-        for name in shaped:
-            folded.append((spectra[:1] * np.atleast_2d(transform_slopes[name]) * internal.correction).sum(axis=1))
-        splines = convolution.coefficients(np.concatenate(folded))
-
-        dtheta = self.dtheta[part]
-        true_angle = values["step"] * dtheta - values["offset"] * ARCSEC
-        position = convolution.positions(true_angle)
-        position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
-        convolved = _gridding.interpolate(position, splines)
-        scale = values["scale"]
-        arcsec = dtheta / ARCSEC
-        base, base_slopes = background(self.model.background)(arcsec, values)
-        expected = scale * convolved[0] + base
-        # A non-paralysable counter loses dead_time counts for each one that it records.
-        tau = values["dead_time"]
-        alive = 1.0 / (1.0 + tau * np.maximum(expected, 0.0))
-        through = alive**2
-
-        slopes: dict[str, FloatArray] = {}
-        for name, row in zip([*wanted, *shaped], convolved[1:], strict=True):
-            slopes[name] = through * scale * row
-        if "scale" in names:
-            slopes["scale"] = through * convolved[0]
-        if "offset" in names or "step" in names:
-            slope = through * scale * _gridding.slope(position, splines[0]) / grid.step
-            slopes["offset"], slopes["step"] = -slope * ARCSEC, slope * dtheta
-        if "dead_time" in names:
-            slopes["dead_time"] = -through * expected**2
-        slopes |= {name: through * row for name, row in base_slopes.items() if name in names}
-        return expected * alive, slopes
+    def _evaluate(self, values: Values, names: tuple[str, ...], part: slice) -> tuple[FloatArray, FloatArray]:
+        grid, model = self._part(values, part), self.model
+        result = self._reflectivity(values, grid, [name for name in names if name in model.physics])
+        return measure(
+            np.concatenate([(result.coherent + result.diffuse)[None], result.slopes]),
+            result.names,
+            values,
+            names,
+            convolution=grid.convolution,
+            dtheta=self.dtheta[part],
+            response=model.response,
+            background=model.level,
+            centre=model.reflection.refraction_shift(),
+            narrowest=self._narrowest,
+        )

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml._evaluation import difference_step
-from hrxrd_ml.instrument import background
-from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.sample.layers import damage_at
 from hrxrd_ml.sample.profile import end_of, extreme
+from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.units import from_radians
 
 if TYPE_CHECKING:
@@ -76,13 +75,12 @@ def components(model: RockingCurveModel, params: Parameters, x: Array) -> dict[s
         return {}
     values = feasible_values(model, params)
     dtheta = model.frame.offsets(x)
-    base, _ = background(simulation.background)(from_radians(dtheta, "arcsec"), values)
-    dark = values | {"background": 0.0, "slope": 0.0, "dead_time": 0.0}
-    total = model.bind(x).curve(dark)
-    coherent = total
+    base = simulation.level.counts(from_radians(dtheta, "arcsec"), values) * np.ones(len(dtheta))
+    alive = values | {"dead_time": 0.0}
+    total = coherent = model.bind(x).curve(alive)
     if simulation.diffuse is not None:
-        coherent = replace(simulation, diffuse=None).bind(dtheta).curve(dark)
-    return {"coherent": coherent, "diffuse": total - coherent, "background": np.array(base)}
+        coherent = replace(simulation, diffuse=None).bind(dtheta).curve(alive)
+    return {"coherent": coherent - base, "diffuse": total - coherent, "background": base}
 
 
 def profile_end(simulation: RockingCurve, values: Mapping[str, float]) -> float:

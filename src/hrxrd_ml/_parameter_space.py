@@ -4,6 +4,7 @@ Which parameters there are, and how a space is put together from the parts of a 
 """
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -132,6 +133,14 @@ class ParameterSpace:
     def defaults(self) -> dict[str, float]:
         """Start value of every parameter."""
         return {spec.name: spec.value for spec in self.specs}
+
+    def inside(self, share: float = 0.01) -> dict[str, float]:
+        """Start value of every parameter, moved from its bounds by this share of their distance where it is nearer."""
+        return {
+            spec.name: min(max(spec.value, spec.min + room), spec.max - room)
+            for spec in self.specs
+            for room in [share * (spec.max - spec.min) if math.isfinite(spec.max - spec.min) else 0.0]
+        }
 
     def violations(self, values: Mapping[str, float], *, tolerance: float = 0.0) -> tuple[str, ...]:
         """Broken nested constraints in words; ``tolerance`` is relative to the larger of the two values."""

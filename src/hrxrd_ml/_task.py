@@ -14,8 +14,8 @@ from ._landmarks import Landmarks, landmarks
 from ._nesting import lower_to_caps
 from ._search import Problem, Values
 from .errors import CurveError
-from .sample.profile import ImplantedProfile, SplineProfile
 from .sample.damage import SplineDamage
+from .sample.profile import ImplantedProfile, SplineProfile
 from .simulate import RockingCurve
 from .units import ARCSEC, radians_per
 

@@ -3,8 +3,8 @@
 A `ParameterSpace` is built by adding the spaces of the chosen parts of a model::
 
     space = implanted_space() + damage_space("tied") + diffuse_space("correlation")
-    space += resolution_space("gaussian") + background_space("constant") + base_space()
 
+Those of the instrument stand with its parts, in ``instrument``.
 Lengths are in Å and angles (offset, fwhm) in seconds of arc, since these are the numbers that users write.
 """
 
@@ -17,15 +17,11 @@ __all__ = [
     "Nested",
     "ParameterSpace",
     "ParameterSpec",
-    "background_space",
-    "base_space",
     "damage_space",
     "diffuse_space",
     "implanted_space",
     "pseudo_voigt_space",
-    "resolution_space",
     "spline_space",
-    "spread_space",
     "tighten",
     "unknown_name",
 ]
@@ -93,13 +89,6 @@ def pseudo_voigt_space() -> ParameterSpace:
     )
 
 
-def spread_space() -> ParameterSpace:
-    """Lateral inhomogeneity of the strain, for any profile."""
-    return _space(
-        ("strain_spread", "", 0.0, 0.0, 0.1, False, "relative spread (1 sigma) of the strain across the footprint")
-    )
-
-
 def damage_space(kind: str, n_damage: int = 6) -> ParameterSpace:
     """Damage L(z), E = exp(-L): "none", "tied" to the strain by one number, or a "bspline" of its own."""
     match kind:
@@ -127,50 +116,3 @@ def diffuse_space(kind: str) -> ParameterSpace:
                 ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
             )
     raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation")
-
-
-def resolution_space(kind: str) -> ParameterSpace:
-    """Resolution function: "gaussian", "pseudo_voigt", "split_pseudo_voigt" or "double_crystal"."""
-    width = _space(
-        ("fwhm", "arcsec", 12.0, 0.5, 500.0, True, "FWHM of the resolution function"),
-        ("curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"),
-        ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
-    )
-    shape = _space(
-        ("eta", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the resolution function"),
-        ("tail", "", 1.0, 0.6, 5.0, False, "exponent of the Lorentzian (Pearson VII): its tail falls as x**(-2 tail)"),
-    )
-    match kind:
-        case "gaussian" | "double_crystal":
-            return width
-        case "pseudo_voigt":
-            return width + shape
-        case "split_pseudo_voigt":
-            text = "difference of the two half widths over their sum, positive: wider at larger angles"
-            return width + shape + _space(("asymmetry", "", 0.0, -0.9, 0.9, True, text))
-    raise ParameterError(
-        f"unknown resolution {kind!r}: expected gaussian, pseudo_voigt, split_pseudo_voigt or double_crystal"
-    )
-
-
-def background_space(kind: str) -> ParameterSpace:
-    """Background: "constant", "linear" (b + slope·Δθ) or "exponential" (b·exp(slope·Δθ)), Δθ in arcsec."""
-    level = _space(("background", "counts", 1.0, 0.0, 1.0e7, True, "background at the substrate peak"))
-    match kind:
-        case "constant":
-            return level
-        case "linear":
-            return level + _space(("slope", "counts/arcsec", 0.0, -1.0e4, 1.0e4, True, "slope of background"))
-        case "exponential":
-            return level + _space(("slope", "1/arcsec", 0.0, -0.01, 0.01, True, "relative slope of background"))
-    raise ParameterError(f"unknown background {kind!r}: expected constant, linear or exponential")
-
-
-def base_space() -> ParameterSpace:
-    """What every measured curve has: scale, zero and step of the angle axis, dead time of the detector."""
-    return _space(
-        ("scale", "counts", 1.0e5, 1.0e-6, 1.0e12, True, "counts (or intensity) at reflectivity 1"),
-        ("offset", "arcsec", 0.0, -2000.0, 2000.0, True, "where the axis puts the substrate's Bragg angle"),
-        ("step", "", 1.0, 0.95, 1.05, False, "true angular step over the nominal one"),
-        ("dead_time", "1/counts", 0.0, 0.0, 1.0e-2, False, "observed = true/(1 + dead_time·true)"),
-    )

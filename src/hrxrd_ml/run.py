@@ -20,12 +20,12 @@ from hrxrd_ml._derived import profile_end
 from hrxrd_ml._overrides import evaluated_expressions, hint_parameters, start_parameters
 from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.experiment import Experiment, ReflectionSettings
-from hrxrd_ml.sample.film import Film, Stack
 from hrxrd_ml.instrument import count
 from hrxrd_ml.io import leave_out, make_curve
 from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
 from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.reflection import Reflection, Susceptibility
+from hrxrd_ml.sample.film import Film, Stack
 from hrxrd_ml.strategy import stepwise
 
 if TYPE_CHECKING:

@@ -20,15 +20,17 @@ from .arrays import Values
 from .diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
 from .dynamical import Deviation, Optics
 from .errors import CurveError, ParameterError
-from .instrument import background
+from .instrument.background import Background, make_background
+from .instrument.counting import base_space, spread_space
+from .instrument.resolution import Resolution, Response, make_resolution
 from .material import Material
-from .parameters import ParameterSpace, background_space, base_space, spread_space
+from .parameters import ParameterSpace
 from .reflection import Reflection
-from .resolution import Resolution
 from .sample.damage import Damage, TiedDamage, make_damage
 from .sample.film import Film, Stack, film_space
 from .sample.layers import Layer, discretise, uniform_films
 from .sample.profile import ImplantedProfile, Profile, end_of, make_profile
+
 
 @dataclass(frozen=True)
 class RockingCurve:
@@ -41,9 +43,10 @@ class RockingCurve:
         Strain profile; None for a perfect crystal.
     damage : Damage or None
     diffuse : DiffuseModel or None
-    resolution : str
-        See ``resolution.Resolution``.
-    background : {"constant", "linear", "exponential"}
+    resolution : {"gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"} or Resolution
+        Name of a resolution function, or one of your own: see ``instrument.resolution.Resolution``.
+    background : {"constant", "linear", "exponential"} or Background
+        Name of a background, or one of your own: see ``instrument.background.Background``.
     tolerance : float
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float
@@ -57,8 +60,8 @@ class RockingCurve:
     profile: Profile | None = field(default_factory=ImplantedProfile)
     damage: Damage | None = field(default_factory=TiedDamage)
     diffuse: DiffuseModel | None = field(default_factory=CorrelationDiffuse)
-    resolution: str = "gaussian"
-    background: str = "constant"
+    resolution: str | Resolution = "gaussian"
+    background: str | Background = "constant"
     tolerance: float = 1e-4
     max_depth: float = 8000.0
     films: tuple[Film, ...] = ()
@@ -107,13 +110,17 @@ class RockingCurve:
         object.__setattr__(self, "films", tuple(self.films))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
-        self.response  # noqa: B018 (raises if the resolution does not fit)
-        background(self.background)
+        self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
-    def response(self) -> Resolution:
-        """The resolution function."""
-        return Resolution(self.resolution, self.reflection)
+    def response(self) -> Response:
+        """What broadens the curve: the resolution function, and the bent crystal."""
+        return Response(make_resolution(self.resolution, self.reflection))
+
+    @cached_property
+    def level(self) -> Background:
+        """The background."""
+        return make_background(self.background)
 
     @cached_property
     def space(self) -> ParameterSpace:
@@ -123,7 +130,7 @@ class RockingCurve:
             space = space + spread_space()
         if self.diffuse:
             space = space + self.diffuse.space
-        return space + base_space() + self.response.space + background_space(self.background)
+        return space + base_space() + self.response.space + self.level.space
 
     @cached_property
     def sample(self) -> ParameterSpace:
@@ -141,7 +148,7 @@ class RockingCurve:
     @cached_property
     def physics(self) -> frozenset[str]:
         """Names of the parameters that the reflectivity depends on; all others act after it."""
-        instrument = base_space() + self.response.space + background_space(self.background)
+        instrument = base_space() + self.response.space + self.level.space
         return frozenset(self.space.names) - frozenset(instrument.names) - {"strain_spread"}
 
     @cached_property
@@ -154,18 +161,14 @@ class RockingCurve:
         """`Material.numbers` of the substrate, shape (1, 10)."""
         return np.array([Material.of(self.reflection).numbers])
 
+    def defect_length(self, values: Values) -> float:
+        """Return the length of the defects that scatter diffusely [Å]; 0 where there are none."""
+        return self.diffuse.length(values) if self.diffuse else 0.0
+
     @cached_property
     def defects(self) -> tuple[str, ...]:
         """Names of the parameters of the diffuse model."""
         return self.diffuse.space.names if self.diffuse else ()
-
-    @cached_property
-    def strain_scale(self) -> tuple[float, float]:
-        """Strain that moves the Bragg condition by one in the angle coordinate x, and refraction's share in y."""
-        reflection = self.reflection
-        slope = self.deviation.q1
-        refraction = np.pi / reflection.wavelength * abs(reflection.susceptibility.chi0)
-        return slope / reflection.diffraction_vector, float(refraction / reflection.diffraction_vector)
 
     def fringe(self, rung: int = 0) -> float:
         """Shortest period that the deepest layer gives the curve [rad], λ γ_h/(t sin 2θ_B).
@@ -216,7 +219,7 @@ class RockingCurve:
         films = Stack.of(self.films, values, self.reflection) if self.films else None
         if films is not None and self.profile is None and self.diffuse is None:
             return uniform_films(films, values, names)
-        length = 0.0 if self.diffuse is None else self.diffuse.length(values)
+        length = self.defect_length(values)
         return discretise(
             self.profile,
             self.damage,

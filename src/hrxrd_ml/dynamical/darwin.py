@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arrays import FloatArray
 from ..reflection import Reflection
 from . import _reference
-from ..arrays import FloatArray
 from ._contract import Deviation, Lamellae, coefficients
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hrxrd_ml.errors import ExperimentError, InputFileError, in_short, installed_by
+from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
 from hrxrd_ml.ml.settings import fill
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing

@@ -21,8 +21,8 @@ from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.errors import CrystalError, ExperimentError, ParameterError
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.parameters import implanted_space
-from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection, Susceptibility
+from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.strategy import REFINEMENTS
 from hrxrd_ml.units import ARCSEC

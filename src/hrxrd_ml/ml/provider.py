@@ -22,8 +22,8 @@ from hrxrd_ml.ml.domain import wrong_side
 from hrxrd_ml.ml.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.ml.scale import StrainAxis
 from hrxrd_ml.ml.targets import PROFILE, Frame
-from hrxrd_ml.sample.profile import ImplantedProfile, SplineProfile
 from hrxrd_ml.ml.window import image_of
+from hrxrd_ml.sample.profile import ImplantedProfile, SplineProfile
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:

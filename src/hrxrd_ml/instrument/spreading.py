@@ -1,4 +1,8 @@
-"""The loops of ``_gridding``, compiled."""
+"""Compiled loops between nodes and a uniform grid: spreading, interpolation, refinement.
+
+Importing this module loads numba; others do so where they calculate.  A B-spline of the grid's step spreads each sample over four grid points and is divided out in Fourier space, so that the
+convolution sees the samples themselves.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .dynamical._numba_graded import decay
+from ..dynamical._numba_graded import decay
 
 
 @njit(cache=True, inline="always")
@@ -23,20 +27,34 @@ def _weights(f):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def _cells(position):  # type: ignore[no-untyped-def]
+    """Return the first of four neighbours of each point (n,), in grid steps, and their weights (n, 4)."""
+    n = position.shape[0]
+    first, weights = np.empty(n, dtype=np.int64), np.empty((n, 4))
+    for k in range(n):
+        cell = int(np.floor(position[k]))
+        first[k] = cell - 1
+        weights[k, 0], weights[k, 1], weights[k, 2], weights[k, 3] = _weights(position[k] - cell)
+    return first, weights
+
+
+@njit(cache=True)
 def spread(position, weight, rows, size):  # type: ignore[no-untyped-def]
     """Spread rows of samples (p, m) at ``position`` (m,), in grid steps, times ``weight``; returns (p, size)."""
     count, m = rows.shape
     out = np.zeros((count, size))
+    first, share = _cells(position)
     for k in range(m):
-        cell = int(np.floor(position[k]))
-        w0, w1, w2, w3 = _weights(position[k] - cell)
-        s = weight[k]
-        for p in range(count):
-            v = rows[p, k] * s
-            out[p, cell - 1] += w0 * v
-            out[p, cell] += w1 * v
-            out[p, cell + 1] += w2 * v
-            out[p, cell + 2] += w3 * v
+        for j in range(4):
+            share[k, j] *= weight[k]
+    for p in range(count):
+        line = out[p]
+        for k in range(m):
+            i, v = first[k], rows[p, k]
+            line[i] += share[k, 0] * v
+            line[i + 1] += share[k, 1] * v
+            line[i + 2] += share[k, 2] * v
+            line[i + 3] += share[k, 3] * v
     return out
 
 
@@ -45,12 +63,28 @@ def interpolate(position, grid):  # type: ignore[no-untyped-def]
     """Interpolate rows of spline coefficients (p, size) at ``position`` (n,), in grid steps; returns (p, n)."""
     count, n = grid.shape[0], position.shape[0]
     out = np.empty((count, n))
-    for k in range(n):
-        cell = int(np.floor(position[k]))
-        w0, w1, w2, w3 = _weights(position[k] - cell)
-        for p in range(count):
-            out[p, k] = w0 * grid[p, cell - 1] + w1 * grid[p, cell] + w2 * grid[p, cell + 1] + w3 * grid[p, cell + 2]
+    first, w = _cells(position)
+    for p in range(count):
+        line = grid[p]
+        for k in range(n):
+            i = first[k]
+            out[p, k] = w[k, 0] * line[i] + w[k, 1] * line[i + 1] + w[k, 2] * line[i + 2] + w[k, 3] * line[i + 3]
     return out
+
+
+@njit(cache=True)
+def interpolate_columns(position, grid, factor, columns, out):  # type: ignore[no-untyped-def]
+    """Write rows of spline coefficients (p, size), interpolated and times ``factor`` (n,), to columns of ``out``.
+
+    The columns (p,) belong to the rows; ``out`` has the shape (n, q).
+    """
+    count, n = grid.shape[0], position.shape[0]
+    first, w = _cells(position)
+    for k in range(n):
+        i, s = first[k], factor[k]
+        a, b, c, d = s * w[k, 0], s * w[k, 1], s * w[k, 2], s * w[k, 3]
+        for p in range(count):
+            out[k, columns[p]] = a * grid[p, i] + b * grid[p, i + 1] + c * grid[p, i + 2] + d * grid[p, i + 3]
 
 
 @njit(cache=True)

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .diffuse import extinction
-from .instrument import EDGE, AngleGrid, Convolution
-from .units import ARCSEC
+from ..arrays import FloatArray, IntArray, Values
+from ..diffuse import extinction
+from ..units import ARCSEC
+from .angles import EDGE, AngleGrid
+from .convolution import Convolution
 
 if TYPE_CHECKING:
-    from .reflection import Reflection
-    from .simulate import RockingCurve
-
-FloatArray = NDArray[np.float64]
-Values = Mapping[str, float]
+    from ..dynamical._contract import Deviation
+    from ..reflection import Reflection
 
 MARGIN = 100.0
 """How far the nodes reach beyond the data, at least [arcsec]."""
 
 _FAR_PICK = 26.0
 """Distance of the nodes with a diffuse part far off the peak, at most [arcsec]."""
+
+_REACH = 2.25  # of the margin; 3.8 FWHM of a Gaussian of which the margin is at least 1.7
+_AXIS_STEPS = 60.0  # arcsec; offset and end of the scan may be that far from where the grid takes them to be
 
 _MOST_OCTAVES = 5
 
@@ -42,28 +43,51 @@ class Need:
         Octaves by which the instrument reaches farther than usual.
     length : int
         Octaves by which the diffuse line is narrower than usual.
+    endless : bool
+        Whether the resolution function has tails across the whole scan.
     """
 
     depth: int = 0
     width: int = 0
     length: int = 0
+    endless: bool = True
 
     @classmethod
-    def of(cls, model: RockingCurve, values: Values, reach: float) -> Need:
-        """Return what values ask for; ``reach``: how far the scan goes from the substrate peak [arcsec]."""
+    def of(
+        cls, values: Values, scan: float, reflection: Reflection, *, rung: int, reach: float, length: float
+    ) -> Need:
+        """Return what values ask for.
+
+        Parameters
+        ----------
+        values : mapping
+        scan : float
+            How far the scan goes from the substrate peak [arcsec].
+        reflection : Reflection
+        rung : int
+            Half octaves by which the layer is deeper than usual.
+        reach : float
+            How far the resolution function reaches [arcsec].
+        length : float
+            Of the defects that scatter diffusely [Å]; 0 where there are none.
+        """
         far = 1.7 * values["fwhm"] + 0.5 * values.get("curvature", 0.0)
-        far = max(far, 3.0 * values.get("strain_spread", 0.0) * reach)
-        line = 0.0
-        if model.diffuse is not None:
-            # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
-            per_angle = 2.0 * math.pi / model.reflection.wavelength * math.sin(2.0 * model.reflection.bragg_angle)
-            line = model.diffuse.length(values) * per_angle * 4.0 * _FAR_PICK * ARCSEC
-        return cls(model.depth_rung(values), _octaves(far / MARGIN), _octaves(line))
+        far = max(far, 3.0 * values.get("strain_spread", 0.0) * scan)
+        # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
+        per_angle = 2.0 * math.pi / reflection.wavelength * math.sin(2.0 * reflection.bragg_angle)
+        line = length * per_angle * 4.0 * _FAR_PICK * ARCSEC
+        width = _octaves(far / MARGIN)
+        return cls(rung, width, _octaves(line), reach > _REACH * MARGIN * 2.0**width)
 
     @property
     def margin(self) -> float:
         """How far the nodes reach beyond the data [rad]."""
         return MARGIN * ARCSEC * 2.0**self.width
+
+    @property
+    def reach(self) -> float:
+        """How far what is wrapped around must be from the data [rad]."""
+        return math.inf if self.endless else _REACH * self.margin + _AXIS_STEPS * ARCSEC
 
     @property
     def farthest_pick(self) -> float:
@@ -83,8 +107,6 @@ class Grid:
     ----------
     angles : AngleGrid
     convolution : Convolution
-    correction : ndarray
-        What divides the splines out of spectra.
     nodes, x, y : ndarray, shape (k,)
         Calculated nodes and their angle coordinates.
     flux : ndarray, shape (k,)
@@ -99,25 +121,33 @@ class Grid:
 
     angles: AngleGrid
     convolution: Convolution
-    correction: FloatArray
     nodes: FloatArray
     x: FloatArray
     y: FloatArray
     flux: FloatArray
     extinction: FloatArray
-    pick: NDArray[np.int64]
+    pick: IntArray
     strains: tuple[float, float]
 
     @classmethod
     def around(
-        cls, model: RockingCurve, dtheta: FloatArray, octave: float = 0.0, need: Need | None = None, finer: int = 1
+        cls,
+        dtheta: FloatArray,
+        reflection: Reflection,
+        deviation: Deviation,
+        *,
+        fringe: float,
+        octave: float = 0.0,
+        need: Need | None = None,
+        finer: int = 1,
     ) -> Grid:
         """Return the grid around offsets ``dtheta`` [rad], its steps halved ``octave`` times.
 
         With two nodes where one would do, the reflectivity is known well enough to be interpolated; what is finer is
-        there for a narrow resolution function.  ``finer`` divides the steps of the uniform grid again.
+        there for a narrow resolution function.  ``finer`` divides the steps of the uniform grid again.  ``fringe``:
+        the shortest period in the curve [rad].
         """
-        reflection, deviation, need = model.reflection, model.deviation, need or Need()
+        need = need or Need()
         plateaus = _plateaus(reflection)
         angles = AngleGrid.covering(
             dtheta,
@@ -125,28 +155,27 @@ class Grid:
             need.margin,
             centre=reflection.refraction_shift(),
             plateaus=plateaus,
-            fringe=model.fringe(need.depth),
+            fringe=fringe,
             fine=2.0 ** min(octave, 1.0),
             every=2 ** math.ceil(max(octave - 1.0, 0.0)),
             finer=finer,
+            reach=need.reach,
         )
         nodes = angles.calculated
         x, y = deviation.axes(nodes)
-        convolution = Convolution(angles)
         return cls(
             angles,
-            convolution,
-            convolution.correction(),
+            Convolution(angles),
             nodes,
             x,
             y,
             deviation.flux(nodes),
             extinction(reflection, deviation, x, y),
             _spaced(nodes - reflection.refraction_shift(), reflection.darwin_width(), plateaus, need.farthest_pick),
-            _strains(model, x, y),
+            _strains(reflection, deviation, x, y),
         )
 
-    def between(self, model: RockingCurve, low: float, high: float) -> Grid:
+    def between(self, reflection: Reflection, deviation: Deviation, low: float, high: float) -> Grid:
         """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""
         begin, end = np.searchsorted(self.nodes, (low, high))
         part, every = slice(begin, end), self.angles.every
@@ -158,20 +187,21 @@ class Grid:
         return Grid(
             angles,
             Convolution(angles),
-            self.correction,
             self.nodes[part],
             x,
             y,
             self.flux[part],
             self.extinction[:, part],
             np.concatenate([[0], inside, [end - begin - 1]]),
-            _strains(model, x, y),
+            _strains(reflection, deviation, x, y),
         )
 
 
-def _strains(model: RockingCurve, x: FloatArray, y: FloatArray) -> tuple[float, float]:
+def _strains(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> tuple[float, float]:
     """Return which strains would diffract at the last and at the first angle, refraction allowed for."""
-    by_x, by_y = model.strain_scale
+    slope = deviation.q1
+    by_x = slope / reflection.diffraction_vector
+    by_y = math.pi / reflection.wavelength * abs(reflection.susceptibility.chi0) / reflection.diffraction_vector
     return float(-by_x * x[-1] - by_y * abs(y[-1])), float(-by_x * x[0] + by_y * abs(y[0]))
 
 
@@ -185,7 +215,7 @@ def _plateaus(reflection: Reflection) -> list[float]:
     return widths
 
 
-def _spaced(offset: FloatArray, darwin_width: float, plateaus: Sequence[float], farthest: float) -> NDArray[np.int64]:
+def _spaced(offset: FloatArray, darwin_width: float, plateaus: Sequence[float], farthest: float) -> IntArray:
     """Pick nodes for the diffuse part, by their offset from the substrate peak [rad].
 
     They are an eighth of the Darwin width apart at the peak, ``farthest`` [rad] far off.  Extinction ends at the edges

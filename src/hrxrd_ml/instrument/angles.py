@@ -1,29 +1,21 @@
-"""What the instrument does to the reflectivity: the grid of angles, convolution, background, counting noise.
+"""Nodes at which the reflectivity is calculated, and the uniform grid on which it is convolved.
 
-The reflectivity is calculated at nodes of a smoothly varying density (dense at the substrate peak, where it has
-structure of the Darwin width, densest at the edges of total reflection, coarse elsewhere, where it is band-limited by
-the depth of the layer) and convolved on a uniform grid that is wider than the data.  Convolution is a product in
-Fourier space; where the resolution function has a closed transform, that is used.
+The nodes have a smoothly varying density: dense at the substrate peak, where the reflectivity has structure of the
+Darwin width, densest at the edges of total reflection, coarse elsewhere, where it is band-limited by the depth of the
+layer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
+from scipy.fft import next_fast_len
 
-from . import _gridding
-from .errors import ParameterError
-from .arrays import Values
-
-FloatArray = NDArray[np.float64]
-ComplexArray = NDArray[Any]
+from ..arrays import FloatArray
 
 EDGE = 0.4925
 """Where total reflection ends, over its width from the middle; in a damaged substrate it ends earlier."""
@@ -70,6 +62,7 @@ class AngleGrid:
         fine: float = 1.0,
         every: int = 1,
         finer: int = 1,
+        reach: float = math.inf,
     ) -> AngleGrid:
         """Return a grid for data at ``dtheta``.
 
@@ -95,6 +88,9 @@ class AngleGrid:
             Divides them again, by nodes at which the reflectivity is interpolated.
         finer : int
             Divides the step of the uniform grid alone.
+        reach : float
+            Beyond this distance the resolution function is zero [rad]: what is that far away may be anything, also
+            what is wrapped around.
         """
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
@@ -102,8 +98,9 @@ class AngleGrid:
         bumps = _bumps(darwin_width, plateaus, fine)
         nodes, quadrature = _graded_nodes(low - centre, high - centre, widest / fine, bumps, every)
         step = cls.even_step(data_step, fringe, darwin_width) / (fine * every * finer)
-        # Twice the range: then nothing that is folded reaches a point of it from the wrong side.
-        size = next_fast_len(int(2.0 * (high - low) / step) + 16, real=True)
+        # Nothing may reach a point of the data from the wrong side: with tails, that takes twice the range.
+        period = min(2.0 * (high - low), high - low - margin + reach)
+        size = next_fast_len(int(period / step) + 16, real=True)
         even = 1.0 + (nodes / darwin_width) ** 2
         return cls(nodes + centre, quadrature, low - 4.0 * step, step, size, every, even)
 
@@ -127,7 +124,9 @@ class AngleGrid:
         """Return rows (p, k) of values at the calculated nodes at all nodes, (p, m)."""
         if self.every == 1:
             return rows
-        return _gridding.subdivide(rows * self.even[:: self.every], self.every) / self.even
+        from .spreading import subdivide  # loads numba
+
+        return np.asarray(subdivide(rows * self.even[:: self.every], self.every) / self.even)
 
     @property
     def omega(self) -> FloatArray:
@@ -196,66 +195,3 @@ def _graded_nodes(
     nodes = np.interp(wanted, known, table)
     nodes[1:-1] -= ((number(nodes) - wanted) / density(nodes))[1:-1]
     return nodes, step / density(nodes)
-
-
-def count(expected: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Return counts drawn from the Poisson distribution around expected ones: the noise that likelihoods assume."""
-    return rng.poisson(np.maximum(expected, 0.0)).astype(float)
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """Convolution from the nodes of a grid to any angles."""
-
-    grid: AngleGrid
-
-    def spectrum(self, rows: FloatArray) -> ComplexArray:
-        """Return the transform of rows of samples at the nodes, ready to be multiplied with the resolution's."""
-        grid = self.grid
-        position = (grid.nodes - grid.first) / grid.step
-        spread = _gridding.spread(position, grid.quadrature / grid.step, np.ascontiguousarray(rows), grid.size)
-        return rfft(spread, axis=-1)
-
-    def correction(self) -> FloatArray:
-        """Return what divides out the splines of spreading and interpolation."""
-        omega, step = self.grid.omega, self.grid.step
-        return 1.0 / (_gridding.transform(omega, step) * _gridding.discrete_transform(omega, step))
-
-    def coefficients(self, spectrum: ComplexArray) -> FloatArray:
-        """Return the spline coefficients of the convolved curve on the uniform grid."""
-        return irfft(spectrum, n=self.grid.size, axis=-1)
-
-    def positions(self, dtheta: FloatArray) -> FloatArray:
-        """Return angles in grid steps."""
-        return (dtheta - self.grid.first) / self.grid.step
-
-
-Background = Callable[[FloatArray, Values], tuple[FloatArray, dict[str, FloatArray]]]
-
-
-def _constant(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-    ones = np.ones_like(arcsec)
-    return values["background"] * ones, {"background": ones}
-
-
-def _linear(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-    ones = np.ones_like(arcsec)
-    return values["background"] + values["slope"] * arcsec, {"background": ones, "slope": arcsec}
-
-
-def _exponential(arcsec: FloatArray, values: Values) -> tuple[FloatArray, dict[str, FloatArray]]:
-    exponent = values["slope"] * arcsec
-    held = np.abs(exponent) > 100.0  # far beyond any measurement; keeps the numbers finite
-    shape = np.exp(np.clip(exponent, -100.0, 100.0))
-    by_slope = np.where(held, 0.0, values["background"] * arcsec * shape)
-    return values["background"] * shape, {"background": shape, "slope": by_slope}
-
-
-_BACKGROUNDS: dict[str, Background] = {"constant": _constant, "linear": _linear, "exponential": _exponential}
-
-
-def background(kind: str) -> Background:
-    """Return a background of the offset in arcsec, with its derivatives."""
-    if kind not in _BACKGROUNDS:
-        raise ParameterError(f"unknown background {kind!r}: expected one of {', '.join(_BACKGROUNDS)}")
-    return _BACKGROUNDS[kind]
