@@ -15,25 +15,26 @@ from hrxrd_ml._susceptibility import Susceptibility
 from hrxrd_ml.crystal import Crystal
 from hrxrd_ml.diffuse import CorrelationDiffuse
 from hrxrd_ml.errors import InputFileError, ParameterError, in_short
-from hrxrd_ml.film import Film
-from hrxrd_ml.profile import ImplantedProfile, PseudoVoigtProfile, SplineProfile
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.damage import SplineDamage, TiedDamage
+from hrxrd_ml.sample.film import Film
+from hrxrd_ml.sample.profile import ImplantedProfile, PseudoVoigtProfile, SplineProfile
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen import Damage
 
 _PARTS: Mapping[str, type[Any]] = {
     part.__name__: part
     for part in (
         Crystal,
         CorrelationDiffuse,
-        Damage,
         Film,
         ImplantedProfile,
         PseudoVoigtProfile,
         RockingCurve,
         Site,
+        SplineDamage,
         SplineProfile,
         Susceptibility,
+        TiedDamage,
     )
 }
 """What a model is made of: the classes that a file may name."""
