@@ -12,8 +12,8 @@ import numpy as np
 
 from .arrays import FloatArray, IntArray, Values
 from .complex_step import STEP, derivative
-from .diffuse import Scatterers, strengths
-from .dynamical import Slopes, assemble, rates, rates_and_jacobian
+from .diffuse import Scatterers
+from .dynamical import Media, Slopes, assemble, rates, rates_and_jacobian, strengths
 from .instrument.angles import AngleGrid
 from .instrument.grid import Grid, Need
 from .instrument.measure import measure
@@ -60,8 +60,7 @@ class Diffracting:
         Deviation at the nodes, without refraction [1/Å].
     q2 : ndarray, shape (n,)
         Its derivative with Y.
-    materials : ndarray, shape (k, 10)
-        `Material.numbers`; those of the substrate last.
+    media : Media
     which : ndarray of int, shape (n,)
         Which of the materials each lamella is made of.
     slopes : Slopes or None
@@ -72,24 +71,23 @@ class Diffracting:
 
     u0: FloatArray
     q2: FloatArray
-    materials: FloatArray
+    media: Media
     which: IntArray
     slopes: Slopes | None = None
     bare: Slopes | None = None
 
     def scatterers(self, model: RockingCurve, layer: Layer, grid: Grid, weights: FloatArray) -> Scatterers:
         """Return the same as diffuse scattering sees it."""
-        strength, mu0 = strengths(model.reflection, self.materials)
-        slopes, all_of_them = self.bare, np.append(self.which, len(self.materials) - 1)
+        media, slopes, which = self.media, self.bare, np.append(self.which, len(self.media.numbers) - 1)
         if slopes is not None and slopes.optics.shape[1]:
-            steps = self.materials[self.which] + 1j * STEP * slopes.optics[..., 1:]
+            steps = media.numbers[self.which] + 1j * STEP * slopes.optics[..., 1:]
             by_strength, by_mu0 = (derivative(part) for part in strengths(model.reflection, steps))
             optics = np.concatenate([slopes.optics[..., :1], by_strength, by_mu0[..., None]], axis=-1)
             slopes = replace(slopes, optics=optics)
         pick = grid.pick
         return Scatterers(
             model.reflection, grid.x[pick], grid.y[pick], grid.extinction[:, pick], weights, layer.thickness, self.u0,
-            model.deviation.q1, self.q2, layer.debye_waller, strength[all_of_them], mu0[all_of_them], slopes,
+            model.deviation.q1, self.q2, layer.debye_waller, media.strength[which], media.mu0[which], slopes,
         )  # fmt: skip
 
 
@@ -98,7 +96,7 @@ def diffracting(model: RockingCurve, layer: Layer) -> Diffracting:
     deviation, optics, count = model.deviation, model.optics, len(layer.thickness)
     changes, stack, film = layer.slopes, layer.stack, layer.film
     if stack is None or film is None:
-        seen = Diffracting(deviation.u0(layer.strain), np.zeros(count), model.rest, np.zeros(count, np.int64))
+        seen = Diffracting(deviation.u0(layer.strain), np.zeros(count), model.medium, np.zeros(count, np.int64))
         if changes is None:
             return seen
         by_u0 = deviation.u0_slope(layer.strain) * changes.strain
@@ -106,7 +104,7 @@ def diffracting(model: RockingCurve, layer: Layer) -> Diffracting:
         return replace(seen, slopes=slopes, bare=slopes)
     parallel = stack.parallel[film]
     u0, q2 = deviation.u0(layer.strain, parallel[:, None]), deviation.q2(parallel)
-    seen = Diffracting(u0, q2, stack.susceptibility, film)
+    seen = Diffracting(u0, q2, Media.of(model.reflection, optics, stack.susceptibility), film)
     if changes is None or changes.parallel is None or changes.susceptibility is None:
         return seen
     by_parallel, by_numbers = changes.parallel[:, film], changes.susceptibility[:, film]
@@ -231,7 +229,7 @@ class BoundCurve:
         scene = diffracting(model, layer)
         below = math.exp(-values.get("substrate_damage", 0.0))
         c = assemble(
-            model.deviation, model.optics, layer.thickness, scene.u0, scene.q2, layer.debye_waller, scene.materials,
+            model.deviation, model.optics, layer.thickness, scene.u0, scene.q2, layer.debye_waller, scene.media,
             scene.which, below,
         )  # fmt: skip
         angles, polarisations = grid.angles, len(self._weights)

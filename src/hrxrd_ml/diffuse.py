@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -222,17 +221,6 @@ class CorrelationDiffuse:
         p = len(rows) - len(_numba_diffuse.OWN_ROWS)
         order = [_numba_diffuse.OWN_ROWS.index(name) for name in self.space.names]
         return value, np.concatenate([rows[:p], rows[p:][order]])
-
-
-@lru_cache(maxsize=64)
-def _strength_factors(reflection: Reflection) -> FloatArray:
-    return 2.0 * (np.pi * np.array(reflection.polarization_factors) / reflection.wavelength) ** 2
-
-
-def strengths(reflection: Reflection, numbers: Any) -> tuple[Any, Any]:
-    """Return 2 (pi C abs(chi_h)/lambda)**2 (..., 2) [1/Å**2] and k chi0'' (...) [1/Å] of `Material.numbers` (..., 10)."""
-    square = numbers[..., 2:6:2] ** 2 + numbers[..., 3:7:2] ** 2
-    return _strength_factors(reflection) * square, reflection.wavenumber * numbers[..., 1]
 
 
 def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> FloatArray:

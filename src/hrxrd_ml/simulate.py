@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from ._bound import BoundCurve
 from .arrays import Values
 from .diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
-from .dynamical import Deviation, Optics
+from .dynamical import Deviation, Media, Optics
 from .errors import CurveError, ParameterError
 from .instrument.background import Background, make_background
 from .instrument.counting import base_space, spread_space
@@ -157,9 +157,9 @@ class RockingCurve:
         return Optics.of(self.reflection)
 
     @cached_property
-    def rest(self) -> np.ndarray:
-        """`Material.numbers` of the substrate, shape (1, 10)."""
-        return np.array([Material.of(self.reflection).numbers])
+    def medium(self) -> Media:
+        """What the substrate's crystal does to waves."""
+        return Media.of(self.reflection, self.optics, np.array([Material.of(self.reflection).numbers]))
 
     def defect_length(self, values: Values) -> float:
         """Return the length of the defects that scatter diffusely [Å]; 0 where there are none."""

@@ -21,13 +21,14 @@ from ..errors import CurveError
 from ..material import Material
 from ..reflection import Reflection
 from ._chain import split, split_slopes
-from ._contract import Coefficients, Deviation, Lamellae, Optics, Slopes, assemble, coefficients
+from ._contract import Coefficients, Deviation, Lamellae, Media, Optics, Slopes, assemble, coefficients, strengths
 
 __all__ = [
     "Coefficients",
     "Deviation",
     "Lamellae",
     "Material",
+    "Media",
     "Optics",
     "Slopes",
     "amplitude",
@@ -37,6 +38,7 @@ __all__ = [
     "rates_and_jacobian",
     "reflectivity",
     "reflectivity_and_jacobian",
+    "strengths",
 ]
 
 BACKENDS = ("numba", "reference")

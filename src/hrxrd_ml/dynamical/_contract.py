@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -393,6 +393,51 @@ class Optics:
         return rows
 
 
+@lru_cache(maxsize=64)
+def _strength_factors(reflection: Reflection) -> FloatArray:
+    return 2.0 * (np.pi * np.array(reflection.polarization_factors) / reflection.wavelength) ** 2
+
+
+def strengths(reflection: Reflection, numbers: Any) -> tuple[Any, Any]:
+    """Return 2 (pi C abs(chi_h)/lambda)**2 (..., 2) [1/Å**2] and k chi0'' (...) [1/Å] of `Material.numbers` (..., 10).
+
+    What diffuse scattering is proportional to, and what absorbs it.
+    """
+    square = numbers[..., 2:6:2] ** 2 + numbers[..., 3:7:2] ** 2
+    return _strength_factors(reflection) * square, reflection.wavenumber * numbers[..., 1]
+
+
+@dataclass(frozen=True)
+class Media:
+    """What k materials do to waves; the substrate last.
+
+    Attributes
+    ----------
+    numbers : ndarray, shape (k, 10)
+        `Material.numbers`.
+    refraction, absorption : ndarray, shape (k,)
+        Real and imaginary part of the deviation that they cause at the Bragg angle [1/Å].
+    couplings : ndarray, shape (k, 4)
+        sigma_h for both polarisations and sigma_hbar for both [1/Å].
+    strength : ndarray, shape (k, 2)
+    mu0 : ndarray, shape (k,)
+        See `strengths`.
+    """
+
+    numbers: FloatArray
+    refraction: FloatArray
+    absorption: FloatArray
+    couplings: ComplexArray
+    strength: FloatArray
+    mu0: FloatArray
+
+    @classmethod
+    def of(cls, reflection: Reflection, optics: Optics, numbers: FloatArray) -> Media:
+        """Return that of materials, shape (k, 10)."""
+        refraction, absorption = optics.refraction * numbers[:, 0], optics.refraction * numbers[:, 1]
+        return cls(numbers, refraction, absorption, optics.couplings(numbers), *strengths(reflection, numbers))
+
+
 def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = False) -> Coefficients:
     """Return the kernel's coefficients of a stack of lamellae.
 
@@ -412,7 +457,7 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = Fals
         deviation.u0(lamellae.strain) if in_plane is None else deviation.u0(lamellae.strain, in_plane[:, None]),
         np.zeros(len(lamellae.material)) if in_plane is None else deviation.q2(in_plane),
         lamellae.debye_waller,
-        np.array([material.numbers for material in lamellae.materials]),
+        Media.of(reflection, optics, np.array([material.numbers for material in lamellae.materials])),
         lamellae.material,
         lamellae.substrate_debye_waller,
     )
@@ -425,7 +470,7 @@ def assemble(
     u0: FloatArray,
     q2: FloatArray,
     debye_waller: FloatArray,
-    materials: FloatArray,
+    media: Media,
     which: IntArray,
     substrate_debye_waller: float,
 ) -> Coefficients:
@@ -441,26 +486,24 @@ def assemble(
     q2 : ndarray, shape (n,)
         ``Deviation.q2`` of them.
     debye_waller : ndarray, shape (n, nodes)
-    materials : ndarray, shape (k, 10)
-        `Material.numbers`; those of the substrate last.
+    media : Media
     which : ndarray of int, shape (n,)
         Which of the materials each lamella is made of.
     substrate_debye_waller : float
     """
-    couplings = optics.couplings(materials)
-    below, own = couplings[-1] * substrate_debye_waller, couplings[which]
-    refraction = (optics.refraction * materials[:, 0])[which]
+    below, own = media.couplings[-1] * substrate_debye_waller, media.couplings[which]
+    refraction, bend = media.refraction[which], optics.bend / optics.refraction
     return Coefficients(
         thickness=thickness,
         u0=u0 + refraction[:, None],
         q1=deviation.q1,
-        q2=q2 + (optics.bend / optics.refraction) * refraction,
-        absorption=(optics.refraction * materials[:, 1])[which],
+        q2=q2 + bend * refraction,
+        absorption=media.absorption[which],
         debye_waller=debye_waller,
         sigma_h=own[:, :2],
         sigma_hbar=own[:, 2:],
-        substrate_u0=complex(optics.refraction * complex(materials[-1, 0], materials[-1, 1])),
-        substrate_q2=float(optics.bend * materials[-1, 0]),
+        substrate_u0=complex(media.refraction[-1], media.absorption[-1]),
+        substrate_q2=float(bend * media.refraction[-1]),
         substrate_sigma_h=below[:2],
         substrate_sigma_hbar=below[2:],
     )

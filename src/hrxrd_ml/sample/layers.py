@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -116,28 +116,34 @@ class _Cut:
     ----------
     edge : ndarray of int, shape (n,)
         Number of the piece, between edges ``edge`` and ``edge + 1``.
-    fraction : ndarray, shape (n, 3)
-        Of the piece: top, middle, bottom.
+    above, below : ndarray, shape (n, 3)
+        Weights of these edges in the depths of top, middle and bottom.
+    share : ndarray, shape (n,)
+        Of the piece.
     """
 
     edge: IntArray
-    fraction: FloatArray
+    above: FloatArray
+    below: FloatArray
+    share: FloatArray
 
     @classmethod
-    def into(cls, lengths: FloatArray, thickest: FloatArray) -> _Cut:
-        """Cut pieces evenly, into lamellae no thicker than asked for; each piece into one at least."""
-        counts = np.maximum(np.ceil(lengths / thickest), 1.0).astype(np.int64)
+    @lru_cache(maxsize=64)
+    def into(cls, counts: tuple[int, ...]) -> _Cut:
+        """Cut pieces evenly into so many lamellae; a fit asks for the same numbers again and again."""
+        number = np.concatenate([np.arange(count) for count in counts])
         edge = np.repeat(np.arange(len(counts)), counts)
-        number = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return cls(edge, (number[:, None] + np.array([0.0, 0.5, 1.0])) / counts[edge][:, None])
+        whole = np.array(counts)[edge][:, None]
+        below = (number[:, None] + np.array([0.0, 0.5, 1.0])) / whole
+        return cls(edge, 1.0 - below, below, 1.0 / whole[:, 0])
 
     def depth(self, edges: Any) -> Any:
         """Return the depths of the nodes, shape (..., n, 3)."""
-        return edges[..., self.edge, None] * (1.0 - self.fraction) + edges[..., self.edge + 1, None] * self.fraction
+        return edges[..., self.edge, None] * self.above + edges[..., self.edge + 1, None] * self.below
 
     def thickness(self, edges: Any) -> Any:
         """Return the thicknesses, shape (..., n)."""
-        return (edges[..., self.edge + 1] - edges[..., self.edge]) * (self.fraction[:, 2] - self.fraction[:, 0])
+        return (edges[..., 1:] - edges[..., :-1])[..., self.edge] * self.share
 
 
 @dataclass(frozen=True)
@@ -205,7 +211,7 @@ def discretise(
         Strain over which the diffuse line of a lamella changes.
     """
     segments = _NOTHING if strain is None else strain.segments(values)
-    lengths = np.diff(segments.edges)
+    lengths = segments.edges[1:] - segments.edges[:-1]
     if not (lengths.min(initial=0.0) >= -1e-9 and lengths.max(initial=0.0) < math.inf):
         raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
     largest, where = (0.0, 0.0) if strain is None else extreme(strain, values)
@@ -233,7 +239,8 @@ def discretise(
     tensile = isinstance(strain, ImplantedProfile) and films is None
     farthest = max(size - lowest, highest + (0.0 if tensile else size))
     thickest = np.minimum(thickest, 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest))
-    cut = _Cut.into(np.maximum(np.diff(edges), 0.0), thickest)
+    # Each piece has one lamella at least: what has no thickness has a derivative by it.
+    cut = _Cut.into(tuple(np.maximum(np.ceil((edges[1:] - edges[:-1]) / thickest), 1.0).astype(int).tolist()))
     reached = None if pieces is None else (pieces.part < len(segments.scale))[cut.edge]
     film = None if pieces is None else pieces.film[cut.edge]
     share = 0.0
@@ -253,7 +260,7 @@ def discretise(
             both = [np.broadcast_to(a, (*lead, a.shape[-1])) for a in (own_edges, interfaces)]
             all_edges = np.concatenate(both, axis=-1)[..., pieces.order]
         depth, thickness = cut.depth(all_edges), cut.thickness(all_edges)
-        profile, exponent = np.zeros(cut.fraction.shape), np.zeros(cut.fraction.shape)
+        profile, exponent = np.zeros(cut.below.shape), np.zeros(cut.below.shape)
         if strain is not None:
             at = depth if reached is None else depth[..., reached, :]
             own = strain.evaluate(at, values)
@@ -290,7 +297,7 @@ def discretise(
             None if moved is None else _rows(moved.parallel, count, moved.parallel.shape[-1:]),
             None if moved is None else _rows(moved.susceptibility, count, moved.susceptibility.shape[-2:]),
         )
-    exponent = np.broadcast_to(exponent, depth.shape)
+    exponent = exponent if exponent.shape == depth.shape else np.broadcast_to(exponent, depth.shape)
     own_strain = None if films is None else own
     return Layer(np.maximum(thickness, THINNEST), depth, total, exponent, slopes, own_strain, film, films)
 
