@@ -251,13 +251,6 @@ class Objective:
         """Return the derivatives of the residuals by the coordinates of the box."""
         return self._by_box(self.jacobian_at(self.outward(y)), y)
 
-    def noise(self, y: Array) -> tuple[Array, Array]:
-        """Return the size of dr/dμ of each point, and the root of its expected information about μ."""
-        values = self.values(self.outward(y))
-        known = [(curve.likelihood, curve.expected(values)) for curve in self.curves]
-        slope = _joined([likelihood.slope(mu) for likelihood, mu in known])
-        return np.abs(slope), _joined([likelihood.information(mu) for likelihood, mu in known])
-
     def log_likelihood(self, y: Array, judge: Judge = plainly) -> float:
         """Return the logarithm of the likelihood, up to a constant."""
         values = self.values(self.outward(y))
