@@ -10,7 +10,7 @@ from scipy import stats
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml.sampling.hamiltonian import Footing, HamiltonianMove, Heated, Metric, drift, fly, leapfrog
+from hrxrd_ml.sampling.hamiltonian import HamiltonianMove, Heated, Metric, Position, drift, integrate, leapfrog
 from hrxrd_ml.sampling.peaks import climb
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 
@@ -38,8 +38,8 @@ class NormalInBox:
     def __call__(self, y):
         return self.slope(y)[0]
 
-    def trajectory(self, *flight):
-        return leapfrog(self, *flight)
+    def trajectory(self, *trajectory):
+        return leapfrog(self, *trajectory)
 
     def drawn(self, count, rng):
         places = rng.multivariate_normal(self.centre, self.covariance, count)
@@ -55,10 +55,10 @@ def test_a_trajectory_that_is_flown_back_ends_where_it_began():
     target, rng = in_box(), np.random.default_rng(0)
     metric = Metric.of(target.centre, target.covariance)
     for _ in range(20):
-        start = Footing.at(rng.uniform([-0.9, -1.0, 0.1], [0.4, 0.9, 2.0]), target, None)
+        start = Position.at(rng.uniform([-0.9, -1.0, 0.1], [0.4, 0.9, 2.0]), target, None)
         momentum = rng.standard_normal(3)
-        there = fly(target, None, metric, start, momentum, 0.2, 9)
-        back = fly(target, None, metric, there.end, -there.momentum, 0.2, 9)
+        there = integrate(target, None, metric, start, momentum, 0.2, 9)
+        back = integrate(target, None, metric, there.end, -there.momentum, 0.2, 9)
         np.testing.assert_allclose(back.end.place, start.place, atol=1e-9)
         np.testing.assert_allclose(-back.momentum, momentum, atol=1e-9)
         assert back.gain == pytest.approx(-there.gain, abs=1e-9)
@@ -67,8 +67,8 @@ def test_a_trajectory_that_is_flown_back_ends_where_it_began():
 def test_the_error_of_the_energy_falls_with_the_square_of_the_step():
     target, momentum = in_box(lower=[-np.inf] * 3, upper=[np.inf] * 3), np.array([0.3, -1.0, 0.8])
     metric = Metric.of(target.centre, np.diag([0.7, 1.3, 1.0]))
-    start = Footing.at(np.array([0.0, 0.4, 1.5]), target, None)
-    coarse, fine = (abs(fly(target, None, metric, start, momentum, 1.0 / n, n).gain) for n in (10, 20))
+    start = Position.at(np.array([0.0, 0.4, 1.5]), target, None)
+    coarse, fine = (abs(integrate(target, None, metric, start, momentum, 1.0 / n, n).gain) for n in (10, 20))
     assert 0.0 < fine < 0.01
     assert coarse / fine == pytest.approx(4.0, rel=0.15)
 

@@ -25,8 +25,8 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "diffuse film _numba_diffuse",
         "instrument resolution _gridding _numba_gridding",
         "simulate _bound _grid",
-        "guess model _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting _observation "
-        "_profiling _result _rival _saving _search _statistics _task _threads _uncertainty",
+        "guess model objective _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting "
+        "_observation _profiling _competing _result _saving _search _statistics _task _threads _uncertainty",
         "results plot html_report run strategy outputs posterior _derived _netcdf _overrides _plot_posterior "
         "_plot_style sampling",
         "ml nexpy",

@@ -9,7 +9,7 @@ from curve_stub import TRUTH, StubCurve
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.sampling.exploration import around, exact, explore
-from hrxrd_ml.sampling.hamiltonian import Footing, Metric, leapfrog
+from hrxrd_ml.sampling.hamiltonian import Metric, Position, leapfrog
 from hrxrd_ml.sampling.peaks import peaks_of
 from hrxrd_ml.sampling.polynomial import Polynomial
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior
@@ -112,7 +112,7 @@ def test_compiled_trajectories_are_those_of_the_leapfrog():
     curves = np.array([target.used_curve(place) for place in places])
     surrogate = Surrogate.fit(target, metric, places, curves, np.ones(200), 100)
     surrogate = replace(surrogate, anchor=metric, hold=0.5, heat=0.7)
-    start, momentum = Footing.at(peaks[0].place, target, surrogate), rng.standard_normal(len(FREE))
+    start, momentum = Position.at(peaks[0].place, target, surrogate), rng.standard_normal(len(FREE))
     one = surrogate.trajectory(metric, start, momentum, 0.2, 12)
     two = leapfrog(surrogate, metric, start, momentum, 0.2, 12)
     for found, expected in zip(one, two, strict=True):

@@ -13,7 +13,6 @@ J. E. Dennis, D. M. Gay and R. E. Welsch (ACM Trans. Math. Softw. 7 (1981) 348).
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,27 +71,28 @@ _MESSAGES = {
 }
 
 
-class Quadratics(Protocol):
-    """A function to be minimised, by its values and by its quadratic models about places.
-
-    Its size is that of a sum of squares: twice the negative logarithm of a probability.
-    """
+class Function:
+    """A function to be minimised, twice the negative logarithm of a probability: by values and quadratic models."""
 
     def value(self, y: Array, expanded: bool) -> float:
         """Return the function at ``y``; the flag tells that it is probably expanded there next."""
+        raise NotImplementedError
 
     def expand(self, y: Array) -> tuple[Array, Array]:
         """Return half its gradient and half its (approximate) Hessian, where its value was asked for last."""
+        raise NotImplementedError
 
     def level(self, value: float) -> float:
-        """Return the noise of the function: one standard error costs so much."""
+        """Return what one standard error costs."""
+        return 1.0
 
     def turned(self) -> Array | None:
-        """Return by how much the half gradient has changed beyond what the first Hessian says in the last step."""
+        """Return by how much the half gradient has changed in the last step beyond what the Hessian before says."""
+        return None
 
 
 @dataclass
-class _SumOfSquares:
+class _SumOfSquares(Function):
     """Of residuals that have a Jacobian: the Hessian is Gauss and Newton's."""
 
     residual: Callable[[Array, bool], Array]
@@ -175,7 +175,7 @@ class Descent:
 
 
 def descend(
-    function: Quadratics,
+    function: Function,
     start: Array,
     lower: Array,
     upper: Array,

@@ -264,7 +264,7 @@ class CurveMinimizer(Minimizer):
         self._set(result.x)
         result.residual = found.fun
         result._calculate_statistics()
-        return result, (found.x, np.asarray(found.jac), robust)
+        return result, (found.x, np.asarray(found.jac) if robust else None)
 
     def _count(self, y: Array, best: list[Any], expanded: bool) -> Array:
         """Residual at box coordinates, with all that lmfit does around one: counting, callback, abort."""

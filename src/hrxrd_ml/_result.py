@@ -55,8 +55,8 @@ class RockingCurveResult(ModelResult):
     observation : Observation
         The data as the fit used them; ``observation.likelihood`` is their statistics.
     bound_notes : tuple of str
-        What to know about parameters at a bound, or that the data do not determine; after `check_errors`, or
-        `hrxrd_ml.report`, about standard errors that are wrong.
+        What to know about parameters at a bound, or that the data do not determine; after `check_errors`,
+        about standard errors that are wrong.
     """
 
     model: "CurveFitting"

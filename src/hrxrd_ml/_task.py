@@ -123,12 +123,12 @@ def remember(
     provider: str,
     score: float | None = None,
     note: str = "",
-    rival: Mapping[str, float] | None = None,
+    competing: Mapping[str, float] | None = None,
     prefix: str = "",
 ) -> Parameters:
     """Note in each parameter's ``user_data`` who guessed it, and the score of the domain check.
 
-    ``rival`` holds other values, by name without ``prefix``, with which the curve is described about as well.
+    ``competing`` holds other values, by name without ``prefix``, with which the curve is described about as well.
     """
     for name, par in params.items():
         about: dict[str, Any] = {"provider": provider}
@@ -136,8 +136,8 @@ def remember(
             about["domain_score"] = round(score, 3)
         if note:
             about["note"] = note
-        if rival and name.removeprefix(prefix) in rival:
-            about["rival"] = rival[name.removeprefix(prefix)]
+        if competing and name.removeprefix(prefix) in competing:
+            about["competing"] = competing[name.removeprefix(prefix)]
         par.user_data = {"guess": about}
     return params
 
@@ -146,7 +146,7 @@ def guess_by(params: Parameters) -> dict[str, Any]:
     """Who guessed the start values, with the score of the domain check and a note, where a provider says so."""
     about = next(iter(params.values())).user_data
     known = about.get("guess", {}) if isinstance(about, dict) else {}
-    return {key: value for key, value in known.items() if key != "rival"}  # that is each parameter's own
+    return {key: value for key, value in known.items() if key != "competing"}  # that is each parameter's own
 
 
 def offsets(problem: Problem, values: Values, marks: Landmarks, most: int = 4) -> list[float]:

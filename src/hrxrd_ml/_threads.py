@@ -1,4 +1,4 @@
-"""Threads and processes: how many, one BLAS thread for small linear algebra, workers that leave quietly."""
+"""Threads and processes: how many, one BLAS thread for small linear algebra, workers that end at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -29,5 +29,5 @@ def one_thread() -> Any:
 
 
 def begin_worker() -> None:
-    """Make a process of a pool leave without a word at Ctrl-C, which a terminal sends to it as well."""
+    """Make a process of a pool end without a message at Ctrl-C, which a terminal sends to it as well."""
     signal.signal(signal.SIGINT, lambda *_: sys.exit(130))

@@ -166,23 +166,18 @@ class FitStatistics(MinimizerResult):
         self.bic = neg2_log_likelihood + np.log(self.ndata) * self.nvarys
 
 
-def covariance_in_box(
-    objective: Objective, y: Array, jacobian: Array | None = None, robust: bool = False
-) -> Covariance:
+def covariance_in_box(objective: Objective, y: Array, robust: Array | None = None) -> Covariance:
     """Return the covariance of the coordinates of the box at a minimum ``y``.
 
-    With a ``jacobian`` of the residuals in these coordinates, none is computed; that of a ``robust`` loss already has
-    the weights of the loss in it.
+    ``robust`` is the Jacobian of the residuals where a robust loss was minimised, with the weights of the loss in it.
     """
-    if jacobian is None:
+    if robust is None:
+        # The expected information, not the one that a few counts happen to give.
         about = objective.expand(y)
-        return bounded_covariance(about.information, -about.gradient, y, objective.lower, objective.upper)
-    residual, (slope, root) = objective.residual(y), objective.noise(y)
-    informed = jacobian
-    if not robust:
-        # The expected information, not the one that a few counts happen to give: r' differs where n and μ do.
-        informed = jacobian * np.divide(root, slope, out=np.zeros_like(slope), where=slope > 0.0)[:, None]
-    return bounded_covariance(informed.T @ informed, jacobian.T @ residual, y, objective.lower, objective.upper)
+        information, gradient = about.information, -about.gradient
+    else:
+        information, gradient = robust.T @ robust, robust.T @ objective.residual(y)
+    return bounded_covariance(information, gradient, y, objective.lower, objective.upper)
 
 
 def estimate_errors(
@@ -190,16 +185,15 @@ def estimate_errors(
     objective: Objective,
     scale_covar: bool,
     y: Array | None = None,
-    jacobian: Array | None = None,
-    robust: bool = False,
+    robust: Array | None = None,
 ) -> None:
     """Fill in covariance, standard errors and correlations of a result, with notes on what they mean little for.
 
-    ``y`` is its place in the box, ``jacobian`` and ``robust`` are those of `covariance_in_box`.
+    ``y`` is its place in the box, ``robust`` is that of `covariance_in_box`.
     """
     if y is None:
         y = objective.inward(objective.free(result.params.valuesdict()))
-    covariance = covariance_in_box(objective, y, jacobian, robust)
+    covariance = covariance_in_box(objective, y, robust)
     matrix = objective.coordinates.derivatives(y)
     size = result.redchi if scale_covar else 1.0
     result.covar = matrix @ covariance.matrix @ matrix.T * size

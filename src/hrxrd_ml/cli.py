@@ -271,10 +271,12 @@ def _fit_and_write(
             from hrxrd_ml.html_report import report
 
             known = fit.result.bound_notes
+            if fit.result.covar is not None:
+                fit.result.check_errors()
+                new = (note for note in fit.result.bound_notes if note not in known)
+                print("".join(f"note: {note}
+" for note in new), end="")
             report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)
-            for note in fit.result.bound_notes:  # it has checked the standard errors
-                if note not in known:
-                    print(f"note: {note}")
             print(f"written to {arguments.out}: fit.html")
     return 0
 

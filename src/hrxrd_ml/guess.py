@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from ._competing import with_competing_minimum
 from ._landmarks import Landmarks
-from ._rival import with_rival
 from ._search import Problem, Values
 from ._task import Task, fill, fresh_values, offsets, remember, spline_trials, start_values
 from ._threads import one_thread
@@ -56,7 +56,7 @@ class ClassicalGuess:
     ----------
     followed : int
         How many of the envelope fits are followed to full resolution.
-    kicks : int
+    restarts : int
         How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
     thicknesses : int
         How many sets of thicknesses films are started from, where those that were described do not do.
@@ -65,7 +65,7 @@ class ClassicalGuess:
     """
 
     followed: int = 3
-    kicks: int = 2
+    restarts: int = 2
     thicknesses: int = 16
     compared: int = 8
 
@@ -89,18 +89,18 @@ class ClassicalGuess:
     def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         task = Task.of(model, curve)
         problem, marks = task.problem, task.marks
-        start, rival = start_values(problem, marks), None
+        start, competing = start_values(problem, marks), None
         profile = problem.simulation.profile
         if problem.simulation.films:
             best = self._films(problem, start, marks)
         elif isinstance(profile, ImplantedProfile):
-            best, rival = with_rival(problem, self._implanted(problem, start, marks))
+            best, competing = with_competing_minimum(problem, self._implanted(problem, start, marks))
         elif isinstance(profile, SplineProfile):
             best = self._spline(task, start)
         else:
             stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
             best = self.polish(problem, problem.follow(start, stages)[1], marks)
-        return remember(fill(model, task.params, best), "classical", rival=rival, prefix=model.prefix)
+        return remember(fill(model, task.params, best), "classical", competing=competing, prefix=model.prefix)
 
     def widen(self, model: Any, curve: xr.DataArray, params: Parameters) -> Parameters:
         """Return start values from the fit of a model in which less was free.
@@ -131,7 +131,7 @@ class ClassicalGuess:
                 values["fwhm"] = fresh["fwhm"]  # the width is shared out anew
             best = self.polish(problem, problem.simulation.space.clip(values, bounds=False), marks)
             if not isinstance(problem.simulation.profile, SplineProfile):
-                best = self.kick(problem, problem.exact().run(best, _SETTLED, 1e-5)[1])[1]
+                best = self.restart(problem, problem.exact().run(best, _SETTLED, 1e-5)[1])[1]
             return remember(fill(model, task.params, best), "classical", note="from the fit with less free")
 
     def _implanted(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
@@ -160,7 +160,7 @@ class ClassicalGuess:
         fits = sorted((envelope.run(trial, 15) for _, trial in trials[:8]), key=lambda pair: pair[0])
         followed = [problem.follow(values, smoothing[1:]) for _, values in fits[: self.followed]]
         best = self.polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
-        return self.kick(problem, best)[1]
+        return self.restart(problem, best)[1]
 
     def _films(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
         """Lay the curve of the films as they are described over the data, then let go of what is free.
@@ -237,20 +237,20 @@ class ClassicalGuess:
         whole = problem.search(relative=0.02)
         return min((whole.run(trial, 40) for trial in (best, values)), key=lambda pair: pair[0])[1]
 
-    def kick(self, problem: Problem, values: Values) -> tuple[float, Values]:
+    def restart(self, problem: Problem, values: Values) -> tuple[float, Values]:
         """Leave minima on the edge, where a component of strength zero no longer feels its own shape."""
         search = problem.exact()
         cost, values = search.run(values, 30)
         reset = fresh_values(problem)
-        for _ in range(self.kicks):
+        for _ in range(self.restarts):
             before = cost
             for factor in (3.0, 1.0 / 3.0):
                 trial = {name: reset.get(name, v) if name in problem.free else v for name, v in values.items()}
                 if "damage" in problem.free:
                     trial["damage"] *= factor
-                kicked, found = search.run(problem.simulation.space.clip(trial, bounds=False), 60, 1e-5)
-                if kicked < cost:
-                    cost, values = kicked, found
+                restarted, found = search.run(problem.simulation.space.clip(trial, bounds=False), 60, 1e-5)
+                if restarted < cost:
+                    cost, values = restarted, found
             if cost > 0.995 * before:
                 break
         return cost, values

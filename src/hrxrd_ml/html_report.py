@@ -46,7 +46,7 @@ def report(
 ) -> Path:
     """Write a fit, and its posterior if there is one, as a self-contained HTML file.
 
-    Standard errors are checked before (`RockingCurveResult.check_errors`); the notes name those that are wrong.
+    The notes name standard errors that are wrong where `RockingCurveResult.check_errors` has looked for them before.
 
     Parameters
     ----------
@@ -68,8 +68,6 @@ def report(
     InputFileError
         If the folder does not exist.
     """
-    if result.covar is not None:
-        result.check_errors()
     write_text(path, page(to_dataset(result, guess), posterior))
     return Path(path)
 

@@ -207,9 +207,15 @@ class Objective:
         parts = [self._linear(curve, values) for curve in self.curves]
         return _joined([part[0] for part in parts]), _joined([part[1] for part in parts])
 
-    def residual_at(self, x: Array) -> Array:
-        """Return the residuals, whose sum of squares a fit minimises."""
+    def residual_at(self, x: Array, expanded: bool = False) -> Array:
+        """Return the residuals, whose sum of squares a fit minimises.
+
+        The flag tells that the Jacobian is wanted next: it comes with the curve for little more than by itself.
+        """
         values = self.values(x)
+        if expanded:
+            for curve in self.curves:
+                curve.linear(values, self._asked(curve))
         return _joined([curve.likelihood.residual(curve.expected(values)) for curve in self.curves])
 
     def jacobian_at(self, x: Array) -> Array:
@@ -218,37 +224,32 @@ class Objective:
         parts = [(curve.likelihood, *self._linear(curve, values)) for curve in self.curves]
         return _joined([likelihood.slope(mu)[:, None] * by_x for likelihood, mu, by_x in parts])
 
-    def _linear(self, curve: MeasuredCurve, values: Values) -> tuple[Array, Array]:
+    def _asked(self, curve: MeasuredCurve) -> tuple[str, ...]:
+        """The free parameters of a curve, then its tied ones."""
         free = [name for name in self.names if name in curve.names]
-        tied = [] if self.ties is None else [name for name in curve.names if self.ties[name].expr is not None]
-        mu, derivatives = curve.linear(values, (*free, *tied))
-        if len(free) == len(self.names) and not tied:
+        return (*free, *(name for name in curve.names if self.ties is not None and self.ties[name].expr is not None))
+
+    def _linear(self, curve: MeasuredCurve, values: Values) -> tuple[Array, Array]:
+        asked = self._asked(curve)
+        mu, derivatives = curve.linear(values, asked)
+        if asked == self.names:
             return mu, derivatives
+        free = [self.names.index(name) for name in asked if name in self.names]
         by_x = np.zeros((len(mu), len(self.names)))
-        by_x[:, [self.names.index(name) for name in free]] = derivatives[:, : len(free)]
-        if tied and self.ties is not None:
-            by_x += derivatives[:, len(free) :] @ tie_derivatives(self.ties, tied, self.names)
+        by_x[:, free] = derivatives[:, : len(free)]
+        if self.ties is not None and len(asked) > len(free):
+            by_x += derivatives[:, len(free) :] @ tie_derivatives(self.ties, asked[len(free) :], self.names)
         return mu, by_x
 
     # --- as functions of the box ---
 
     def residual(self, y: Array, expanded: bool = False) -> Array:
-        """Return the residuals; the flag tells that the Jacobian is probably wanted as well, which brings the curve."""
-        x = self.outward(y)
-        if expanded:
-            self.linear(x)
-        return self.residual_at(x)
+        """Return the residuals; see `residual_at` for the flag."""
+        return self.residual_at(self.outward(y), expanded)
 
     def jacobian(self, y: Array) -> Array:
         """Return the derivatives of the residuals by the coordinates of the box."""
         return self._by_box(self.jacobian_at(self.outward(y)), y)
-
-    def noise(self, y: Array) -> tuple[Array, Array]:
-        """Return the size of dr/dμ of each point, and the root of its expected information about μ."""
-        values = self.values(self.outward(y))
-        known = [(curve.likelihood, curve.expected(values)) for curve in self.curves]
-        slope = _joined([likelihood.slope(mu) for likelihood, mu in known])
-        return np.abs(slope), _joined([likelihood.information(mu) for likelihood, mu in known])
 
     def log_likelihood(self, y: Array, judge: Judge = plainly) -> float:
         """Return the logarithm of the likelihood, up to a constant."""

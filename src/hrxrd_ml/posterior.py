@@ -31,7 +31,7 @@ from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.chain_file import ChainStore
 from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
 from hrxrd_ml.sampling.exploration import Curves, Explored, explore
-from hrxrd_ml.sampling.hamiltonian import Flight, Footing, HamiltonianMove, Metric, Task, fly
+from hrxrd_ml.sampling.hamiltonian import HamiltonianMove, Metric, Position, Task, Trajectory, integrate
 from hrxrd_ml.sampling.peaks import peaks_of
 from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.sampling.summary import posterior_dataset
@@ -123,19 +123,24 @@ def sample(
         if not store.explored:
             store.check_room()
             peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
-            with _crew(target, None, workers) as crew, _counting(crew.curves, "exploring", progress) as curves:
+            with (
+                _processes(target, None, workers) as processes,
+                _counting(processes.curves, "exploring", progress) as curves,
+            ):
                 explored = explore(target, peaks, curves, rng)
             store.begin(explored.arrays(), walkers, dimension)
         explored = Explored.of(target, store.explored)
         first = explored.places[rng.choice(len(explored.places), walkers)]
-        with _crew(target, explored.guide, workers) as crew:
+        with _processes(target, explored.guide, workers) as processes:
             step = explored.step if store.leapfrog is None else store.leapfrog
             guided = explored.guide is not None
-            move = HamiltonianMove(crew.footings, crew.flights, explored.metric, step, adapts=True, guided=guided)
+            move = HamiltonianMove(
+                processes.positions, processes.trajectories, explored.metric, step, adapts=True, guided=guided
+            )
 
             def sampler(backend: Any) -> Any:
                 made = emcee.EnsembleSampler(
-                    walkers, dimension, crew.values, backend=backend, vectorize=True, moves=move
+                    walkers, dimension, processes.values, backend=backend, vectorize=True, moves=move
                 )
                 made._random.seed((int(rng.integers(2**32)) + made.iteration) % 2**32)
                 return made
@@ -192,11 +197,11 @@ class _Work:
     def curve(self, place: Array) -> Array:
         return self.target.used_curve(place)
 
-    def footing(self, place: Array) -> Footing:
-        return Footing.at(place, self.target, self.guide)
+    def position(self, place: Array) -> Position:
+        return Position.at(place, self.target, self.guide)
 
-    def flight(self, task: tuple[Metric, Task]) -> Flight:
-        return fly(self.target, self.guide, task[0], *task[1])
+    def trajectory(self, task: tuple[Metric, Task]) -> Trajectory:
+        return integrate(self.target, self.guide, task[0], *task[1])
 
 
 _own_work: _Work | None = None
@@ -213,7 +218,7 @@ def _in_process(what: str, tasks: Sequence[Any]) -> list[Any]:
         return [getattr(_own_work, what)(task) for task in tasks]
 
 
-class _Crew:
+class _Processes:
     """Evaluates the posterior for all walkers, in this process or in several."""
 
     def __init__(self, work: _Work, pool: Executor | None, workers: int) -> None:
@@ -227,13 +232,13 @@ class _Crew:
         """Return simulated curves."""
         return np.array(self._each("curve", list(places)))
 
-    def footings(self, places: Array) -> list[Footing]:
+    def positions(self, places: Array) -> list[Position]:
         """Return what is known at places."""
-        return self._each("footing", list(places))
+        return self._each("position", list(places))
 
-    def flights(self, metric: Metric, tasks: Sequence[Task]) -> list[Flight]:
+    def trajectories(self, metric: Metric, tasks: Sequence[Task]) -> list[Trajectory]:
         """Return trajectories."""
-        return self._each("flight", [(metric, task) for task in tasks])
+        return self._each("trajectory", [(metric, task) for task in tasks])
 
     def _each(self, what: str, tasks: list[Any]) -> list[Any]:
         if self.pool is None:
@@ -246,19 +251,19 @@ class _Crew:
 
 
 @contextmanager
-def _crew(target: LogPosterior, guide: Surrogate | None, workers: int) -> Iterator[_Crew]:
+def _processes(target: LogPosterior, guide: Surrogate | None, workers: int) -> Iterator[_Processes]:
     work = _Work(target, guide)
     forks = "fork" in multiprocessing.get_all_start_methods()
     if not workers:
         # A process that is spawned runs the user's script again, which few scripts are written for.
         workers = cores() if forks else 1
     if workers == 1:
-        yield _Crew(work, None, 1)
+        yield _Processes(work, None, 1)
         return
     # Forked processes have the compiled kernels already; elsewhere they are loaded from the cache.
     context = multiprocessing.get_context("fork" if forks else "spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_adopt, initargs=(work,)) as pool:
-        yield _Crew(work, pool, workers)
+        yield _Processes(work, pool, workers)
 
 
 @contextmanager

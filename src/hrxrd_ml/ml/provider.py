@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml._competing import with_competing_minimum
 from hrxrd_ml._landmarks import landmarks
-from hrxrd_ml._rival import with_rival
 from hrxrd_ml._search import Problem, Values
 from hrxrd_ml._task import Task, fill, fresh_values, remember, spline_trials, start_values
 from hrxrd_ml._threads import one_thread
@@ -117,11 +117,11 @@ class NetworkGuess:
         if answer.score > self.outside:
             return _classical(model, curve, "the curve is outside what the network was trained on", answer.score)
         easier = task.simpler() if isinstance(profile, SplineProfile) else task
-        values, rival = with_rival(easier.problem, self._best(easier, answer))
+        values, competing = with_competing_minimum(easier.problem, self._best(easier, answer))
         if easier is not task:
-            values, rival = _splines(task, values, self.steps), None
+            values, competing = _splines(task, values, self.steps), None
         filled = fill(model, task.params, values)
-        return remember(filled, "network", answer.score, rival=rival, prefix=model.prefix)
+        return remember(filled, "network", answer.score, competing=competing, prefix=model.prefix)
 
     def profiles(self, model: Any, curve: xr.DataArray, most: int = 8) -> list[Values]:
         """Return the profiles that the network holds possible, likely ones first, each by its seven parameters.
@@ -213,7 +213,7 @@ class NetworkGuess:
             return self._unstuck(problem, *min((exact.run(values, 4 * self.steps, 1e-4) for values in low), key=_cost))
         # The model lacks something that the sample has: peak and diffuse part are started from other sides.
         classical = ClassicalGuess()
-        return classical.kick(problem, classical.polish(problem, ends[0][1], task.marks))[1]
+        return classical.restart(problem, classical.polish(problem, ends[0][1], task.marks))[1]
 
     def _unstuck(self, problem: Problem, cost: float, values: Values) -> Values:
         """Start diffuse components again that have vanished, or whose length has gone to a bound.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml._uncertainty import draw_inside
-from hrxrd_ml.sampling.hamiltonian import Field, Flight, Footing, HamiltonianMove, Heated, Metric, Task, fly
+from hrxrd_ml.sampling.hamiltonian import Field, HamiltonianMove, Heated, Metric, Position, Task, Trajectory, integrate
 from hrxrd_ml.sampling.peaks import Peak
 from hrxrd_ml.sampling.probability import LogPosterior
 from hrxrd_ml.sampling.surrogate import Surrogate
@@ -235,15 +235,15 @@ def _trial(
     field, guided = Heated(target, _HEAT), replace(guide, heat=_HEAT)
     tried: list[Array] = []
 
-    def footings(places: Array) -> list[Footing]:
-        return [Footing.at(place, field, guided) for place in places]
+    def positions(places: Array) -> list[Position]:
+        return [Position.at(place, field, guided) for place in places]
 
-    def flights(metric: Metric, tasks: Sequence[Task]) -> list[Flight]:
-        flown = [fly(field, guided, metric, *task) for task in tasks]
-        tried.extend(flight.end.place for flight in flown if math.isfinite(flight.gain))
-        return flown
+    def trajectories(metric: Metric, tasks: Sequence[Task]) -> list[Trajectory]:
+        ends = [integrate(field, guided, metric, *task) for task in tasks]
+        tried.extend(trajectory.end.place for trajectory in ends if math.isfinite(trajectory.gain))
+        return ends
 
-    move = HamiltonianMove(footings, flights, metric, step, adapts=True, guided=True)
+    move = HamiltonianMove(positions, trajectories, metric, step, adapts=True, guided=True)
     chain = _chain(move, field, begin, _TRIAL, rng)
     found, size = metric_of(chain[_TRIAL // 4 :], metric), begin.shape[1]
     return chain.reshape(-1, size), np.array(tried).reshape(-1, size), found, move.step

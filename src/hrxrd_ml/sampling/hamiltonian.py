@@ -75,7 +75,7 @@ class Metric:
 
 
 @dataclass(frozen=True)
-class Footing:
+class Position:
     """A place of a walker, and what is known there.
 
     Attributes
@@ -95,19 +95,19 @@ class Footing:
     gradient: Array
 
     @classmethod
-    def at(cls, place: Array, target: Field, guide: Guide | None) -> Footing:
+    def at(cls, place: Array, target: Field, guide: Guide | None) -> Position:
         """Return what is known at a place."""
         value, gradient = (guide or target).slope(place)
         return cls(np.array(place), value if guide is None else target(place), value, gradient)
 
 
 @dataclass(frozen=True)
-class Flight:
-    """A trajectory that was flown.
+class Trajectory:
+    """A trajectory that was followed to its end.
 
     Attributes
     ----------
-    end : Footing
+    end : Position
     momentum : ndarray, shape (n,)
         At the end, in the coordinates of the metric.
     gain, integrated : float
@@ -115,7 +115,7 @@ class Flight:
         for a trajectory that got lost.
     """
 
-    end: Footing
+    end: Position
     momentum: Array
     gain: float = -math.inf
     integrated: float = -math.inf
@@ -142,11 +142,11 @@ class Field(Protocol):
 class Guide(Field, Protocol):
     """A distribution whose gradient is cheap, to be followed instead of that of another."""
 
-    def trajectory(self, metric: Metric, start: Footing, momentum: Array, step: float, count: int) -> Arrival | None:
+    def trajectory(self, metric: Metric, start: Position, momentum: Array, step: float, count: int) -> End | None:
         """Return where a trajectory of leapfrog steps ends; None if it gets lost."""
 
 
-Arrival = tuple[Array, Array, float, Array]
+End = tuple[Array, Array, float, Array]
 """The end of a trajectory: place, momentum, logarithm of the density that was followed, its gradient."""
 
 
@@ -177,9 +177,9 @@ class Heated:
         return self.factor * value, self.factor * gradient
 
 
-def fly(
-    target: Field, guide: Guide | None, metric: Metric, start: Footing, momentum: Array, step: float, count: int
-) -> Flight:
+def integrate(
+    target: Field, guide: Guide | None, metric: Metric, start: Position, momentum: Array, step: float, count: int
+) -> Trajectory:
     """Return a trajectory of ``count`` leapfrog steps.
 
     Parameters
@@ -190,28 +190,28 @@ def fly(
         Whose gradient the trajectory follows; that of the target if None. Whatever it is, the end is accepted by the
         energy of the target.
     metric : Metric
-    start : Footing
+    start : Position
     momentum : ndarray, shape (n,)
         At the start, in the coordinates of the metric.
     step : float
     count : int
     """
-    flown = (
+    path = (
         leapfrog(target, metric, start, momentum, step, count)
         if guide is None
         else guide.trajectory(metric, start, momentum, step, count)
     )
-    if flown is None:
-        return Flight(start, momentum)
-    place, after, value, gradient = flown
+    if path is None:
+        return Trajectory(start, momentum)
+    place, after, value, gradient = path
     lost = 0.5 * float(after @ after - momentum @ momentum)
     exact = value if guide is None else target(place)
-    return Flight(
-        Footing(place, exact, value, gradient), after, exact - start.value - lost, value - start.guided - lost
+    return Trajectory(
+        Position(place, exact, value, gradient), after, exact - start.value - lost, value - start.guided - lost
     )
 
 
-def leapfrog(field: Field, metric: Metric, start: Footing, momentum: Array, step: float, count: int) -> Arrival | None:
+def leapfrog(field: Field, metric: Metric, start: Position, momentum: Array, step: float, count: int) -> End | None:
     """Return where a trajectory along a gradient ends; None if it gets lost."""
     centre, root, lower, upper = metric.centre, metric.root, field.lower, field.upper
     z, place, value, gradient = metric.inward(start.place), start.place, start.guided, start.gradient
@@ -268,8 +268,8 @@ def drift(
     return z, z, momentum, False
 
 
-Task = tuple[Footing, Array, float, int]
-"""Start, momentum, step and number of steps of a trajectory: what `fly` needs beside fields and metric."""
+Task = tuple[Position, Array, float, int]
+"""Start, momentum, step and number of steps of a trajectory: what `integrate` needs beside fields and metric."""
 
 
 class HamiltonianMove(Move):
@@ -277,9 +277,9 @@ class HamiltonianMove(Move):
 
     Parameters
     ----------
-    footings : callable
+    positions : callable
         Maps places, shape (k, n), to what is known there.
-    flights : callable
+    trajectories : callable
         Maps a metric and a list of tasks to trajectories.
     metric : Metric
     step : float
@@ -292,25 +292,25 @@ class HamiltonianMove(Move):
 
     def __init__(
         self,
-        footings: Callable[[Array], list[Footing]],
-        flights: Callable[[Metric, Sequence[Task]], list[Flight]],
+        positions: Callable[[Array], list[Position]],
+        trajectories: Callable[[Metric, Sequence[Task]], list[Trajectory]],
         metric: Metric,
         step: float = 0.2,
         adapts: bool = False,
         guided: bool = False,
     ) -> None:
-        self.footings, self.flights, self.metric = footings, flights, metric
+        self.positions, self.trajectories, self.metric = positions, trajectories, metric
         self.step, self.adapts = step, adapts
         self.wanted, self.most = (_WANTED_GUIDED, _MOST_GUIDED) if guided else (_WANTED, _MOST)
         self.duration = _DURATION_GUIDED if guided else _DURATION
-        self._known: list[Footing] = []
+        self._known: list[Position] = []
 
     @classmethod
     def of(cls, target: Field, guide: Guide | None, metric: Metric, step: float, adapts: bool) -> HamiltonianMove:
         """Return a move that does everything in this process."""
         return cls(
-            lambda places: [Footing.at(place, target, guide) for place in places],
-            lambda metric, tasks: [fly(target, guide, metric, *task) for task in tasks],
+            lambda places: [Position.at(place, target, guide) for place in places],
+            lambda metric, tasks: [integrate(target, guide, metric, *task) for task in tasks],
             metric,
             step,
             adapts,
@@ -325,21 +325,21 @@ class HamiltonianMove(Move):
         counts = np.clip(np.rint(random.uniform(*self.duration, walkers) / steps), 1, self.most).astype(int)
         chance = np.log(random.uniform(size=walkers))
         tasks = zip(self._here(state), momenta, steps.tolist(), counts.tolist(), strict=True)
-        flights = self.flights(self.metric, list(tasks))
-        accepted = chance < np.array([flight.gain for flight in flights])
+        trajectories = self.trajectories(self.metric, list(tasks))
+        accepted = chance < np.array([trajectory.gain for trajectory in trajectories])
         for i in np.flatnonzero(accepted):
-            self._known[i] = end = flights[i].end
+            self._known[i] = end = trajectories[i].end
             state.coords[i], state.log_prob[i] = end.place, end.value
         if self.adapts:
-            share = np.mean([math.exp(min(flight.integrated, 0.0)) for flight in flights])
+            share = np.mean([math.exp(min(trajectory.integrated, 0.0)) for trajectory in trajectories])
             self.step = float(np.clip(self.step * math.exp(_RATE * (float(share) - self.wanted)), *_STEPS))
         return state, accepted
 
-    def _here(self, state: State) -> list[Footing]:
+    def _here(self, state: State) -> list[Position]:
         """Return what is known where the walkers are."""
         same = len(self._known) == len(state.coords) and all(
             np.array_equal(known.place, y) for known, y in zip(self._known, state.coords, strict=True)
         )
         if not same:
-            self._known = self.footings(state.coords)
+            self._known = self.positions(state.coords)
         return self._known

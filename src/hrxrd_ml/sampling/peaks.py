@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml._levenberg import descend
+from hrxrd_ml._levenberg import Function, descend
 from hrxrd_ml._uncertainty import bounded_covariance
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.sampling.probability import LogPosterior
@@ -88,7 +88,7 @@ def climb(target: LogPosterior, start: Array, most: int = 60) -> tuple[Array, fl
     return found.x, target(found.x), covariance.matrix
 
 
-class _TwiceNegative:
+class _TwiceNegative(Function):
     """A posterior as a function to be minimised, twice its negative logarithm, which is chi-square and more."""
 
     def __init__(self, target: LogPosterior) -> None:
@@ -100,9 +100,3 @@ class _TwiceNegative:
     def expand(self, y: Array) -> tuple[Array, Array]:
         _, gradient, information = self.target.expansion(y)
         return -gradient, information
-
-    def level(self, value: float) -> float:
-        return 1.0
-
-    def turned(self) -> None:
-        return None

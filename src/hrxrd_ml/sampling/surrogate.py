@@ -20,7 +20,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hrxrd_ml.sampling.hamiltonian import Arrival, Footing, Metric, drift
+from hrxrd_ml.sampling.hamiltonian import End, Metric, Position, drift
 from hrxrd_ml.sampling.polynomial import Monomials, Polynomial, products, pull
 from hrxrd_ml.sampling.probability import MODEL_ERROR, LogPosterior
 from hrxrd_ml.sampling.quadratic import Quadratic, Scale
@@ -202,7 +202,7 @@ class Surrogate:
         value, gradient = _slope(y, self._shape)
         return float(value), gradient
 
-    def trajectory(self, metric: Metric, start: Footing, momentum: Array, step: float, count: int) -> Arrival | None:
+    def trajectory(self, metric: Metric, start: Position, momentum: Array, step: float, count: int) -> End | None:
         """Return where a trajectory along the gradient ends; None if it gets lost."""
         place, momentum, value, gradient, arrived = _trajectory(
             metric.centre, metric.root, metric.inward(start.place), start.place, start.gradient, momentum, step, count,

@@ -1,4 +1,4 @@
-"""A second profile that describes a curve about as well as the one that a search has found.
+"""A competing minimum: a second profile that describes a curve about as well as the one that a search has found.
 
 A surface part D02 that ends above the maximum may be as small as its bound allows.  One that reaches below the maximum
 raises the strain there, and with less Dmax1 makes nearly the same curve: between the two lies a barrier of about the
@@ -22,7 +22,7 @@ _AS_GOOD = 3.0
 """Up to which difference in half the sum of squares both are worth knowing."""
 
 
-def with_rival(problem: Problem, values: Values) -> tuple[Values, Values | None]:
+def with_competing_minimum(problem: Problem, values: Values) -> tuple[Values, Values | None]:
     """Return start values and, where there is one, another profile about as good.
 
     Of two that are alike within the noise the one with the wider surface part is taken: its standard errors reach to
