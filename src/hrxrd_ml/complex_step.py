@@ -44,7 +44,7 @@ def derivative(result: ArrayLike) -> FloatArray:
 
 def real(value: ArrayLike) -> float:
     """Return the real part of a parameter, which all rows of it have in common."""
-    return float(value.real) if isinstance(value, float | complex) else float(np.real(value).flat[0])
+    return value if type(value) is float else float(np.real(value).flat[0])
 
 
 def columns(*numbers: ArrayLike) -> np.ndarray:
@@ -103,7 +103,9 @@ def check_analytic(
         try:
             result = np.asarray(function({**values, name: value + 1j * STEP}))
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"{what} cannot be called with complex numbers for {name} ({error}); {advice}") from error
+            raise ParameterError(
+                f"{what} cannot be called with complex numbers for {name} ({error}); {advice}"
+            ) from error
         size = float(np.max(np.abs(value))) or 1.0
         step = 1e-6 * size
         above, below = (np.asarray(function({**values, name: value + side * step})) for side in (1.0, -1.0))
