@@ -9,22 +9,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hrxrd_ml.files import write_text
+from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
+from hrxrd_ml.instrument.counting import base_space, spread_space
+from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
 from hrxrd_ml.parameters import (
     MINIMUM_STRAIN,
     ParameterSpace,
     ParameterSpec,
-    background_space,
-    base_space,
     damage_space,
     diffuse_space,
     implanted_space,
     pseudo_voigt_space,
-    resolution_space,
     spline_space,
-    spread_space,
 )
+from hrxrd_ml.reflection import Reflection
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
+_MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))
 SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = (
     (
         "Strain profile",
@@ -48,21 +49,18 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
     (
         "Resolution function",
         "`resolution=` chooses one of them.",
-        tuple(
-            (f"`{kind}`", resolution_space(kind))
-            for kind in ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")
-        ),
+        tuple((f"`{kind}`", Response(make_resolution(kind, _MONOCHROMATED)).space) for kind in RESOLUTIONS),
     ),
     (
         "Background",
         "`background=` chooses one of them. Angles are those of the axis, before `offset` and `step`.",
-        tuple((f"`{kind}`", background_space(kind)) for kind in ("constant", "linear", "exponential")),
+        tuple((f"`{kind}`", make_background(kind).space) for kind in BACKGROUNDS),
     ),
 )
 INTRODUCTION = """\
 # Parameters
 
-Written by `python scripts/make_parameter_table.py` from `hrxrd_ml.parameters`, where a parameter gets its name.
+Written by `python scripts/make_parameter_table.py` from the parts of models, where a parameter gets its name.
 
 Which parameters a model has follows from its parts. A `prefix`, if given, goes before the names. Lengths are in Å,
 `offset` and widths of the resolution function in seconds of arc; a parameter without unit is a pure number. *Counts*

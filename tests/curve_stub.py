@@ -8,14 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrxrd_ml.parameters import (
-    ParameterSpace,
-    background_space,
-    base_space,
-    damage_space,
-    implanted_space,
-    resolution_space,
-)
+from hrxrd_ml.instrument import Response
+from hrxrd_ml.instrument.background import make_background
+from hrxrd_ml.instrument.counting import base_space
+from hrxrd_ml.instrument.resolution import make_resolution
+from hrxrd_ml.parameters import ParameterSpace, damage_space, implanted_space
 
 ARCSEC = np.pi / 648_000.0
 
@@ -24,8 +21,8 @@ def stub_space() -> ParameterSpace:
     return (
         implanted_space()
         + damage_space("tied")
-        + resolution_space("gaussian")
-        + background_space("constant")
+        + Response(make_resolution("gaussian")).space
+        + make_background("constant").space
         + base_space()
     )
 

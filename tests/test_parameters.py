@@ -6,20 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.instrument import Response
+from hrxrd_ml.instrument.background import make_background
+from hrxrd_ml.instrument.counting import base_space
+from hrxrd_ml.instrument.resolution import RESOLUTIONS, make_resolution
 from hrxrd_ml.parameters import (
     Nested,
     ParameterSpace,
     ParameterSpec,
-    background_space,
-    base_space,
     damage_space,
     diffuse_space,
     implanted_space,
     pseudo_voigt_space,
-    resolution_space,
     spline_space,
 )
+from hrxrd_ml.reflection import Reflection
 
+MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))
 IMPLANTED_RANGES = {
     "Dmax1": (0.001, 0.030),
     "D01": (0.0005, 0.030),
@@ -36,8 +39,8 @@ CATALOGUE = [
     pseudo_voigt_space(),
     *(damage_space(kind) for kind in ("none", "tied", "bspline")),
     *(diffuse_space(kind) for kind in ("none", "correlation", "loops", "clusters")),
-    *(resolution_space(kind) for kind in ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")),
-    *(background_space(kind) for kind in ("constant", "linear", "exponential")),
+    *(Response(make_resolution(kind, MONOCHROMATED)).space for kind in RESOLUTIONS),
+    *(make_background(kind).space for kind in ("constant", "linear", "exponential")),
     base_space(),
 ]
 
@@ -70,7 +73,7 @@ def test_spline_names_count_from_the_surface():
     assert damage_space("bspline", 3).names == ("w0", "w1", "w2")
 
 
-@pytest.mark.parametrize("build", [damage_space, diffuse_space, resolution_space, background_space])
+@pytest.mark.parametrize("build", [damage_space, diffuse_space, make_resolution, make_background])
 def test_unknown_kind_lists_the_known_ones(build):
     with pytest.raises(ParameterError, match="expected"):
         build("nonsense")

@@ -103,7 +103,9 @@ def check_analytic(
         try:
             result = np.asarray(function({**values, name: value + 1j * STEP}))
         except (TypeError, ValueError) as error:
-            raise ParameterError(f"{what} cannot be called with complex numbers for {name} ({error}); {advice}") from error
+            raise ParameterError(
+                f"{what} cannot be called with complex numbers for {name} ({error}); {advice}"
+            ) from error
         size = float(np.max(np.abs(value))) or 1.0
         step = 1e-6 * size
         above, below = (np.asarray(function({**values, name: value + side * step})) for side in (1.0, -1.0))

@@ -1,10 +1,12 @@
 """Rocking curves as an lmfit Model: bounds and nested constraints, counting statistics, exact Jacobian."""
 
+from __future__ import annotations
+
 import inspect
 import operator
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -22,6 +24,9 @@ from hrxrd_ml._uncertainty import FitStatistics
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.parameters import ParameterSpace
 from hrxrd_ml.units import check_kind, radians_per
+
+if TYPE_CHECKING:
+    from hrxrd_ml.instrument import Background, Resolution
 
 __all__ = ["CurveComposite", "GuessProvider", "RockingCurveModel", "RockingCurveResult"]
 
@@ -75,8 +80,8 @@ class RockingCurveModel(CurveFitting):
         profile: Any = "auto",
         damage: Any = "auto",
         diffuse: Any = "auto",
-        resolution: str = "gaussian",
-        background: str = "constant",
+        resolution: str | Resolution = "gaussian",
+        background: str | Background = "constant",
         statistics: str = "auto",
         relative_error: float = 0.05,
         floor: float | None = None,
@@ -151,7 +156,7 @@ class RockingCurveModel(CurveFitting):
         return self.frame.unit
 
     @property
-    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
+    def rocking_curves(self) -> tuple[RockingCurveModel, ...]:
         """The model itself."""
         return (self,)
 
@@ -272,7 +277,7 @@ class CurveComposite(CurveFitting, CompositeModel):
         self.analytic_jacobian = all(model.analytic_jacobian for model in curves)
 
     @property
-    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
+    def rocking_curves(self) -> tuple[RockingCurveModel, ...]:
         """The rocking-curve models among the components."""
         return tuple(model for model in self.components if hasattr(model, "space"))
 

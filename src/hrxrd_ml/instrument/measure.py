@@ -79,7 +79,7 @@ def measure(
     shaped = [name for name in wanted if name in response.names and not (narrow and name == "fwhm")]
     transform, slopes = response.transform(grid, shape, shaped)
     spectrum = convolution.spectrum(rows[0])
-    folded = [_folded(spectrum, each) for each in (transform, *slopes.values())]
+    folded = [_folded(spectrum * each) for each in (transform, *slopes.values())]
     splines = convolution.coefficients(np.array(folded) * convolution.correction())
 
     from .spreading import interpolate, interpolate_columns, slope  # loads numba
@@ -113,9 +113,7 @@ def measure(
     return counts, jacobian
 
 
-def _smeared(
-    rows: FloatArray, convolution: Convolution, centre: float, spread: float
-) -> tuple[FloatArray, FloatArray]:
+def _smeared(rows: FloatArray, convolution: Convolution, centre: float, spread: float) -> tuple[FloatArray, FloatArray]:
     """Return rows averaged over a spread of the strain, and the derivative of the first by the spread.
 
     Strain scales with dose; averaging over it stretches the curve about the substrate peak.
@@ -134,10 +132,10 @@ def _convolved(rows: FloatArray, convolution: Convolution, transform: Transform)
     if len(rows) == 0:
         return np.zeros((0, convolution.grid.size))
     spectra = convolution.spectrum(rows.reshape(-1, rows.shape[-1])).reshape(*rows.shape[:2], -1)
-    return convolution.coefficients(_folded(spectra, transform * convolution.correction()))
+    spectra *= transform * convolution.correction()
+    return convolution.coefficients(_folded(spectra))
 
 
-def _folded(spectra: ComplexArray, transform: Transform) -> ComplexArray:
-    """Return the products of spectra (…, polarisations, frequencies) with a transform, summed over polarisations."""
-    products = spectra * transform
+def _folded(products: ComplexArray) -> ComplexArray:
+    """Return spectra (…, polarisations, frequencies) summed over polarisations."""
     return products[..., 0, :] if products.shape[-2] == 1 else products.sum(axis=-2)

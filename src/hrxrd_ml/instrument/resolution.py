@@ -37,10 +37,8 @@ _ETA = ParameterSpec("eta", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the
 _TAIL = ParameterSpec(
     "tail", "", 1.0, 0.6, 5.0, False, "exponent of the Lorentzian (Pearson VII): its tail falls as x**(-2 tail)"
 )
-_ASYMMETRY = ParameterSpec(
-    "asymmetry", "", 0.0, -0.9, 0.9, True, "difference of the two half widths over their sum, positive: wider at larger "
-    "angles",
-)  # fmt: skip
+_TEXT = "difference of the two half widths over their sum, positive: wider at larger angles"
+_ASYMMETRY = ParameterSpec("asymmetry", "", 0.0, -0.9, 0.9, True, _TEXT)
 _BENT = ParameterSpace(
     (
         ParameterSpec(
@@ -169,12 +167,12 @@ class DoubleCrystal:
         Names the monochromator.
     """
 
-    reflection: Reflection
+    reflection: Reflection | None
     polarised = True
 
     def __post_init__(self) -> None:
         """Check that the monochromator is named."""
-        if not self.reflection.monochromator_reflections():
+        if self.reflection is None or not self.reflection.monochromator_reflections():
             raise ParameterError(
                 'the resolution "double_crystal" is made of the Darwin curves of the monochromator; name it in the '
                 'reflection, e.g. monochromator=("Ge 220",), or choose another resolution'
@@ -187,6 +185,7 @@ class DoubleCrystal:
 
     def transform(self, grid: AngleGrid, values: Values) -> Any:
         """Return the transforms."""
+        assert self.reflection is not None
         gauss, acceptance = _gaussian(grid.omega, values["fwhm"]), _acceptance(self.reflection, grid.size, grid.step)
         return acceptance.real * gauss, -acceptance.imag * gauss
 
@@ -274,7 +273,7 @@ def make_resolution(kind: str | Resolution, reflection: Reflection | None = None
             return PseudoVoigt()
         case "split_pseudo_voigt":
             return SplitPseudoVoigt()
-        case "double_crystal" if reflection is not None:
+        case "double_crystal":
             return DoubleCrystal(reflection)
         case str():
             raise ParameterError(f"unknown resolution {kind!r}: expected one of {', '.join(RESOLUTIONS)}")

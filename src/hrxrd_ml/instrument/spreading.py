@@ -1,7 +1,7 @@
 """Compiled loops between nodes and a uniform grid: spreading, interpolation, refinement.
 
-Importing this module loads numba; others do so where they calculate.  A B-spline of the grid's step spreads each sample over four grid points and is divided out in Fourier space, so that the
-convolution sees the samples themselves.
+Importing this module loads numba; others do so where they calculate.  A B-spline of the grid's step spreads each sample
+over four grid points and is divided out in Fourier space, so that the convolution sees the samples themselves.
 """
 
 from __future__ import annotations
