@@ -274,8 +274,8 @@ def _fit_and_write(
             if fit.result.covar is not None:
                 fit.result.check_errors()
                 new = (note for note in fit.result.bound_notes if note not in known)
-                print("".join(f"note: {note}
-" for note in new), end="")
+                for note in new:
+                    print(f"note: {note}")
             report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)
             print(f"written to {arguments.out}: fit.html")
     return 0
