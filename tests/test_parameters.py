@@ -35,7 +35,7 @@ CATALOGUE = [
     spline_space(8, 5),
     pseudo_voigt_space(),
     *(damage_space(kind) for kind in ("none", "tied", "bspline")),
-    *(diffuse_space(kind) for kind in ("none", "correlation", "loops", "clusters")),
+    *(diffuse_space(kind) for kind in ("none", "correlation")),
     *(resolution_space(kind) for kind in ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")),
     *(background_space(kind) for kind in ("constant", "linear", "exponential")),
     base_space(),
