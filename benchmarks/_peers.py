@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients, reflectivity
-from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection, Susceptibility
-from hrxrd_ml.specimen import Damage, sublayers
+from hrxrd_ml.sample.layers import sublayers
+from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]
@@ -26,16 +26,16 @@ def numpy_loop(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray) -
     deviation = Deviation.of(reflection)
     (x, y), flux = deviation.axes(dtheta), deviation.flux(dtheta)
     c = coefficients(reflection, lamellae)
-    u = c.substrate_u0 + c.substrate_q1 * x + c.substrate_q2 * y
+    u = c.substrate_u0 + c.q1 * x + c.substrate_q2 * y
     h, hb = c.substrate_sigma_h[:, None], c.substrate_sigma_hbar[:, None]
     r = -2.0 * h / (u + 1j * np.sqrt(4.0 * h * hb - u * u))
     base = c.u0[:, 0] + 1j * c.absorption
     sigma_h, sigma_hb = c.debye_waller * c.sigma_h, c.debye_waller * c.sigma_hbar
     angles_of_refraction = bool(c.q2.any())
     for j in range(len(c.thickness) - 1, -1, -1):
-        u = base[j] + c.q1[j, 0] * x
+        u = base[j] + c.q1 * x
         if angles_of_refraction:
-            u += c.q2[j, 0] * y
+            u += c.q2[j] * y
         h, hb = sigma_h[j][:, None], sigma_hb[j][:, None]
         s = 1j * np.sqrt(4.0 * h * hb - u * u)
         q = np.exp((1j * c.thickness[j]) * s)
@@ -81,7 +81,7 @@ class Layers:
             print('\nSKIPPED: comparison with xrayutilities, which is not installed: pip install ".[compare]"')
             return None
         wavelength = 1.5405929
-        thickness, strain, _ = sublayers(ImplantedProfile(), Damage("none"), _bench.SEVEN, _bench.SEVEN["L1"] / count)
+        thickness, strain, _ = sublayers(ImplantedProfile(), None, _bench.SEVEN, _bench.SEVEN["L1"] / count)
         crystals = [cls._silicon(xu, e) for e in (*strain, 0.0)]
         chi = [cls._susceptibility(xu, crystal, wavelength) for crystal in crystals]
         energy = float(xu.en2lam(wavelength))

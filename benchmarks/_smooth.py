@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from hrxrd_ml import dynamical
 from hrxrd_ml.dynamical import Deviation, Lamellae, reflectivity
-from hrxrd_ml.sample.profile import ImplantedProfile, extreme
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.damage import TiedDamage
+from hrxrd_ml.sample.layers import discretise
+from hrxrd_ml.sample.profile import ImplantedProfile, extreme
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen import Damage, discretise
 
 FloatArray = NDArray[np.float64]
 CLASSIC = 290
@@ -23,7 +24,7 @@ def graded(reflection: Reflection, strain_range: float) -> Lamellae:
     """Graded lamellae of the typical profile, from its parameters."""
     made = discretise(
         ImplantedProfile(),
-        Damage("tied"),
+        TiedDamage(),
         _bench.SEVEN,
         diffraction_vector=reflection.diffraction_vector,
         strain_range=strain_range,

@@ -21,14 +21,15 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.dynamical import Lamellae, reflectivity
 from hrxrd_ml.parameters import ParameterSpace, damage_space, implanted_space
-from hrxrd_ml.sample.profile import ImplantedProfile, extreme
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.damage import TiedDamage
+from hrxrd_ml.sample.layers import discretise, sublayers
+from hrxrd_ml.sample.profile import ImplantedProfile, extreme
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen import Damage, discretise, sublayers
 from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]
-PROFILE, DAMAGE = ImplantedProfile(), Damage("tied")
+PROFILE, DAMAGE = ImplantedProfile(), TiedDamage()
 
 
 def reflections() -> dict[str, Reflection]:

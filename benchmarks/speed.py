@@ -81,21 +81,22 @@ def jacobian() -> None:
     for name, (curve, given) in cases.items():
         bound = curve.bind(dtheta)
         values = curve.space.defaults() | given
-        layer = bound.layer(values, derivatives=True)
+        layer = bound.layer(values, names=curve.sample.names)
         lamellae = Lamellae.of_one_crystal(reflection, layer.thickness, layer.strain, layer.debye_waller)
         free = [spec.name for spec in curve.space if spec.vary]
-        assert layer.chain is not None
+        assert layer.slopes is not None
+        changes = (layer.slopes.strain, -layer.debye_waller * layer.slopes.damage, layer.slopes.thickness)
         times = _bench.compare(
             {
                 "kernel": lambda lamellae=lamellae: reflectivity(reflection, lamellae, dtheta),
-                "kernel'": lambda lamellae=lamellae, chain=layer.chain: reflectivity_and_jacobian(
-                    reflection, lamellae, dtheta, chain
+                "kernel'": lambda lamellae=lamellae, changes=changes: reflectivity_and_jacobian(
+                    reflection, lamellae, dtheta, *changes
                 ),
                 "model": lambda bound=bound, values=values: bound.curve(values),
                 "model'": lambda bound=bound, values=values, free=free: bound.jacobian(values, free),
             }
         )
-        for level, parameters in (("kernel", len(layer.chain.names)), ("model", len(free))):
+        for level, parameters in (("kernel", len(layer.slopes.names)), ("model", len(free))):
             value, both = times[level].median, times[f"{level}'"].median
             numbers = [f"{parameters}", f"{len(layer.thickness)}", _bench.ms(value), _bench.ms(both)]
             rows.append([f"{name}: {level}", *numbers, f"{both / value:.2f}", _bench.goal(both / value, 3.5)])

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+from differences import central
 from hrxrd_ml._numba_diffuse import diffuse as value_of
-from hrxrd_ml._numba_diffuse import diffuse_and_jacobian
-from hrxrd_ml.diffuse import CorrelationDiffuse, cross_section, extinction
-from hrxrd_ml.dynamical import Deviation
-from hrxrd_ml.sample.profile import ImplantedProfile
+from hrxrd_ml._numba_diffuse import diffuse_and_jacobian, transport
+from hrxrd_ml.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction, strengths
+from hrxrd_ml.dynamical import Deviation, Material, Slopes
 from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.specimen import Damage, Layer, discretise
+from hrxrd_ml.sample.damage import TiedDamage
+from hrxrd_ml.sample.layers import Layer, discretise
+from hrxrd_ml.sample.profile import ImplantedProfile
 
 SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
 DIFFUSE = {
@@ -29,22 +31,35 @@ def ggg():
     return Reflection("GGG", (4, 4, 4), 1.5405)
 
 
-def made(ggg, values, derivatives=False):
+def made(ggg, values, names=None):
     return discretise(
         ImplantedProfile(),
-        Damage("tied"),
+        TiedDamage(),
         values,
         diffraction_vector=ggg.diffraction_vector,
         strain_range=0.02,
-        derivatives=derivatives,
+        names=names,
     )
 
 
 def diffuse(ggg, values, layer):
-    deviation = Deviation.of(ggg)
+    """Diffuse reflectivity, and its derivatives by what the layer has derivatives by and by the model's own."""
+    deviation, n = Deviation.of(ggg), len(layer.thickness)
     x, y = deviation.axes(DTHETA)
-    weights = np.array(ggg.polarization_weights)
-    return CorrelationDiffuse().reflectivity(ggg, deviation, layer, values, x, y, weights)
+    slopes, changes = None, layer.slopes
+    if changes is not None:
+        by_u0 = deviation.u0_slope(layer.strain) * changes.strain
+        by_e = -layer.debye_waller * changes.damage
+        slopes = Slopes(by_u0, by_e, changes.thickness, np.zeros((len(changes.names), 0, 4)))
+    scene = Scatterers(
+        ggg, x, y, extinction(ggg, deviation, x, y), np.array(ggg.polarization_weights), layer.thickness,
+        deviation.u0(layer.strain), deviation.q1, np.zeros(n), layer.debye_waller,
+        *strengths(ggg, np.tile(Material.of(ggg).numbers, (n + 1, 1))), slopes,
+    )  # fmt: skip
+    model = CorrelationDiffuse()
+    value, rows = model.reflectivity(scene, values)
+    names = () if changes is None else (*changes.names, *model.space.names)
+    return value, dict(zip(names, rows, strict=True))
 
 
 @pytest.mark.parametrize("mix", [0.0, 0.4, 1.0])
@@ -115,7 +130,8 @@ def test_extinction_shortens_the_way_into_the_substrate_at_its_peak(ggg):
 
 def test_derivatives_agree_with_finite_differences(ggg):
     values = SEVEN | DIFFUSE
-    found, slopes = diffuse(ggg, values, made(ggg, values, derivatives=True))
+    found, slopes = diffuse(ggg, values, made(ggg, values, names=(*SEVEN, "damage")))
+    assert set(slopes) == set(values)
     np.testing.assert_allclose(found, diffuse(ggg, values, made(ggg, values))[0], rtol=1e-12)
     for name, slope in slopes.items():
         h = 1e-5 * max(abs(values[name]), 1e-3)
@@ -136,62 +152,120 @@ def test_splitting_a_layer_changes_nothing(ggg):
     np.testing.assert_allclose(diffuse(ggg, values, whole)[0], diffuse(ggg, values, half)[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("weights", [(0.6, 0.4), (1.0, 0.0), (0.0, 1.0)])
-@pytest.mark.parametrize("m", [1, 64, 70])  # blocks of angles hold 64
-def test_kernel_against_plain_formulas(weights, m):
-    """Lamellae thin and thick, joined and not; one parameter for each derivative that a lamella hands out."""
-    rng, n = np.random.default_rng(1), 6
-    x, y, t = np.linspace(-5e-3, 3e-3, m), rng.uniform(0.0, 1e-6, m), np.array([30.0, 100.0, 3e3, 200.0, 2e4, 5e4])
-    g0, e = rng.uniform(-0.01, 0.01, (n, 3)), rng.uniform(0.2, 0.9, (n, 3))
-    q1, q2 = rng.uniform(3.0, 4.0, (n, 3)), rng.uniform(-1.0, 1.0, (n, 3))
-    g0[2:4, 0], q1[2:4, 0], q2[2:4, 0] = g0[1:3, 2], q1[1:3, 2], q2[1:3, 2]
-    dg0, dq1 = rng.uniform(1.0, 2.0, (n, 3)), rng.uniform(1.0, 2.0, (n, 3))
-    strength, mu0 = np.array([2e-9, 1e-9]) * np.ones((n + 1, 1)), np.full(n + 1, 1e-5)
-    path, gamma0, gammah, im_s, weights = 4.0, 0.4, 0.6, rng.uniform(1e-5, 1e-4, (2, m)), np.array(weights)
-    names = ("ell", "mix", "damage", "substrate_ell", "substrate_mix")
-    own = dict(zip(names, (120.0, 0.3, 0.1, 1500.0, 0.6), strict=True))
+class Stack:
+    """Lamellae thin and thick, joined and not, and what the plain formulas say of them."""
 
-    def arguments(t, g0, q1, e, ell, mix, damage, substrate_ell, substrate_mix):
+    OWN = ("ell", "mix", "damage", "substrate_ell", "substrate_mix")
+    PATH, GAMMA0, GAMMAH, Q1 = 4.0, 0.4, 0.6, 3.5
+
+    def __init__(self, m, weights):
+        rng, n = np.random.default_rng(1), 6
+        self.m, self.n, self.weights = m, n, np.array(weights)
+        self.x, self.y = np.linspace(-5e-3, 3e-3, m), rng.uniform(0.0, 1e-6, m)
+        g0, q2 = rng.uniform(-0.01, 0.01, (n, 3)), rng.uniform(-1.0, 1.0, n)
+        g0[2:4, 0], q2[2:4] = g0[1:3, 2], q2[1]
+        self.im_s = rng.uniform(1e-5, 1e-4, (2, m))
+        self.given = {
+            "t": np.array([30.0, 100.0, 3e3, 200.0, 2e4, 5e4]),
+            "g0": g0,
+            "q2": q2,
+            "e": rng.uniform(0.2, 0.9, (n, 3)),
+            "strength": np.array([2e-9, 1e-9]) * rng.uniform(0.5, 1.5, (n + 1, 1)),
+            "mu0": 1e-5 * rng.uniform(0.5, 1.5, n + 1),
+        } | dict(zip(self.OWN, (120.0, 0.3, 0.1, 1500.0, 0.6), strict=True))
+
+    def arguments(self):
+        v = self.given
         return (
-            x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix,
-            3.5, 0.1, im_s, np.exp(-damage), substrate_ell, substrate_mix, weights,
+            self.x, self.y, v["t"], v["g0"], self.Q1, v["q2"], v["e"], v["strength"], v["mu0"], self.PATH, self.GAMMA0,
+            self.GAMMAH, v["ell"], v["mix"], self.im_s, np.exp(-v["damage"]), v["substrate_ell"], v["substrate_mix"],
+            self.weights,
         )  # fmt: skip
 
-    def plain(t, g0, q1, e, ell, mix, damage, substrate_ell, substrate_mix):
+    def density(self, **changed):
+        """mu_d at strength 1, shape (n + 1, m)."""
+        v = self.given | changed
+
         def density(u, e, ell, mix):
             return (1.0 - e**2) * ell * (mix / (1.0 + u**2) + (1.0 - mix) * np.exp(-(u**2) / np.pi))
 
-        u = ell * gammah * (g0[..., None] + q1[..., None] * x + q2[..., None] * y)
-        mu = strength[:-1].T[..., None] * (np.array([1.0, 4.0, 1.0]) @ density(u, e[..., None], ell, mix) / 6.0)
-        loss = (mu0[:-1, None] + mu) * path * t[:, None]
-        above = np.exp(np.cumsum(np.concatenate([np.zeros((2, 1, m)), -loss], axis=1), axis=1))
-        layer = np.sum(above[:, :-1] * mu * t[:, None] * -np.expm1(-loss) / loss, axis=1)
-        u = substrate_ell * gammah * (3.5 * x + 0.1 * y)
-        mu = strength[-1][:, None] * density(u, np.exp(-damage), substrate_ell, substrate_mix)
-        return weights @ (layer + above[:, -1] * mu / (0.5 * (mu0[-1] + mu) * path + im_s)) / gamma0
+        q = self.GAMMAH * (v["g0"][..., None] + self.Q1 * self.x + v["q2"][:, None, None] * self.y)
+        layer = np.array([1.0, 4.0, 1.0]) @ density(v["ell"] * q, v["e"][..., None], v["ell"], v["mix"]) / 6.0
+        u = v["substrate_ell"] * self.GAMMAH * self.Q1 * self.x
+        below = density(u, np.exp(-v["damage"]), v["substrate_ell"], v["substrate_mix"])
+        return np.concatenate([layer, below[None]])
 
-    chain = np.arange(7 * n + 1)[::7], np.arange(7 * n), np.tile(np.eye(7), (n, 1)), 7 * n
-    found, jacobian = diffuse_and_jacobian(*arguments(t, g0, q1, e, **own), dg0, dq1, *chain)
-    np.testing.assert_allclose(found, plain(t, g0, q1, e, **own), rtol=1e-10)
-    np.testing.assert_allclose(found, value_of(*arguments(t, g0, q1, e, **own)), rtol=1e-12)
+    def plain(self, density=None, **changed):
+        """R_diff (m,) as the formulas are written."""
+        v = self.given | changed
+        density = self.density(**changed) if density is None else density
+        mu = v["strength"].T[..., None] * density
+        loss = (v["mu0"][:-1, None] + mu[:, :-1]) * self.PATH * v["t"][:, None]
+        above = np.exp(np.cumsum(np.concatenate([np.zeros((2, 1, self.m)), -loss], axis=1), axis=1))
+        layer = np.sum(above[:, :-1] * mu[:, :-1] * v["t"][:, None] * -np.expm1(-loss) / loss, axis=1)
+        below = above[:, -1] * mu[:, -1] / (0.5 * (v["mu0"][-1] + mu[:, -1]) * self.PATH + self.im_s)
+        return self.weights @ (layer + below) / self.GAMMA0
 
-    def slope(of, h):
-        return (of(h) - of(-h)) / (2.0 * h)
+    def slope(self, name, where=None, **fixed):
+        """Derivative of the plain formulas by one number, by differences."""
+        value = self.given[name]
+        one = np.zeros(np.shape(value))
+        one[() if where is None else where] = 1.0
+        size = np.max(np.abs(value[where] if where is not None else value))
+        step = 1e-5 if name == "g0" else 1e-4 * size
+        return central(lambda h: self.plain(**fixed, **{name: value + h * one}), step)
 
+
+def agree(found, expected, size):
+    scale = np.max(np.abs(expected), axis=1, keepdims=True)
+    assert np.max(np.abs(found - expected) / (1e-6 * scale + 1e-12 * size)) < 1.0
+
+
+blocks = pytest.mark.parametrize("m", [1, 64, 70])  # blocks of angles hold 64
+polarised = pytest.mark.parametrize("weights", [(0.6, 0.4), (1.0, 0.0), (0.0, 1.0)])
+
+
+@polarised
+@blocks
+def test_kernel_against_plain_formulas(weights, m):
+    """One parameter for everything that a lamella has: strain and E at three nodes, thickness, q2, strengths, mu0."""
+    stack = Stack(m, weights)
+    n, each = stack.n, 11
+    rows = np.eye(n * each).reshape(n * each, n, each)
+    slopes = (rows[..., :3], rows[..., 3:6], rows[..., 6], rows[..., 7:])
+    found, jacobian = diffuse_and_jacobian(*stack.arguments(), *map(np.ascontiguousarray, slopes))
+    np.testing.assert_allclose(found, stack.plain(), rtol=1e-10)
+    np.testing.assert_allclose(found, value_of(*stack.arguments()), rtol=1e-12)
     expected = []
     for j in range(n):
-        for k in range(3):
-            one = np.zeros((n, 3))
-            one[j, k] = 1.0
-            expected.append(slope(lambda h, d=one: plain(t, g0 + h * d * dg0, q1 + h * d * dq1, e, **own), 1e-6))
-        for k in range(3):
-            one = np.zeros((n, 3))
-            one[j, k] = 1.0
-            expected.append(slope(lambda h, d=one: plain(t, g0, q1, e + h * d, **own), 1e-5))
-        one = np.zeros(n)
-        one[j] = t[j]
-        expected.append(slope(lambda h, d=one: plain(t + h * d, g0, q1, e, **own), 1e-5) / t[j])
-    for name in names:
-        expected.append(slope(lambda h, k=name: plain(t, g0, q1, e, **own | {k: own[k] * (1.0 + h)}), 1e-5) / own[name])
-    scale = np.max(np.abs(expected), axis=1, keepdims=True)
-    assert np.max(np.abs(jacobian - expected) / (1e-6 * scale + 1e-12 * np.max(found))) < 1.0
+        expected += [stack.slope("g0", (j, k)) for k in range(3)] + [stack.slope("e", (j, k)) for k in range(3)]
+        expected += [stack.slope("t", j), stack.slope("q2", j)]
+        expected += [stack.slope("strength", (j, p)) for p in range(2)] + [stack.slope("mu0", j)]
+    expected += [stack.slope(name) for name in stack.OWN]
+    agree(jacobian, expected, np.max(found))
+
+
+@polarised
+@blocks
+def test_transport_against_plain_formulas(weights, m):
+    """Lamellae of given densities: the value, and its derivatives by density, thickness, strengths and mu0."""
+    stack = Stack(m, weights)
+    v, density = stack.given, stack.density()
+    value, by_density, by_lamella = transport(
+        v["t"], density, v["strength"], v["mu0"], stack.PATH, stack.GAMMA0, stack.im_s, stack.weights
+    )
+    np.testing.assert_allclose(value, stack.plain(), rtol=1e-10)
+    assert by_density.shape == (stack.n + 1, m)
+    assert by_lamella.shape == (stack.n, 4, m)
+    expected = []
+    for j in range(stack.n + 1):
+        one = np.zeros((stack.n + 1, 1))
+        one[j] = np.mean(density[j])
+        expected.append(central(lambda h, one=one: stack.plain(density + h * one), 1e-4) / one[j])
+    agree(by_density, expected, np.max(value) / density.max())
+    expected = []
+    for j in range(stack.n):
+        expected += [stack.slope("t", j, density=density)]
+        expected += [stack.slope("strength", (j, p), density=density) for p in range(2)]
+        expected += [stack.slope("mu0", j, density=density)]
+    agree(by_lamella.reshape(-1, m), expected, np.max(value))

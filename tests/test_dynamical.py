@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from backends import INSTALLED
+from differences import central
 from hrxrd_ml import dynamical
-from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients, dense_chain
+from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients
 from hrxrd_ml.dynamical._reference import amplitude as reference_amplitude
 from hrxrd_ml.errors import CurveError
 from hrxrd_ml.reflection import Reflection
@@ -51,7 +51,7 @@ def random_case(seed, nodes):
         np.exp(-smooth(rng, depth, rng.uniform(0.0, 1.0))),
         (other, own),
         rng.integers(0, 2, n),
-        strain_parallel=smooth(rng, depth, 0.002) if seed % 2 else None,
+        strain_parallel=smooth(rng, depth[:, nodes // 2], 0.002) if seed % 2 else None,
         substrate_debye_waller=rng.uniform(0.8, 1.0),
     )
     dtheta = np.sort(rng.uniform(-0.015, 0.01, int(rng.integers(1, 200))))
@@ -59,7 +59,7 @@ def random_case(seed, nodes):
 
 
 @pytest.mark.parametrize("nodes", [1, 3], ids=["uniform", "graded"])
-def test_the_fast_kernels_agree_with_the_reference(nodes):
+def test_twins_agree_with_the_reference(nodes):
     for seed in CASES:
         reflection, lamellae, dtheta = random_case(seed, nodes)
         linear = bool(seed % 5 == 0)
@@ -117,10 +117,11 @@ def moved(lamellae, rows, step):
     )
 
 
-def slope(function, step):
-    """Central difference of fourth order."""
-    near, far = function(step) - function(-step), function(2.0 * step) - function(-2.0 * step)
-    return (8.0 * near - far) / (12.0 * step)
+def by_node(rows):
+    """Derivatives of strain, E and thickness from rows (n, p, 2 nodes + 1)."""
+    rows = np.swapaxes(rows, 0, 1)
+    nodes = rows.shape[2] // 2
+    return rows[..., :nodes], rows[..., nodes:-1], rows[..., -1]
 
 
 @pytest.mark.parametrize("nodes", [1, 3], ids=["uniform", "graded"])
@@ -138,16 +139,14 @@ def test_jacobian_agrees_with_differences_of_the_reference(seed, nodes):
     def reference(pile):
         return dynamical.reflectivity(reflection, pile, dtheta, linear=linear, backend="reference")
 
-    value, jacobian = dynamical.reflectivity_and_jacobian(
-        reflection, lamellae, dtheta, dense_chain(rows), linear=linear
-    )
+    value, jacobian = dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows), linear=linear)
     assert jacobian.shape == (parameters + 1, len(dtheta))
     np.testing.assert_allclose(value, reference(lamellae), atol=1e-10)
     for k in range(parameters):
-        expected = slope(lambda step, k=k: reference(moved(lamellae, rows[:, k], step)), 1e-4)
+        expected = central(lambda step, k=k: reference(moved(lamellae, rows[:, k], step)), 1e-4)
         assert np.abs(jacobian[k] - expected).max() <= 1e-6 * np.abs(expected).max()
     e = lamellae.substrate_debye_waller
-    expected = slope(lambda s: reference(replace(lamellae, substrate_debye_waller=e * np.exp(s))), 1e-4)
+    expected = central(lambda s: reference(replace(lamellae, substrate_debye_waller=e * np.exp(s))), 1e-4)
     # Under a thick layer the substrate hardly matters, and the difference is nothing but rounding.
     assert np.abs(jacobian[-1] - expected).max() <= 1e-6 * np.abs(expected).max() + 1e-10
 
@@ -157,9 +156,9 @@ def test_jacobian_of_lamellae_that_are_cut():
     lamellae = graded_pile(reflection, 900.0)
     dtheta = np.linspace(-0.02, 0.005, 101)
     rows = np.random.default_rng(0).normal(size=(3, 2, 7)) * np.array([1e-3] * 3 + [0.1] * 3 + [1.0])
-    _, jacobian = dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, dense_chain(rows))
+    _, jacobian = dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows))
     for k in range(2):
-        expected = slope(
+        expected = central(
             lambda s, k=k: dynamical.reflectivity(
                 reflection, moved(lamellae, rows[:, k], s), dtheta, backend="reference"
             ),
@@ -181,19 +180,9 @@ def test_errors_name_the_mistake():
         dynamical.amplitude(c, x[::-1], y[::-1])
     with pytest.raises(CurveError, match="at least one"):
         dynamical.reflectivity(reflection, lamellae, np.zeros(0))
-    chain = dense_chain(np.ones((len(lamellae.thickness), 2, 3)))
-    with pytest.raises(ValueError, match="rows of 7"):
-        dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, chain)
-
-
-def test_dense_chain_leaves_out_what_is_zero():
-    rows = np.zeros((3, 2, 7))
-    rows[0, 1, 2], rows[2, 0, 6] = 5.0, 7.0
-    chain = dense_chain(rows, ("a", "b"))
-    assert chain.pointer.tolist() == [0, 1, 1, 2]
-    assert chain.parameter.tolist() == [1, 0]
-    assert chain.value.sum() == 12.0
-    assert chain.names == ("a", "b")
+    changes = by_node(np.ones((len(lamellae.thickness), 2, 3)))
+    with pytest.raises(ValueError, match="derivatives of strain, E and thickness: expected shapes"):
+        dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, *changes)
 
 
 def test_neither_numba_nor_torch_is_imported_before_it_is_used():

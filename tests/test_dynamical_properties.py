@@ -10,7 +10,7 @@ from scipy.linalg import expm
 
 from backends import INSTALLED
 from hrxrd_ml import dynamical
-from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients, dense_chain
+from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients
 from hrxrd_ml.dynamical._chain import split
 from hrxrd_ml.dynamical._reference import amplitude as reference_amplitude
 from hrxrd_ml.reflection import Reflection, Susceptibility
@@ -266,7 +266,7 @@ def test_energy_is_conserved_without_absorption(reflection, seed, n):
         for i in range(len(x)):
             total = np.eye(2, dtype=complex)
             for j in range(n):
-                half = 0.5 * (c.u0[j, 0] + c.q1[j, 0] * x[i] + c.q2[j, 0] * y[i])
+                half = 0.5 * (c.u0[j, 0] + c.q1 * x[i] + c.q2[j] * y[i])
                 h, h_bar = (c.debye_waller[j, 0] * s[j, p] for s in (c.sigma_h, c.sigma_hbar))
                 total = total @ expm(-1j * c.thickness[j] * np.array([[half, h_bar], [-h, -half]]))
             assert total[1, 0] / total[0, 0] == pytest.approx(r[p, i], abs=1e-9)
@@ -285,7 +285,10 @@ def test_jacobian_is_the_slope_of_another_twin(reflection, seed, nodes):
     rng = np.random.default_rng(seed)
     scales = np.array([1e-3] * nodes + [0.1] * nodes + [3.0])
     rows = rng.normal(size=(len(lamellae.thickness), 1, 2 * nodes + 1)) * scales
-    _, jacobian = dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, dense_chain(rows))
+    by_strain, by_e, by_thickness = rows[:, 0, :nodes], rows[:, 0, nodes:-1], rows[:, 0, -1]
+    _, jacobian = dynamical.reflectivity_and_jacobian(
+        reflection, lamellae, dtheta, by_strain[None], by_e[None], by_thickness[None]
+    )
 
     def reference(step):
         change = step * rows[:, 0]

@@ -38,7 +38,7 @@ CATALOGUE = [
     spline_space(8, 5),
     pseudo_voigt_space(),
     *(damage_space(kind) for kind in ("none", "tied", "bspline")),
-    *(diffuse_space(kind) for kind in ("none", "correlation", "loops", "clusters")),
+    *(diffuse_space(kind) for kind in ("none", "correlation")),
     *(Response(make_resolution(kind, MONOCHROMATED)).space for kind in RESOLUTIONS),
     *(make_background(kind).space for kind in ("constant", "linear", "exponential")),
     base_space(),

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.sample.profile import SplineProfile
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.damage import TiedDamage
+from hrxrd_ml.sample.profile import SplineProfile
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen import Damage
 from hrxrd_ml.units import ARCSEC
 
 ANGLES = np.arange(-1200.0, 301.0, 6.0) * ARCSEC
@@ -166,7 +166,7 @@ def test_a_large_offset_is_as_good_as_a_small_one(ggg):
 
 
 def test_tensile_strain_diffracts_at_smaller_angles(ggg):
-    model = RockingCurve(ggg, SplineProfile(3), Damage("none"), None)
+    model = RockingCurve(ggg, SplineProfile(3), None, None)
     values = values_of(model) | {"depth": 4000.0, "s0": 0.004, "s1": 0.004, "s2": 0.004}
     low, high = (model.bind(side * np.linspace(100.0, 900.0, 200)[::side] * ARCSEC).curve(values) for side in (-1, 1))
     assert low.max() > 20.0 * high.max()
@@ -190,7 +190,7 @@ def test_perfect_crystal_has_no_profile_parameters(ggg):
 
 def test_damage_without_a_profile_is_refused(ggg):
     with pytest.raises(ParameterError, match="strain profile"):
-        RockingCurve(ggg, None, Damage("tied"))
+        RockingCurve(ggg, None, TiedDamage())
 
 
 @pytest.mark.parametrize("angles", [[0.0], [0.0, 0.0], [1e-3, 0.0], [0.0, np.nan], [[0.0, 1e-3]]])

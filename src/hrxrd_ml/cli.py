@@ -273,7 +273,7 @@ def _fit_and_write(
             known = fit.result.bound_notes
             if fit.result.covar is not None:
                 fit.result.check_errors()
-                new = (note for note in fit.result.bound_notes if note not in known)
+                new = [note for note in fit.result.bound_notes if note not in known]
                 for note in new:
                     print(f"note: {note}")
             report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)

@@ -1,0 +1,39 @@
+"""Derivatives by differences of high order, and those of profiles by the complex step."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrxrd_ml.complex_step import derivative, stepped
+from hrxrd_ml.sample.profile import Profile
+
+FloatArray = NDArray[np.float64]
+
+
+def central(function: Callable[[float], Any], step: float) -> Any:
+    """Derivative at zero, the error of fourth order in the step."""
+    near, far = function(step) - function(-step), function(2.0 * step) - function(-2.0 * step)
+    return (8.0 * near - far) / (12.0 * step)
+
+
+def one_sided(function: Callable[[float], Any], step: float) -> Any:
+    """Derivative at zero from the side that the step points to, the error of fourth order in it."""
+    weights = (-25.0 / 12.0, 4.0, -3.0, 4.0 / 3.0, -0.25)
+    return sum(weight * function(k * step) for k, weight in enumerate(weights)) / step
+
+
+def error(found: FloatArray, expected: FloatArray) -> float:
+    """Largest difference over the largest number that is expected."""
+    return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
+
+
+def derivatives(
+    profile: Profile, z: FloatArray, values: Mapping[str, float]
+) -> tuple[FloatArray, FloatArray, dict[str, FloatArray]]:
+    """Value of a profile, its derivative by depth, and those by every parameter."""
+    names = profile.space.names
+    moved: dict[str, Any] = stepped({**values, "z": 0.0}, ("z", *names))
+    by_each = derivative(profile.evaluate(z + moved["z"], moved))[:, 0]
+    return profile.evaluate(z, values), by_each[0], dict(zip(names, by_each[1:], strict=True))
