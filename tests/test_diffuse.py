@@ -7,8 +7,8 @@ from scipy.integrate import quad
 from differences import central
 from hrxrd_ml._numba_diffuse import diffuse as value_of
 from hrxrd_ml._numba_diffuse import diffuse_and_jacobian, transport
-from hrxrd_ml.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction, strengths
-from hrxrd_ml.dynamical import Deviation, Material, Slopes
+from hrxrd_ml.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction
+from hrxrd_ml.dynamical import Deviation, Material, Slopes, strengths
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.sample.damage import TiedDamage
 from hrxrd_ml.sample.layers import Layer, discretise
