@@ -27,8 +27,8 @@ from hrxrd_ml.ml.stream.source import FixedSource, UniversalSource
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
 from hrxrd_ml.parameters import implanted_space
-from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.units import ARCSEC
 
