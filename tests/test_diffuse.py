@@ -212,7 +212,8 @@ class Stack:
         one = np.zeros(np.shape(value))
         one[() if where is None else where] = 1.0
         size = np.max(np.abs(value[where] if where is not None else value))
-        step = 1e-5 if name == "g0" else 1e-4 * size
+        # Steps that change u by a thousandth, or a number by a ten-thousandth of it.
+        step = {"g0": 1e-5, "q2": 10.0}.get(name, 1e-4 * size)
         return central(lambda h: self.plain(**fixed, **{name: value + h * one}), step)
 
 

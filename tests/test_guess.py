@@ -9,10 +9,10 @@ import xarray as xr
 from hrxrd_ml._landmarks import landmarks
 from hrxrd_ml._task import Task, fill, start_values
 from hrxrd_ml.errors import CurveError
-from hrxrd_ml.sample.film import Film
 from hrxrd_ml.guess import ClassicalGuess
 from hrxrd_ml.model import RockingCurveModel
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.film import Film
 from hrxrd_ml.strategy import REFINEMENTS, stepwise
 
 X = np.arange(-1400.0, 301.0, 5.0)

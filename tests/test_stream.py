@@ -32,8 +32,8 @@ from hrxrd_ml.ml.stream.source import FixedSource, Scans, UniversalSource, profi
 from hrxrd_ml.ml.targets import Targets
 from hrxrd_ml.ml.window import Preprocessing
 from hrxrd_ml.parameters import implanted_space
-from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.sample.profile import ImplantedProfile
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.strategy import REFINEMENTS
 from hrxrd_ml.units import ARCSEC

@@ -51,7 +51,7 @@ class ImplantedProfile:
         for lower in (*sorted((peak, end2)), end):
             first = front if lower <= peak else back
             second = (max(d2, 0.0) if lower <= end2 else d_min) / d_max
-            scale.append((1.0 / max(first, 1e-3) ** 3 + second / decline**3) ** (-1.0 / 3.0))
+            scale.append((1.0 / max(first, 0.1 * GAP) ** 3 + second / decline**3) ** (-1.0 / 3.0))
         return Segments(edges, np.array(scale))
 
     def maximum(self, values: Values) -> tuple[float, float]:
@@ -64,7 +64,8 @@ class ImplantedProfile:
         ratio = math.log(d_surface / d_max)
 
         if peak <= GAP:
-            return max(d_max, d_surface) + d2, max(peak, 0.0)
+            # Where the front flank has no thickness, the maximum lies behind it, as `_flanks` says.
+            return (d_max + d2, GAP) if d_max > d_surface else (d_surface + d2, 0.0)
         rate = ratio / peak**2
 
         def strain(z: float) -> float:
