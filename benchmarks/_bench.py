@@ -11,8 +11,7 @@ from importlib import metadata
 import _one_core  # noqa: F401 (before numpy)
 import numpy as np
 
-from hrxrd_ml.parameters import ParameterSpace
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml import ParameterSpace, Reflection
 from hrxrd_ml.units import ARCSEC
 
 SEVEN = {

@@ -7,7 +7,7 @@ import numpy as np
 from lmfit import Parameters
 from numpy.typing import NDArray
 
-from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
+from hrxrd_ml import RockingCurveModel, RockingCurveResult
 
 FloatArray = NDArray[np.float64]
 TRUTH = {

@@ -19,7 +19,7 @@ imported = time.perf_counter() - begin
 import _bench
 import numpy as np
 from hrxrd_ml import RockingCurveModel
-import hrxrd_ml.dynamical, hrxrd_ml.simulate, hrxrd_ml.guess
+import hrxrd_ml.diffraction.coherent, hrxrd_ml.simulate, hrxrd_ml.guess.classical
 
 def peak():
     # On Linux ru_maxrss of a new process begins with the memory of the one that started it.

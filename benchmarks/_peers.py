@@ -8,10 +8,12 @@ import _bench
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients, reflectivity
-from hrxrd_ml.reflection import Reflection, Susceptibility
-from hrxrd_ml.sample.layers import sublayers
-from hrxrd_ml.sample.profile import ImplantedProfile
+from hrxrd_ml import Reflection, Susceptibility
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction.coherent import reflectivity
+from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.specimen.layers import sublayers
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]

@@ -7,13 +7,14 @@ import _peers
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml import dynamical
-from hrxrd_ml.dynamical import Deviation, Lamellae, reflectivity
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.damage import TiedDamage
-from hrxrd_ml.sample.layers import discretise
-from hrxrd_ml.sample.profile import ImplantedProfile, extreme
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml import Reflection, RockingCurve
+from hrxrd_ml.diffraction import coherent
+from hrxrd_ml.diffraction.coherent import reflectivity
+from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae
+from hrxrd_ml.specimen.damage import TiedDamage
+from hrxrd_ml.specimen.layers import discretise
+from hrxrd_ml.specimen.profile.base import extreme
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 
 FloatArray = NDArray[np.float64]
 CLASSIC = 290
@@ -75,7 +76,7 @@ def smooth() -> None:
         return reflectivity(reflection, graded(reflection, reach), dtheta)
 
     def prepared() -> FloatArray:
-        r = dynamical.amplitude(dynamical.coefficients(reflection, graded(reflection, reach)), x, y)
+        r = coherent.amplitude(coherent.coefficients(reflection, graded(reflection, reach)), x, y)
         value = weights @ (r.real**2 + r.imag**2)
         return value * flux / (1.0 + value * (flux - 1.0))
 

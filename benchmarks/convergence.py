@@ -19,13 +19,13 @@ import _bench
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.dynamical import Lamellae, reflectivity
-from hrxrd_ml.parameters import ParameterSpace, damage_space, implanted_space
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.damage import TiedDamage
-from hrxrd_ml.sample.layers import discretise, sublayers
-from hrxrd_ml.sample.profile import ImplantedProfile, extreme
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml import ParameterSpace, Reflection, RockingCurve
+from hrxrd_ml.diffraction.coherent import reflectivity
+from hrxrd_ml.diffraction.lamellae import Lamellae
+from hrxrd_ml.specimen.damage import TiedDamage, damage_space
+from hrxrd_ml.specimen.layers import discretise, sublayers
+from hrxrd_ml.specimen.profile.base import extreme
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile, implanted_space
 from hrxrd_ml.units import ARCSEC
 
 FloatArray = NDArray[np.float64]

@@ -25,14 +25,15 @@ import numpy as np
 from lmfit import Parameters
 from tqdm import tqdm
 
-from hrxrd_ml._observation import as_curve
-from hrxrd_ml._task import Task, fill, guess_by, start_values
-from hrxrd_ml._threads import begin_worker, one_thread
-from hrxrd_ml.errors import HrxrdError
-from hrxrd_ml.files import write_text
-from hrxrd_ml.ml.dataset import DatasetFolder, Measurement, measurements
-from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
-from hrxrd_ml.parameters import implanted_space
+from hrxrd_ml import HrxrdError, RockingCurveModel, RockingCurveResult
+from hrxrd_ml.guess.starts import start_values
+from hrxrd_ml.guess.task import Task, fill, guess_by
+from hrxrd_ml.inference.threads import begin_worker, one_thread
+from hrxrd_ml.io.files import write_text
+from hrxrd_ml.model.observation import as_curve
+from hrxrd_ml.specimen.profile.implanted import implanted_space
+from hrxrd_ml.training.dataset import DatasetFolder
+from hrxrd_ml.training.shard import Measurement, measurements
 
 FLOOR, REACHED, AS_LOW = 3.0, 1.15, 2.0
 Row = dict[str, Any]

@@ -31,11 +31,9 @@ from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from hrxrd_ml._threads import one_thread
-from hrxrd_ml.files import atomic_path, write_text
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.posterior import sample
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml import Reflection, RockingCurveModel, specimen
+from hrxrd_ml.inference.threads import one_thread
+from hrxrd_ml.io.files import atomic_path, write_text
 
 SEED = 77
 ANGLES = np.linspace(-1400.0, 150.0, 320)
@@ -94,7 +92,7 @@ def one(number: int, parts: tuple[str, ...], steps: int) -> dict[str, Any]:
         if "profile" in parts:
             row["profile"] = _profiled(result)
         if "rank" in parts:
-            posterior = sample(result, steps, seed=number, workers=1, progress=False)
+            posterior = specimen(result, steps, seed=number, workers=1, progress=False)
             row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples", "rhat")}
             row["rank"] = {name: float(np.mean(posterior[name].values < truth[name])) for name in result.var_names}
     return row

@@ -21,8 +21,8 @@ import lmfit
 import numpy as np
 
 import hrxrd_ml as hx
-from hrxrd_ml._threads import one_thread
-from hrxrd_ml.model import RockingCurveResult
+from hrxrd_ml import RockingCurveResult
+from hrxrd_ml.inference.threads import one_thread
 
 
 def ours(result: RockingCurveResult, steps: int, model_error: bool) -> tuple[float, float, str]:

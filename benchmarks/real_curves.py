@@ -15,11 +15,11 @@ import _bench
 import numpy as np
 import xarray as xr
 
-from hrxrd_ml import outputs
-from hrxrd_ml.errors import HrxrdError
-from hrxrd_ml.experiment import Experiment, read_experiment
-from hrxrd_ml.io import read_curve
-from hrxrd_ml.run import Fit, build_model, fit_curve
+from hrxrd_ml import HrxrdError, build_model, fit_curve, read_curve, read_experiment
+from hrxrd_ml.cli import outputs
+from hrxrd_ml.cli.run import Fit
+from hrxrd_ml.io.experiment.settings import Experiment
+from hrxrd_ml.results import tables
 
 PEAK = 100.0
 """Half width of the region of the substrate peak [arcsec]."""
@@ -70,7 +70,7 @@ def report(case: Case, fit: Fit, ds: xr.Dataset) -> None:
     for name, par in fit.result.params.items():
         if not par.vary:
             continue
-        value, stderr = outputs.with_error(par.value, par.stderr or 0.0)
+        value, stderr = tables.with_error(par.value, par.stderr or 0.0)
         rows.append([name, f"{fit.guess[name].value:.6g}", value, stderr, str(ds["unit"].sel(parameter=name).item())])
     _bench.table(f"{case.name}: parameters", ["name", "start", "fit", "±", "unit"], rows)
     for note in fit.result.bound_notes:

@@ -15,9 +15,9 @@ import _peers
 import _smooth
 import numpy as np
 
-from hrxrd_ml.dynamical import Lamellae, reflectivity, reflectivity_and_jacobian
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml import RockingCurve, RockingCurveModel
+from hrxrd_ml.diffraction.coherent import reflectivity, reflectivity_and_jacobian
+from hrxrd_ml.diffraction.lamellae import Lamellae
 
 
 def layers() -> None:

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hrxrd_ml.experiment import read_experiment
-from hrxrd_ml.files import write_text
-from hrxrd_ml.outputs import simulation_text
-from hrxrd_ml.run import simulate_curve
+from hrxrd_ml import read_experiment, simulate_curve
+from hrxrd_ml.cli.outputs import simulation_text
+from hrxrd_ml.io.files import write_text
 
 DATA = Path(__file__).resolve().parents[1] / "src" / "hrxrd_ml" / "data"
 SEED = 20_240_229

@@ -14,7 +14,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from hrxrd_ml.files import atomic_path, write_text
+from hrxrd_ml.io.files import atomic_path, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images" / "gallery"

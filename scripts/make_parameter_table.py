@@ -8,21 +8,16 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from hrxrd_ml.files import write_text
+from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection
+from hrxrd_ml.diffraction.diffuse import diffuse_space
 from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
 from hrxrd_ml.instrument.counting import base_space, spread_space
 from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
-from hrxrd_ml.parameters import (
-    MINIMUM_STRAIN,
-    ParameterSpace,
-    ParameterSpec,
-    damage_space,
-    diffuse_space,
-    implanted_space,
-    pseudo_voigt_space,
-    spline_space,
-)
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.io.files import write_text
+from hrxrd_ml.specimen.damage import damage_space
+from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN, implanted_space
+from hrxrd_ml.specimen.profile.pseudo_voigt import pseudo_voigt_space
+from hrxrd_ml.specimen.profile.spline import spline_space
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 _MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))

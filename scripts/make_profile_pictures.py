@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from hrxrd_ml.files import atomic_path
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml import Reflection, RockingCurveModel
+from hrxrd_ml.io.files import atomic_path
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 MIDDLE = {

@@ -16,10 +16,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from hrxrd_ml.files import write_text
-from hrxrd_ml.ml import evaluate
-from hrxrd_ml.ml.dataset import DatasetFolder
-from hrxrd_ml.ml.predict import Predictor, bundled_path
+from hrxrd_ml.guess.network.predict import Predictor, bundled_path
+from hrxrd_ml.io.files import write_text
+from hrxrd_ml.training import evaluate
+from hrxrd_ml.training.dataset import DatasetFolder
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "network-results.md"
 TITLES = {

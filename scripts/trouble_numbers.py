@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from hrxrd_ml import cli
-from hrxrd_ml.experiment import Experiment, read_experiment
-from hrxrd_ml.io import read_curve
-from hrxrd_ml.run import fit_curve
-from hrxrd_ml.strategy import REFINEMENTS
+from hrxrd_ml import fit_curve, read_curve, read_experiment
+from hrxrd_ml.cli import main as cli
+from hrxrd_ml.guess.strategy import REFINEMENTS
+from hrxrd_ml.io.experiment.settings import Experiment
 
 SAMPLE = """[reflection]
 crystal = "GGG"

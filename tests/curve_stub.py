@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hrxrd_ml.instrument import Response
+from hrxrd_ml import ParameterSpace
 from hrxrd_ml.instrument.background import make_background
 from hrxrd_ml.instrument.counting import base_space
-from hrxrd_ml.instrument.resolution import make_resolution
-from hrxrd_ml.parameters import ParameterSpace, damage_space, implanted_space
+from hrxrd_ml.instrument.resolution import Response, make_resolution
+from hrxrd_ml.specimen.damage import damage_space
+from hrxrd_ml.specimen.profile.implanted import implanted_space
 
 ARCSEC = np.pi / 648_000.0
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml.complex_step import derivative, stepped
-from hrxrd_ml.sample.profile import Profile
+from hrxrd_ml.specimen.profile.base import Profile
 
 FloatArray = NDArray[np.float64]
 

@@ -4,9 +4,7 @@ from functools import cache
 
 import numpy as np
 
-from hrxrd_ml.io import make_curve
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml import Reflection, RockingCurveModel, make_curve
 
 TRUTH = {
     "Dmax1": 0.0080, "D01": 0.0020, "L1": 4800.0, "Rp1": 3200.0, "D02": 0.0030, "L2": 2500.0, "Rp2": -300.0,

@@ -30,7 +30,7 @@ import numpy as np
 import bad_input_cases
 import curve_files
 from hostile_expressions import ESCAPES, EXPLOSIONS
-from hrxrd_ml.errors import HrxrdError
+from hrxrd_ml import HrxrdError
 
 Rng = np.random.Generator
 Damage = Callable[[bytes, Rng], bytes]
@@ -446,7 +446,8 @@ def _sane(what: str, *good: Any) -> None:
 
 
 def _read_curve(folder: Path, name: str) -> None:
-    from hrxrd_ml.io import MIN_POINTS, read_curve
+    from hrxrd_ml import read_curve
+    from hrxrd_ml.io.curve import MIN_POINTS
 
     curve = read_curve(folder / name)
     x = curve["x"].values
@@ -568,8 +569,7 @@ def damaged_experiment(data: bytes, rng: Rng) -> bytes:
 
 
 def _use_experiment(folder: Path) -> None:
-    from hrxrd_ml.experiment import read_experiment
-    from hrxrd_ml.run import build_model
+    from hrxrd_ml import build_model, read_experiment
 
     experiment = read_experiment(folder / "sample.toml")
     model = build_model(experiment)
@@ -617,11 +617,10 @@ O1 0.01 0.01 0.01 0 0 0
 
 
 def _use_cif(folder: Path) -> None:
-    from hrxrd_ml.cif import read_cif
+    from hrxrd_ml import Crystal, Reflection
     from hrxrd_ml.errors import CrystalError
-    from hrxrd_ml.reflection import Reflection
 
-    crystal = read_cif(folder / "x.cif")
+    crystal = Crystal.from_cif(folder / "x.cif")
     assert 0.0 < crystal.volume < np.inf, "volume"
     try:
         reflection = Reflection(crystal, (2, 2, 0), "CuKa1")
@@ -633,11 +632,11 @@ def _use_cif(folder: Path) -> None:
 
 @cache
 def _checkpoints() -> tuple[Mapping[str, bytes], ...]:
-    from hrxrd_ml.ml.checkpoint import Checkpoint
-    from hrxrd_ml.ml.domain import Domain
-    from hrxrd_ml.ml.plan import NetworkSettings, Plan
-    from hrxrd_ml.ml.targets import Targets
-    from hrxrd_ml.ml.window import Preprocessing
+    from hrxrd_ml.guess.network.checkpoint import Checkpoint
+    from hrxrd_ml.guess.network.domain import Domain
+    from hrxrd_ml.guess.network.plan import NetworkSettings, Plan
+    from hrxrd_ml.guess.network.targets import Targets
+    from hrxrd_ml.guess.network.window import Preprocessing
 
     rng, found = np.random.default_rng(1), []
     for kind, targets in (("fixed", "linear"), ("window", "scaled")):
@@ -653,7 +652,7 @@ def _checkpoints() -> tuple[Mapping[str, bytes], ...]:
 
 
 def _use_checkpoint(folder: Path) -> None:
-    from hrxrd_ml.ml.predict import Predictor
+    from hrxrd_ml.guess.network.predict import Predictor
 
     network = Predictor.load(folder / "n.safetensors")
     p = network.plan.preprocessing
@@ -663,14 +662,14 @@ def _use_checkpoint(folder: Path) -> None:
 
 @cache
 def _data_set() -> Mapping[str, bytes]:
-    from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
-    from hrxrd_ml.ml.prior import FixedPrior
+    from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
+    from hrxrd_ml.training.prior import FixedPrior
 
     prior = FixedPrior(points=101, zero=10, step=25.0, fwhm=30.0)
     with TemporaryDirectory() as folder:
         settings = DatasetSettings(curves=6, seed=2, shard=3, prior=prior)
         made = DatasetFolder.create(Path(folder) / "set", settings)
-        from hrxrd_ml.ml.dataset import _make_shard
+        from hrxrd_ml.training.dataset import _make_shard
 
         for number in range(2):
             _make_shard(made, number)
@@ -682,11 +681,12 @@ def _first(name: str, files: Mapping[str, bytes]) -> Mapping[str, bytes]:
 
 
 def _use_data_set(folder: Path) -> None:
-    from hrxrd_ml.ml import describe
-    from hrxrd_ml.ml.dataset import DatasetFolder, measurements
-    from hrxrd_ml.ml.features import shard_features
-    from hrxrd_ml.ml.targets import Targets
-    from hrxrd_ml.ml.window import Preprocessing
+    from hrxrd_ml.guess.network.targets import Targets
+    from hrxrd_ml.guess.network.window import Preprocessing
+    from hrxrd_ml.training import describe
+    from hrxrd_ml.training.dataset import DatasetFolder
+    from hrxrd_ml.training.features import shard_features
+    from hrxrd_ml.training.shard import measurements
 
     data = DatasetFolder(folder / "set").complete()
     about = describe.describe(data)
@@ -703,7 +703,7 @@ def _use_data_set(folder: Path) -> None:
 @cache
 def _fit() -> Any:
     from curve_stub import TRUTH, StubCurve
-    from hrxrd_ml.model import RockingCurveModel
+    from hrxrd_ml import RockingCurveModel
 
     axis = np.linspace(-1400.0, 400.0, 181)
     model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec")
@@ -715,11 +715,11 @@ def _fit() -> Any:
 
 
 def _sample(path: Path) -> Any:
-    from hrxrd_ml.posterior import sample
+    from hrxrd_ml import specimen
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the chain is too short")
-        return sample(_fit(), 3, burn=20, walkers=4, progress=False, workers=1, seed=3, backend=path)
+        return specimen(_fit(), 3, burn=20, walkers=4, progress=False, workers=1, seed=3, backend=path)
 
 
 @cache
@@ -740,8 +740,8 @@ def _use_chain(folder: Path) -> None:
 def _saved(kind: str) -> tuple[Mapping[str, bytes], ...]:
     from lmfit.models import GaussianModel
 
-    from hrxrd_ml.model import CurveComposite, RockingCurveModel
-    from hrxrd_ml.reflection import Reflection
+    from hrxrd_ml import Reflection, RockingCurveModel
+    from hrxrd_ml.model.composite import CurveComposite
 
     model = RockingCurveModel(Reflection("GGG", (4, 4, 4), "CuKa1"), axis_kind="offset", unit="arcsec", diffuse="none")
     model.set_param_hint("fwhm", value=20.0, min=10.0, max=np.inf)
@@ -890,7 +890,7 @@ def outcome(family: Family, folder: Path, name: str) -> Outcome:
 
 def complaint(family: Family, folder: Path) -> str:
     """What is wrong with what the command line makes of a file that is refused; "" if nothing is."""
-    from hrxrd_ml import cli
+    from hrxrd_ml.cli import main
 
     if family.command is None:
         return ""
@@ -900,7 +900,7 @@ def complaint(family: Family, folder: Path) -> str:
     os.chdir(folder)
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = cli.main(list(family.command))
+            code = main.main(list(family.command))
     except Exception as error:
         return f"command line: {type(error).__name__}, {_place(error)}"
     finally:

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-COMMAND = "from hrxrd_ml.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+COMMAND = "from hrxrd_ml.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
 
 
 def run_and_kill(arguments: list[str], delay: float, sign_of_life: Path | None = None) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hrxrd_ml.crystal import Crystal
-from hrxrd_ml.errors import CrystalError, HrxrdError, InputFileError
+from hrxrd_ml import Crystal, HrxrdError
+from hrxrd_ml.errors import CrystalError, InputFileError
 
 CU = 1.5405929
 

@@ -13,9 +13,9 @@ import pytest
 import xarray as xr
 
 from bad_input_cases import EXPERIMENT, FIXED, BadInput, cases
-from hrxrd_ml import cli, io, outputs, run
-from hrxrd_ml.experiment import read_experiment
-from hrxrd_ml.strategy import REFINEMENTS
+from hrxrd_ml import io, read_experiment
+from hrxrd_ml.cli import main, outputs, run
+from hrxrd_ml.guess.strategy import REFINEMENTS
 
 
 class OwnStart:
@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("sample.toml").write_text(EXPERIMENT + FIXED, encoding="utf-8")
     command = "simulate sample.toml --noise --seed 5 --points 181 --out sample.csv"
-    assert cli.main(command.split()) == 0
+    assert main.main(command.split()) == 0
     return tmp_path
 
 
@@ -46,7 +46,7 @@ def test_wrong_input(case: BadInput, tmp_path, monkeypatch, capsys):
     case.write(tmp_path)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    assert cli.main(list(case.argv)) == 2
+    assert main.main(list(case.argv)) == 2
     out, err = capsys.readouterr()
     assert err.endswith("\n")
     assert err.count("\n") == 1
@@ -59,7 +59,7 @@ def test_wrong_input(case: BadInput, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("known_start")
 def test_fit_writes_four_files_and_nothing_else(folder, capsys):
-    assert cli.main(["fit", "sample.csv", "--out", "new/deep"]) == 0
+    assert main.main(["fit", "sample.csv", "--out", "new/deep"]) == 0
     out = folder / "new" / "deep"
     assert sorted(path.name for path in out.iterdir()) == sorted(outputs.FILES)
     assert capsys.readouterr().err == ""
@@ -96,7 +96,7 @@ def test_output_beside_other_files_replaces_only_its_own(folder):
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     (out / "fit.json").write_text("old")
-    assert cli.main(["fit", "sample.csv", "sample.toml", "--out", "out"]) == 0
+    assert main.main(["fit", "sample.csv", "sample.toml", "--out", "out"]) == 0
     assert (out / "notes.txt").read_text() == "mine"
     assert json.loads((out / "fit.json").read_text())["success"]
 
@@ -109,7 +109,7 @@ def test_nothing_is_left_where_writing_stops(folder, monkeypatch, capsys, error,
 
     monkeypatch.setattr(outputs, "save_dataset", fail)
     before = sorted(folder.iterdir())
-    assert cli.main(["fit", "sample.csv", "--out", "out"]) == code
+    assert main.main(["fit", "sample.csv", "--out", "out"]) == code
     assert sorted(folder.iterdir()) == before
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -121,7 +121,7 @@ def test_a_bug_keeps_its_traceback_and_leaves_no_files(folder, monkeypatch):
 
     monkeypatch.setattr(outputs, "save_dataset", fail)
     with pytest.raises(RuntimeError, match="a bug"):
-        cli.main(["fit", "sample.csv", "--out", "out"])
+        main.main(["fit", "sample.csv", "--out", "out"])
     assert not (folder / "out").exists()
 
 
@@ -131,7 +131,7 @@ def test_fit_that_does_not_converge_says_so(folder, capsys):
     one_step = "".join(f"{name} = {{ vary = false }}\n" for name in REFINEMENTS)
     text = EXPERIMENT + FIXED + "fwhm = { value = 30.0 }\n" + one_step + "[fit]\nmax_nfev = 2\n"
     Path("sample.toml").write_text(text, encoding="utf-8")
-    assert cli.main(["fit", "sample.csv", "--out", "out"]) == 1
+    assert main.main(["fit", "sample.csv", "--out", "out"]) == 1
     assert json.loads(Path("out/fit.json").read_text())["success"] is False
     assert "did not converge" in capsys.readouterr().err
 
@@ -146,7 +146,7 @@ def test_masked_points_are_shown_but_not_fitted(folder):
         for line in lines
     ]
     Path("sample.csv").write_text("\n".join(spoiled))
-    assert cli.main(["fit", "sample.csv", "--out", "out"]) == 0
+    assert main.main(["fit", "sample.csv", "--out", "out"]) == 0
     with xr.open_dataset("out/fit.nc", engine="h5netcdf") as dataset:
         inside = np.abs(x) <= 30.0
         np.testing.assert_array_equal(dataset["used"], ~inside)
@@ -165,7 +165,7 @@ def test_warnings_are_lines_on_stderr(folder, monkeypatch, capsys):
         return original(*args, **kwargs)
 
     monkeypatch.setattr(run, "fit_curve", warned)
-    assert cli.main(["fit", "sample.csv", "--out", "out", "-v"]) == 0
+    assert main.main(["fit", "sample.csv", "--out", "out", "-v"]) == 0
     out, err = capsys.readouterr()
     assert "hrxrd-ml: warning: watch out\n" in err
     assert "evaluation 1: chi2/N" in err
@@ -174,7 +174,7 @@ def test_warnings_are_lines_on_stderr(folder, monkeypatch, capsys):
 
 def test_demo_finds_what_it_was_made_from(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["demo"]) == 0
+    assert main.main(["demo"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert "SIMULATED" in out
@@ -214,7 +214,7 @@ def test_simulated_curve_reads_back(folder):
 
 def test_simulation_is_repeatable_and_takes_values(folder, capsys):
     def simulated(*options):
-        assert cli.main(["simulate", "sample.toml", "--range", "-900", "200", "--points", "50", *options]) == 0
+        assert main.main(["simulate", "sample.toml", "--range", "-900", "200", "--points", "50", *options]) == 0
         return capsys.readouterr().out
 
     assert simulated("--noise", "--seed", "1") == simulated("--noise", "--seed", "1")
@@ -244,7 +244,7 @@ def test_simulation_is_repeatable_and_takes_values(folder, capsys):
     ],
 )
 def test_wrong_simulation(folder, capsys, options, words):
-    assert cli.main(["simulate", "sample.toml", *options]) == 2
+    assert main.main(["simulate", "sample.toml", *options]) == 2
     out, err = capsys.readouterr()
     assert words in err
     assert err.count("\n") == 1
@@ -253,20 +253,20 @@ def test_wrong_simulation(folder, capsys, options, words):
 
 @pytest.mark.usefixtures("known_start")
 def test_guess_is_a_section_of_an_experiment_file(folder, capsys):
-    assert cli.main(["guess", "sample.csv"]) == 0
+    assert main.main(["guess", "sample.csv"]) == 0
     text = capsys.readouterr().out
     section = tomllib.loads(text)["parameters"]
     assert section["diffuse_mix"] == {"value": 0.5, "min": 0.0, "max": 1.0, "vary": False}
     head = EXPERIMENT + '[model]\nresolution = "pseudo_voigt"\n'
     Path("again.toml").write_text(head + text, encoding="utf-8")
     assert set(read_experiment("again.toml").parameters) == set(section)
-    assert cli.main(["guess", "sample.csv", "again.toml", "--out", "start.toml"]) == 0
+    assert main.main(["guess", "sample.csv", "again.toml", "--out", "start.toml"]) == 0
     assert Path("start.toml").read_text(encoding="utf-8") == text
 
 
 @pytest.mark.usefixtures("known_start")
 def test_guess_does_not_hold_what_nobody_has_set(folder, capsys):
-    assert cli.main(["guess", "sample.csv"]) == 0
+    assert main.main(["guess", "sample.csv"]) == 0
     section = tomllib.loads(capsys.readouterr().out)["parameters"]
     assert not {"curvature", "strain_spread", "dead_time"} & set(section)
     assert {"Dmax1", "scale"} <= set(section)
@@ -283,7 +283,7 @@ def test_guess_does_not_hold_what_nobody_has_set(folder, capsys):
 )
 def test_no_command_writes_over_what_it_reads(folder, capsys, command):
     before = [Path(name).read_bytes() for name in ("sample.toml", "sample.csv")]
-    assert cli.main(command.split()) == 2
+    assert main.main(command.split()) == 2
     assert "choose another name" in capsys.readouterr().err
     assert [Path(name).read_bytes() for name in ("sample.toml", "sample.csv")] == before
 
@@ -293,7 +293,7 @@ def test_files_of_an_earlier_run_are_named(folder, capsys):
     out = folder / "out"
     out.mkdir()
     (out / "fit.html").write_text("of yesterday")
-    assert cli.main(["fit", "sample.csv", "--out", "out"]) == 0
+    assert main.main(["fit", "sample.csv", "--out", "out"]) == 0
     assert "fit.html in out are of an earlier run" in capsys.readouterr().out
 
 
@@ -309,22 +309,20 @@ def test_files_of_an_earlier_run_are_named(folder, capsys):
     ],
 )
 def test_impossible_numbers_are_refused_at_once(folder, capsys, command, words):
-    assert cli.main(command.split()) == 2
+    assert main.main(command.split()) == 2
     assert words in capsys.readouterr().err
 
 
 def test_version_and_help(capsys):
     for option, words in (("--version", "hrxrd-ml "), ("--help", "simulate")):
         with pytest.raises(SystemExit) as stopped:
-            cli.main([option])
+            main.main([option])
         assert stopped.value.code == 0
         assert words in capsys.readouterr().out
 
 
 def test_help_loads_nothing_slow():
-    code = (
-        "import sys\nfrom hrxrd_ml import cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('+', *sys.modules)"
-    )
+    code = "import sys\nfrom hrxrd_ml.cli import main as cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('+', *sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.rpartition("+")[2].split())
     assert not loaded & {"lmfit", "numpy", "scipy", "torch", "matplotlib", "numba", "xarray", "xraydb"}
@@ -332,7 +330,7 @@ def test_help_loads_nothing_slow():
 
 def test_fit_with_a_posterior_and_a_report(tmp_path, capsys):
     with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
-        assert cli.main(["fit", str(path), "--out", str(tmp_path), "--emcee", "4", "--report"]) == 0
+        assert main.main(["fit", str(path), "--out", str(tmp_path), "--emcee", "4", "--report"]) == 0
     out = capsys.readouterr().out
     assert "max_strain" in out
     assert "the chain is too short" in out
@@ -342,16 +340,16 @@ def test_fit_with_a_posterior_and_a_report(tmp_path, capsys):
 
 def test_an_empty_path_is_no_path(folder, capsys):
     before = sorted(folder.iterdir())
-    assert cli.main(["fit", "sample.csv", "--out", ""]) == 2
+    assert main.main(["fit", "sample.csv", "--out", ""]) == 2
     assert "expected a path" in capsys.readouterr().err
     assert sorted(folder.iterdir()) == before
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_what_cannot_be_written_is_said_in_one_line(folder, capsys):
-    assert cli.main(["simulate", "sample.toml", "--out", "/dev/full"]) == 2
+    assert main.main(["simulate", "sample.toml", "--out", "/dev/full"]) == 2
     assert capsys.readouterr().err == "hrxrd-ml: cannot write the output: no space left on device\n"
-    assert cli.main(["dataset", "make", "universal-test", "--out", "sample.csv"]) == 2
+    assert main.main(["dataset", "make", "universal-test", "--out", "sample.csv"]) == 2
     assert capsys.readouterr().err == "hrxrd-ml: sample.csv: not a directory\n"
 
 
@@ -365,6 +363,6 @@ def test_what_cannot_be_written_is_said_in_one_line(folder, capsys):
 )
 def test_sampling_options_that_make_no_sense(tmp_path, capsys, arguments, message):
     with as_file(files("hrxrd_ml") / "data" / "demo.csv") as path:
-        assert cli.main(["fit", str(path), "--out", str(tmp_path / "out"), *arguments]) == 2
+        assert main.main(["fit", str(path), "--out", str(tmp_path / "out"), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

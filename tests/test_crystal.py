@@ -16,11 +16,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hrxrd_ml import _scattering
-from hrxrd_ml._crystal_data import builtin_names
-from hrxrd_ml.crystal import Crystal, Site
+from hrxrd_ml import Crystal
+from hrxrd_ml.crystal import scattering as _scattering
+from hrxrd_ml.crystal.lattice import Site
+from hrxrd_ml.crystal.library import builtin_names
+from hrxrd_ml.crystal.wavelength import HC, MAX_WAVELENGTH, MIN_WAVELENGTH
 from hrxrd_ml.errors import CrystalError
-from hrxrd_ml.wavelength import HC, MAX_WAVELENGTH, MIN_WAVELENGTH
 
 CU = 1.5405929
 
@@ -529,7 +530,7 @@ def test_crystals_are_values() -> None:
 
 def test_heavy_packages_are_loaded_on_first_use_only() -> None:
     code = (
-        "import sys, hrxrd_ml.reflection, hrxrd_ml.cif\n"
+        "import sys, hrxrd_ml.crystal.reflection, hrxrd_ml.crystal.cif\n"
         "print([m for m in ('gemmi', 'xraydb', 'scipy', 'torch') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,14 +5,15 @@ import pytest
 from scipy.integrate import quad
 
 from differences import central
-from hrxrd_ml._numba_diffuse import diffuse as value_of
-from hrxrd_ml._numba_diffuse import diffuse_and_jacobian, transport
-from hrxrd_ml.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction
-from hrxrd_ml.dynamical import Deviation, Material, Slopes, strengths
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.damage import TiedDamage
-from hrxrd_ml.sample.layers import Layer, discretise
-from hrxrd_ml.sample.profile import ImplantedProfile
+from hrxrd_ml import Reflection
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction
+from hrxrd_ml.diffraction.kernels.diffuse import diffuse as value_of
+from hrxrd_ml.diffraction.kernels.diffuse import diffuse_and_jacobian, transport
+from hrxrd_ml.diffraction.lamellae import Deviation, Slopes, strengths
+from hrxrd_ml.specimen.damage import TiedDamage
+from hrxrd_ml.specimen.layers import Layer, discretise
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 
 SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
 DIFFUSE = {

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 import trouble_cases
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml import Reflection, RockingCurve
 
 ROOT = Path(__file__).resolve().parents[1]
 GERMANIUM = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))

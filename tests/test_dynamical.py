@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from differences import central
-from hrxrd_ml import dynamical
-from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients
-from hrxrd_ml.dynamical._reference import amplitude as reference_amplitude
+from hrxrd_ml import Reflection
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction import chain, coherent
+from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.reference import amplitude as reference_amplitude
 from hrxrd_ml.errors import CurveError
-from hrxrd_ml.reflection import Reflection
 
 REFLECTIONS = (
     Reflection("GGG", (4, 4, 4), 1.5405, monochromator=("Si 111", "Ge 111")),
@@ -65,15 +66,15 @@ def test_twins_agree_with_the_reference(nodes):
         linear = bool(seed % 5 == 0)
         c = coefficients(reflection, lamellae, linear)
         x, y = Deviation.of(reflection, linear).axes(dtheta)
-        got = dynamical.amplitude(c, x, y)
+        got = coherent.amplitude(c, x, y)
         np.testing.assert_allclose(got, reference_amplitude(c, x, y), rtol=0.0, atol=1e-10, err_msg=f"seed {seed}")
 
 
 def test_uniform_lamellae_take_angles_in_any_order():
     reflection, lamellae, dtheta = random_case(3, 1)
     shuffled = np.random.default_rng(0).permutation(dtheta)
-    got = dynamical.reflectivity(reflection, lamellae, shuffled)
-    expected = dynamical.reflectivity(reflection, lamellae, shuffled, backend="reference")
+    got = coherent.reflectivity(reflection, lamellae, shuffled)
+    expected = coherent.reflectivity(reflection, lamellae, shuffled, backend="reference")
     np.testing.assert_allclose(got, expected, atol=1e-12)
 
 
@@ -83,7 +84,7 @@ def test_a_bare_substrate_has_no_lamellae(nodes):
     empty = np.zeros((0, nodes))
     lamellae = Lamellae.of_one_crystal(reflection, np.zeros(0), empty, empty)
     dtheta = np.linspace(-1e-4, 3e-4, 65)
-    curves = [dynamical.reflectivity(reflection, lamellae, dtheta, backend=b) for b in dynamical.BACKENDS]
+    curves = [coherent.reflectivity(reflection, lamellae, dtheta, backend=b) for b in coherent.BACKENDS]
     np.testing.assert_allclose(curves[0], curves[1], atol=1e-14)
 
 
@@ -96,11 +97,11 @@ def test_graded_lamellae_are_cut_as_thin_as_the_kernel_needs():
     reflection = REFLECTIONS[0]
     thick = graded_pile(reflection, 900.0)
     dtheta = np.linspace(-0.02, 0.005, 301)
-    fine = dynamical._chain.split(thick, np.full(3, 400))
-    expected = dynamical.reflectivity(reflection, fine, dtheta)
-    np.testing.assert_allclose(dynamical.reflectivity(reflection, thick, dtheta), expected, rtol=2e-3, atol=1e-7)
+    fine = chain.split(thick, np.full(3, 400))
+    expected = coherent.reflectivity(reflection, fine, dtheta)
+    np.testing.assert_allclose(coherent.reflectivity(reflection, thick, dtheta), expected, rtol=2e-3, atol=1e-7)
     with pytest.raises(ValueError, match="use thinner lamellae"):
-        dynamical.amplitude(coefficients(reflection, thick), *Deviation.of(reflection).axes(dtheta))
+        coherent.amplitude(coefficients(reflection, thick), *Deviation.of(reflection).axes(dtheta))
 
 
 # -- derivatives
@@ -137,9 +138,9 @@ def test_jacobian_agrees_with_differences_of_the_reference(seed, nodes):
     rows[0] = scales
 
     def reference(pile):
-        return dynamical.reflectivity(reflection, pile, dtheta, linear=linear, backend="reference")
+        return coherent.reflectivity(reflection, pile, dtheta, linear=linear, backend="reference")
 
-    value, jacobian = dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows), linear=linear)
+    value, jacobian = coherent.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows), linear=linear)
     assert jacobian.shape == (parameters + 1, len(dtheta))
     np.testing.assert_allclose(value, reference(lamellae), atol=1e-10)
     for k in range(parameters):
@@ -156,10 +157,10 @@ def test_jacobian_of_lamellae_that_are_cut():
     lamellae = graded_pile(reflection, 900.0)
     dtheta = np.linspace(-0.02, 0.005, 101)
     rows = np.random.default_rng(0).normal(size=(3, 2, 7)) * np.array([1e-3] * 3 + [0.1] * 3 + [1.0])
-    _, jacobian = dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows))
+    _, jacobian = coherent.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows))
     for k in range(2):
         expected = central(
-            lambda s, k=k: dynamical.reflectivity(
+            lambda s, k=k: coherent.reflectivity(
                 reflection, moved(lamellae, rows[:, k], s), dtheta, backend="reference"
             ),
             1e-4,
@@ -175,18 +176,18 @@ def test_errors_name_the_mistake():
     c = coefficients(reflection, lamellae)
     x, y = Deviation.of(reflection).axes(dtheta)
     with pytest.raises(ValueError, match="backend: expected one of numba, reference, got 'fortran'"):
-        dynamical.amplitude(c, x, y, backend="fortran")
+        coherent.amplitude(c, x, y, backend="fortran")
     with pytest.raises(CurveError, match="ascending"):
-        dynamical.amplitude(c, x[::-1], y[::-1])
+        coherent.amplitude(c, x[::-1], y[::-1])
     with pytest.raises(CurveError, match="at least one"):
-        dynamical.reflectivity(reflection, lamellae, np.zeros(0))
+        coherent.reflectivity(reflection, lamellae, np.zeros(0))
     changes = by_node(np.ones((len(lamellae.thickness), 2, 3)))
     with pytest.raises(ValueError, match="derivatives of strain, E and thickness: expected shapes"):
-        dynamical.reflectivity_and_jacobian(reflection, lamellae, dtheta, *changes)
+        coherent.reflectivity_and_jacobian(reflection, lamellae, dtheta, *changes)
 
 
 def test_neither_numba_nor_torch_is_imported_before_it_is_used():
-    code = "import sys, hrxrd_ml.dynamical; print([m for m in ('numba', 'torch') if m in sys.modules])"
+    code = "import sys, hrxrd_ml.diffraction.coherent; print([m for m in ('numba', 'torch') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -195,8 +196,8 @@ def test_neither_numba_nor_torch_is_imported_before_it_is_used():
 def test_compilation_is_announced_once_and_only_where_it_happens(tmp_path):
     code = (
         "import numpy as np\n"
-        "from hrxrd_ml import dynamical as d\n"
-        "from hrxrd_ml.reflection import Reflection\n"
+        "from hrxrd_ml.diffraction import coherent as d\n"
+        "from hrxrd_ml.crystal.reflection import Reflection\n"
         "r = Reflection('GGG', (4, 4, 4), 1.5405)\n"
         "for nodes in (1, 3):\n"
         "    e = np.ones((2, nodes))\n"

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 
 from backends import INSTALLED
-from hrxrd_ml import dynamical
-from hrxrd_ml.dynamical import Deviation, Lamellae, Material, coefficients
-from hrxrd_ml.dynamical._chain import split
-from hrxrd_ml.dynamical._reference import amplitude as reference_amplitude
-from hrxrd_ml.reflection import Reflection, Susceptibility
+from hrxrd_ml import Reflection, Susceptibility
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction import coherent
+from hrxrd_ml.diffraction.chain import split
+from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.reference import amplitude as reference_amplitude
 
 GGG = Reflection("GGG", (4, 4, 4), 1.5405)
 HIGH = Reflection("GaAs", (1, 1, 5), 1.5405, surface=(0, 0, 1), exit="high")
@@ -49,7 +50,7 @@ def around(reflection, widths=4.0, count=201):
 
 
 def curve(reflection, lamellae, dtheta, **options):
-    return dynamical.reflectivity(reflection, lamellae, dtheta, **options)
+    return coherent.reflectivity(reflection, lamellae, dtheta, **options)
 
 
 BARE = np.zeros(0)
@@ -79,7 +80,7 @@ def test_splitting_a_uniform_lamella_changes_nothing(reflection, seed, share, ba
         material=np.repeat(whole.material, 2),
     )
     x, y = Deviation.of(reflection).axes(dtheta)
-    r = [dynamical.amplitude(coefficients(reflection, p), x, y, backend=backend) for p in (whole, halves)]
+    r = [coherent.amplitude(coefficients(reflection, p), x, y, backend=backend) for p in (whole, halves)]
     np.testing.assert_allclose(r[0], r[1], atol=1e-12)
 
 
@@ -90,7 +91,7 @@ def test_splitting_a_graded_lamella_changes_nothing_but_the_third_order(reflecti
     dtheta = np.linspace(-0.01, 0.01, 101)
     pieces = np.random.default_rng(seed).integers(1, 4, len(whole.thickness))
     x, y = Deviation.of(reflection).axes(dtheta)
-    r = [dynamical.amplitude(coefficients(reflection, p), x, y, backend=backend) for p in (whole, split(whole, pieces))]
+    r = [coherent.amplitude(coefficients(reflection, p), x, y, backend=backend) for p in (whole, split(whole, pieces))]
     np.testing.assert_allclose(r[0], r[1], atol=2e-5)
 
 
@@ -261,7 +262,7 @@ def test_energy_is_conserved_without_absorption(reflection, seed, n):
     c = coefficients(reflection, film)
     x, y = Deviation.of(reflection).axes(dtheta)
     r = reference_amplitude(c, x, y)
-    np.testing.assert_allclose(dynamical.amplitude(c, x, y), r, atol=1e-11)
+    np.testing.assert_allclose(coherent.amplitude(c, x, y), r, atol=1e-11)
     for p in range(2):
         for i in range(len(x)):
             total = np.eye(2, dtype=complex)
@@ -286,7 +287,7 @@ def test_jacobian_is_the_slope_of_another_twin(reflection, seed, nodes):
     scales = np.array([1e-3] * nodes + [0.1] * nodes + [3.0])
     rows = rng.normal(size=(len(lamellae.thickness), 1, 2 * nodes + 1)) * scales
     by_strain, by_e, by_thickness = rows[:, 0, :nodes], rows[:, 0, nodes:-1], rows[:, 0, -1]
-    _, jacobian = dynamical.reflectivity_and_jacobian(
+    _, jacobian = coherent.reflectivity_and_jacobian(
         reflection, lamellae, dtheta, by_strain[None], by_e[None], by_thickness[None]
     )
 

@@ -8,14 +8,10 @@ from pathlib import Path
 import pytest
 
 from bad_input_cases import EXPERIMENT, cases
+from hrxrd_ml import read_experiment
 from hrxrd_ml.errors import ExperimentError
-from hrxrd_ml.experiment import (
-    Experiment,
-    ModelSettings,
-    experiment_from_mapping,
-    find_experiment,
-    read_experiment,
-)
+from hrxrd_ml.io.experiment.read import experiment_from_mapping, find_experiment
+from hrxrd_ml.io.experiment.settings import Experiment, ModelSettings
 
 REFLECTION = {"crystal": "GGG", "hkl": [4, 4, 4]}
 FULL = """\
@@ -155,7 +151,7 @@ def test_experiments_are_values():
 
 
 def test_susceptibility_settings_have_the_names_of_the_class():
-    reflection = pytest.importorskip("hrxrd_ml.reflection")
+    reflection = pytest.importorskip("hrxrd_ml.crystal.reflection")
     settings = experiment_from_mapping(
         {"reflection": {**REFLECTION, "susceptibility": {"chi0": [-3e-5, 3e-6], "chih": [-1e-5, 3e-6]}}}
     ).reflection.susceptibility
@@ -286,6 +282,6 @@ def test_measured_experiments(shared_data):
 
 
 def test_theta_is_not_taken_for_two_theta():
-    from hrxrd_ml.experiment._table import suggestion
+    from hrxrd_ml.io.experiment.table import suggestion
 
     assert suggestion("theta", ["offset", "omega", "two_theta"]) == "; theta is 'omega' here"

@@ -13,10 +13,10 @@ from lmfit import Parameters
 import hrxrd_ml as hx
 from bad_input_cases import CURVE
 from hostile_expressions import BENIGN, ESCAPES, EXPLOSIONS
-from hrxrd_ml import run
+from hrxrd_ml.cli import run
 from hrxrd_ml.errors import ExperimentError, InputFileError, ParameterError
-from hrxrd_ml.experiment import experiment_from_mapping
-from hrxrd_ml.expressions import CONSTANTS, FUNCTIONS, MAX_LENGTH, evaluate, read_expression, read_expressions
+from hrxrd_ml.io.experiment.read import experiment_from_mapping
+from hrxrd_ml.io.expressions import CONSTANTS, FUNCTIONS, MAX_LENGTH, evaluate, read_expression, read_expressions
 
 REFLECTION = {"crystal": "GGG", "hkl": [4, 4, 4], "wavelength": 1.5405}
 AXIS = np.linspace(-900.0, 300.0, 60)
@@ -269,7 +269,7 @@ def test_an_expression_of_an_experiment_reaches_the_fit():
 
 
 def test_an_expression_without_a_value_where_the_fit_comes_is_named(tmp_path):
-    from hrxrd_ml.io import read_curve
+    from hrxrd_ml import read_curve
 
     (tmp_path / "curve.csv").write_text(CURVE, encoding="utf-8")
     settings = experiment_from_mapping(

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.files import abandoned, atomic_path, sealed, staged_folder, unsealed, write_bytes, write_text
+from hrxrd_ml.io.files import abandoned, atomic_path, sealed, staged_folder, unsealed, write_bytes, write_text
 
 
 def test_written_whole(tmp_path):
@@ -84,7 +84,7 @@ def test_staging_into_a_file_is_refused(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from hrxrd_ml.files import staged_folder
+from hrxrd_ml.io.files import staged_folder
 
 with staged_folder(sys.argv[1]) as staging:
     (staging / "fit.json").write_text("half of it")

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 import hrxrd_ml as hx
-from hrxrd_ml._task import guess_by
-from hrxrd_ml.crystal import Crystal
-from hrxrd_ml.dynamical import Lamellae, Material, reflectivity
+from hrxrd_ml import Crystal, Film, RockingCurve
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction.coherent import reflectivity
+from hrxrd_ml.diffraction.lamellae import Lamellae
 from hrxrd_ml.errors import CrystalError, InputFileError, ParameterError
-from hrxrd_ml.sample.damage import TiedDamage
-from hrxrd_ml.sample.film import Film, Stack
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.guess.task import guess_by
+from hrxrd_ml.specimen.damage import TiedDamage
+from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.units import ARCSEC
 
 GGG = hx.Reflection("GGG", (4, 4, 4), "CuKa1")

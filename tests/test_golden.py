@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrxrd_ml import dynamical
-from hrxrd_ml.crystal import Crystal
-from hrxrd_ml.dynamical import Lamellae, Material
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml import Crystal, Reflection
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction import coherent
+from hrxrd_ml.diffraction.lamellae import Lamellae
 from hrxrd_ml.units import ARCSEC
 
 MISTYPED = {"888": (868, 32.8)}
@@ -43,7 +43,7 @@ def golden(folder: Path, order: str) -> tuple[Lamellae, np.ndarray, np.ndarray]:
     return lamellae, curve[:, 0] * ARCSEC, curve[:, 1]
 
 
-@pytest.mark.parametrize("backend", dynamical.BACKENDS)
+@pytest.mark.parametrize("backend", coherent.BACKENDS)
 @pytest.mark.parametrize("order", ["444", "888"])
 def test_coherent_reflectivity_of_the_laboratory_program(shared_data: Path, order: str, backend: str) -> None:
     if backend == "torch":
@@ -51,7 +51,7 @@ def test_coherent_reflectivity_of_the_laboratory_program(shared_data: Path, orde
     lamellae, dtheta, expected = golden(shared_data, order)
     ggg = Crystal.named("GGG").with_lattice(a=12.383)
     reflection = Reflection(ggg, [int(i) for i in order], 1.5405, polarization_ratio=0.884079)
-    got = dynamical.reflectivity(reflection, lamellae, dtheta, linear=True, backend=backend)
+    got = coherent.reflectivity(reflection, lamellae, dtheta, linear=True, backend=backend)
     rows = np.arange(len(expected))
     if order in MISTYPED:
         row, angle = MISTYPED[order]
@@ -67,5 +67,5 @@ def test_the_mistyped_angle_is_an_error_of_the_table(shared_data: Path) -> None:
     assert step == pytest.approx(4.018236 * ARCSEC, rel=1e-6)
     reflection = Reflection(Crystal.named("GGG").with_lattice(a=12.383), (8, 8, 8), 1.5405, polarization_ratio=0.884079)
     meant = dtheta[row - 1 : row] + step
-    got = dynamical.reflectivity(reflection, lamellae, meant, linear=True)
+    got = coherent.reflectivity(reflection, lamellae, meant, linear=True)
     np.testing.assert_allclose(got, expected[row : row + 1], rtol=1e-6)

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hrxrd_ml._landmarks import landmarks
-from hrxrd_ml._task import Task, fill, start_values
+from hrxrd_ml import Film, Reflection, RockingCurveModel
 from hrxrd_ml.errors import CurveError
-from hrxrd_ml.guess import ClassicalGuess
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.film import Film
-from hrxrd_ml.strategy import REFINEMENTS, stepwise
+from hrxrd_ml.guess.classical import ClassicalGuess
+from hrxrd_ml.guess.landmarks import landmarks
+from hrxrd_ml.guess.starts import start_values
+from hrxrd_ml.guess.strategy import REFINEMENTS, stepwise
+from hrxrd_ml.guess.task import Task, fill
 
 X = np.arange(-1400.0, 301.0, 5.0)
 TRUTH = {

@@ -8,11 +8,19 @@ import pytest
 from scipy import stats
 
 from curve_stub import TRUTH, StubCurve
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.sampling.convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml.sampling.hamiltonian import HamiltonianMove, Heated, Metric, Position, drift, integrate, leapfrog
-from hrxrd_ml.sampling.peaks import climb
-from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
+from hrxrd_ml import RockingCurveModel
+from hrxrd_ml.inference.sampling.convergence import autocorrelation_times, converged, split_rhat
+from hrxrd_ml.inference.sampling.hamiltonian import (
+    HamiltonianMove,
+    Heated,
+    Metric,
+    Position,
+    drift,
+    integrate,
+    leapfrog,
+)
+from hrxrd_ml.inference.sampling.peaks import climb
+from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 
 AXIS = np.linspace(-1400.0, 400.0, 181)
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from scipy.special import gamma
 
+from hrxrd_ml import Reflection
 from hrxrd_ml.complex_step import STEP, derivative
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.instrument import AngleGrid, Convolution, Response
+from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.instrument.background import make_background
-from hrxrd_ml.instrument.resolution import make_resolution
+from hrxrd_ml.instrument.convolution import Convolution
+from hrxrd_ml.instrument.resolution import Response, make_resolution
 from hrxrd_ml.instrument.spreading import interpolate, smear, subdivide
-from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.units import ARCSEC
 
 DATA = np.arange(-600.0, 301.0, 4.0) * ARCSEC

@@ -17,9 +17,9 @@ from curve_files import (
     text_of,
     xrdml,
 )
+from hrxrd_ml import make_curve, read_curve, read_experiment
 from hrxrd_ml.errors import CurveError, InputFileError
-from hrxrd_ml.experiment import read_experiment
-from hrxrd_ml.io import leave_out, make_curve, read_curve
+from hrxrd_ml.io.curve import leave_out
 
 
 def test_a_relative_error_is_that_of_an_intensity(tmp_path):
@@ -185,14 +185,14 @@ class TestLeaveOut:
 
 
 def test_very_large_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("hrxrd_ml.io._bytes.MAX_FILE_SIZE", 100)
+    monkeypatch.setattr("hrxrd_ml.io.content.MAX_FILE_SIZE", 100)
     with pytest.raises(InputFileError, match="a curve has less than"):
         read_curve(save(tmp_path, "a.csv", text_of()))
 
 
 def test_archive_that_unpacks_to_too_much(tmp_path, monkeypatch):
     data = brml()
-    monkeypatch.setattr("hrxrd_ml.io._bytes.MAX_FILE_SIZE", len(data))
+    monkeypatch.setattr("hrxrd_ml.io.content.MAX_FILE_SIZE", len(data))
     with pytest.raises(InputFileError, match="unpacks to"):
         read_curve(save(tmp_path, "a.brml", data))
 

@@ -17,8 +17,8 @@ from curve_files import (
     save,
     text_of,
 )
+from hrxrd_ml import read_curve
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io import read_curve
 
 
 class TestRigaku:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curve_files import COUNTS, FACTORS, OMEGA, assert_is_the_curve, save, text_of
-from hrxrd_ml.errors import HrxrdError, InputFileError
-from hrxrd_ml.io import read_curve
+from hrxrd_ml import HrxrdError, read_curve
+from hrxrd_ml.errors import InputFileError
 
 
 class TestText:

@@ -19,8 +19,8 @@ from curve_files import (
     save,
     xrdml,
 )
+from hrxrd_ml import read_curve
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io import read_curve
 
 
 class TestXrdml:

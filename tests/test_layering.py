@@ -1,143 +1,84 @@
-"""Who may import whom, read from the sources: the picture in docs/architecture.md, enforced."""
+"""Who may import whom, read from the sources: the table of docs/architecture.md, enforced."""
 
-import ast
+import importlib
+import importlib.util
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from graphlib import TopologicalSorter
-from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = "hrxrd_ml"
+REPOSITORY = Path(__file__).resolve().parents[1]
 
-LAYERS: tuple[frozenset[str], ...] = tuple(
-    frozenset(names.split())
-    for names in (
-        "crystal cif wavelength _crystal_data _lattice _scattering _susceptibility",
-        "reflection",
-        "parameters _parameter_space",
-        "profile specimen _numba_profile",
-        "dynamical",
-        "diffuse film _numba_diffuse",
-        "instrument resolution _gridding _numba_gridding",
-        "simulate _bound _grid",
-        "guess model objective _evaluation _fitting _json_values _landmarks _levenberg _minimizer _nesting "
-        "_observation _profiling _competing _result _saving _search _statistics _task _threads _uncertainty",
-        "results plot html_report run strategy outputs posterior _derived _netcdf _overrides _plot_posterior "
-        "_plot_style sampling",
-        "ml nexpy",
-        "cli _cli_training",
-    )
+FLOORS = (
+    "errors arrays",
+    "units parameters complex_step",
+    "crystal",
+    "io specimen",
+    "diffraction",
+    "instrument",
+    "simulate",
+    "inference",
+    "model",
+    "guess results",
+    "training",
+    "cli",
 )
-"""From the bottom up: a module may import from its own layer and from those before it."""
+"""From the ground up: a part of the package imports from floors below its own, and from itself."""
 
-EVERYWHERE = frozenset({"errors", "units", "_miller", "expressions"})
-"""What every module may import."""
-
-BESIDE = {
-    "errors": frozenset[str](),
-    "units": frozenset({"errors"}),
-    "arrays": frozenset[str](),
-    "complex_step": frozenset({"errors", "arrays"}),
-    "_miller": frozenset({"errors"}),
-    "expressions": frozenset({"errors"}),
-    "files": frozenset({"errors"}),
-    "experiment": frozenset({"errors", "units", "_miller", "expressions"}),
-    "io": frozenset({"errors", "units", "experiment"}),
+INSIDE = {
+    "crystal": "miller wavelength lattice scattering susceptibility cif library structure reflection material",
+    "instrument": "spreading angles convolution counting background resolution grid measure",
+    "model": "observation intervals transforms json_values uncertainty saving minimizer provider result composite "
+    "rocking_curve loading nexpy",
+    "results": "derived tables dataset posterior_dataset posterior plots html",
 }
-"""Modules that stand beside the layers, with all that each may import.
+"""Of some packages their modules, from the ground up, where the order is part of the design."""
 
-No physics imports `files`, `experiment` or `io`: only what handles files on behalf of a user does."""
-
-LOWEST_USER_OF_FILES = next(i for i, layer in enumerate(LAYERS) if "model" in layer)
-
-USES_ROOT = frozenset({"cli", "_cli_training", "nexpy"})
-"""What may import names of the package itself, which re-exports all the others."""
-
-TRAINING = ("ml.network", "ml.train", "ml.feed", "ml.stream")
-"""What trains networks with torch."""
-
-PREDICTION = (
-    "checkpoint", "domain", "forward", "plan", "predict", "provider", "settings", "scale", "window", "targets",
-)  # fmt: skip
-"""Modules of ml that guess with a trained network; they import no other module of it."""
+WORKSHOP = "training"
+"""Trains the network; nothing that guesses, fits or samples needs it."""
 
 HEAVY = {
-    "torch": TRAINING,
-    "matplotlib": ("plot", "html_report", "_plot_posterior"),
+    "torch": ("training",),
+    "matplotlib": ("results.plots", "results.html"),
     "xraydb": (),
     "gemmi": (),
 }
-"""Libraries that are slow to load, and the modules that may load them when they are themselves imported."""
+"""Libraries that are slow to load, and the parts that may load them when they are themselves imported."""
 
-NAMED_ONLY_IN = {"torch": TRAINING}
-"""Libraries that no other module may name at all, not even inside a function."""
-
-
-@dataclass(frozen=True)
-class Import:
-    """One import statement's target; ``eager``: run when the module itself is imported."""
-
-    target: str
-    line: int
-    eager: bool
-
-
-def _walk(node: ast.AST, eager: bool = True) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.Import | ast.ImportFrom):
-            yield child, eager
-        elif isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-            yield from _walk(ast.Module(child.body, []), False)
-            yield from _walk(ast.Module(child.orelse, []), eager)
-        else:
-            inner = eager and not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            yield from _walk(child, inner)
-
-
-def imports_of(source: str, module: str, is_package: bool, known: frozenset[str]) -> list[Import]:
-    """Imports of a module by absolute name; ``from p import m`` counts as p.m where that is a module.
-
-    ``module`` is dotted, beginning with the package; ``known`` are the package's modules.
-    """
-    found = []
-    for node, eager in _walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            targets = [alias.name for alias in node.names]
-        else:
-            parts = module.split(".")
-            package = parts[: len(parts) - node.level + is_package] if node.level else []
-            base = ".".join([*package, *(node.module.split(".") if node.module else [])])
-            targets = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names]
-        found += [Import(target, node.lineno, eager) for target in dict.fromkeys(targets)]
-    return found
+MOST_PACKAGES = 10
+MOST_FILES = 6
+MEDIAN_LENGTH = 180
+MOST_UNDERSCORES = 3
 
 
 @cache
-def package() -> dict[str, list[Import]]:
-    """Imports of every module of the installed package, by dotted name."""
-    spec = find_spec(ROOT)
+def tool() -> ModuleType:
+    """The command that prints the graph, which reads the imports for this test as well."""
+    spec = importlib.util.spec_from_file_location("import_graph", REPOSITORY / "scripts" / "import_graph.py")
     assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent
-    files = {}
-    for path in sorted(folder.rglob("*.py")):
-        parts = [ROOT, *path.relative_to(folder).with_suffix("").parts]
-        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    known = frozenset(files)
-    return {
-        name: imports_of(path.read_text(encoding="utf-8"), name, path.name == "__init__.py", known)
-        for name, path in files.items()
-    }
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
-def top(module: str) -> str:
-    """Name of the module or subpackage directly below the root; "" for the root itself."""
-    return module.partition(".")[2].partition(".")[0]
+@cache
+def package():
+    return tool().Package.at(Path(importlib.util.find_spec(ROOT).origin).parent)
+
+
+def floors() -> dict[str, int]:
+    return {name: i for i, row in enumerate(FLOORS) for name in row.split()}
+
+
+def modules() -> list[str]:
+    return [name for name, path in package().files.items() if path.name != "__init__.py"]
 
 
 def below(module: str) -> str:
@@ -145,33 +86,69 @@ def below(module: str) -> str:
     return module.partition(".")[2]
 
 
-def is_internal(target: str) -> bool:
-    return target == ROOT or target.startswith(ROOT + ".")
+def belongs(module: str, parts: tuple[str, ...]) -> bool:
+    return any(below(module) == part or below(module).startswith(part + ".") for part in parts)
 
 
-def layer_of(name: str) -> int | None:
-    return next((i for i, layer in enumerate(LAYERS) if name in layer), None)
+def shown(imports) -> list[str]:
+    return [f"{own.source} line {own.line}: {own.target}" for own in imports]
 
 
-def may_import(importer: str, imported: str) -> bool:
-    """Whether one top-level module may import another ("" is the root)."""
-    if importer in ("", imported):
-        return True
-    if imported == "":
-        return importer in USES_ROOT
-    if importer in BESIDE:
-        return imported in BESIDE[importer]
-    if imported in EVERYWHERE:
-        return True
-    here, there = layer_of(importer), layer_of(imported)
-    assert here is not None
-    if imported in BESIDE:
-        return here >= LOWEST_USER_OF_FILES
-    return there is not None and there <= here
+def test_every_part_has_a_floor() -> None:
+    unplaced = sorted(set(package().parts) - set(floors()))
+    assert not unplaced, f"give each its place in FLOORS and in docs/architecture.md: {unplaced}"
+
+
+def test_no_import_points_upward() -> None:
+    assert not shown(tool().upward(package(), floors()))
+
+
+@pytest.mark.parametrize("part", INSIDE)
+def test_no_import_points_upward_inside_of_a_package(part: str) -> None:
+    order = {name: i for i, name in enumerate(INSIDE[part].split())}
+    wrong = []
+    for own in package().internal(("eager", "inside")):
+        pair = [below(name).split(".") for name in (own.source, own.target)]
+        if all(names[0] == part and len(names) > 1 and names[1] in order for names in pair):
+            here, there = (order[names[1]] for names in pair)
+            wrong += [own] if there > here else []
+    assert not shown(wrong)
+
+
+def test_no_circle_of_imports() -> None:
+    """Not when modules are imported, and not by way of imports inside of functions."""
+    graph = package().graph(("eager", "inside"))
+    assert [group for group in tool().circles(graph) if len(group) > 1] == []
+
+
+def test_nothing_uses_names_of_the_package_that_offers_all_others() -> None:
+    found = [own for own in package().internal() if own.target == ROOT and not belongs(own.source, ("cli",))]
+    assert not shown(found)
+
+
+def test_what_the_package_offers_is_not_hidden_by_a_part() -> None:
+    """Importing a part sets an attribute of the package, in place of what is offered under that name."""
+    offered = importlib.import_module(ROOT).__all__
+    assert not set(offered) & set(package().parts)
+
+
+def test_few_parts_on_top() -> None:
+    folders = [part for part in package().parts if package().is_folder(part)]
+    assert len(set(folders) - {WORKSHOP}) <= MOST_PACKAGES
+    assert len(package().parts) - len(folders) <= MOST_FILES
+
+
+def test_modules_can_be_read_in_one_sitting() -> None:
+    assert statistics.median(map(package().lines, modules())) < MEDIAN_LENGTH
+
+
+def test_names_of_files_say_what_they_hold() -> None:
+    private = [name for name in modules() if name.rpartition(".")[2].startswith("_")]
+    assert len(private) <= MOST_UNDERSCORES, private
 
 
 def loaded_with(module: str) -> set[str]:
-    """Everything, inside and outside the package, that importing a module of the package imports eagerly."""
+    """Everything, inside and outside the package, that importing a module of the package imports."""
     seen: set[str] = set()
     stack = [module]
     while stack:
@@ -179,79 +156,32 @@ def loaded_with(module: str) -> set[str]:
         if name in seen:
             continue
         seen.add(name)
-        if is_internal(name):
-            stack += [i.target for i in package().get(name, []) if i.eager]
+        if name.partition(".")[0] == ROOT:
+            stack += [own.target for own in package().imports.get(name, []) if own.kind == "eager"]
             stack += [name.rpartition(".")[0]] if "." in name else []
     return seen
-
-
-def allowed(module: str, prefixes: tuple[str, ...]) -> bool:
-    return any(below(module) == p or below(module).startswith(p + ".") for p in prefixes)
-
-
-MODULES = sorted(package())
-
-
-def test_every_module_has_a_place() -> None:
-    placed = set().union(*LAYERS) | set(BESIDE)
-    unplaced = sorted({top(m) for m in MODULES} - placed - {""})
-    assert not unplaced, f"give each its layer in LAYERS and in docs/architecture.md: {unplaced}"
-
-
-@pytest.mark.parametrize("module", MODULES)
-def test_dependencies_point_down(module: str) -> None:
-    if top(module) and top(module) not in BESIDE and layer_of(top(module)) is None:
-        pytest.skip("has no place yet, which another test reports")
-    wrong = [
-        f"line {i.line}: {i.target}"
-        for i in package()[module]
-        if is_internal(i.target) and not may_import(top(module), top(i.target))
-    ]
-    assert not wrong, f"{module} imports from above or from the side: {wrong}"
-
-
-def test_prediction_imports_nothing_of_training() -> None:
-    own = [f"{ROOT}.ml.{name}" for name in PREDICTION]
-    wrong = [
-        f"{module}: {i.target}"
-        for module in own
-        for i in package()[module]
-        if top(i.target) == "ml" and i.target not in own
-    ]
-    assert not wrong, wrong
-
-
-def test_no_cycle_of_imports() -> None:
-    graph = {
-        name: {i.target for i in imports if i.eager and is_internal(i.target) and i.target != name}
-        for name, imports in package().items()
-        if name != ROOT
-    }
-    # A package imports its own modules, and they name it only through its modules: no edge to the parent.
-    order = list(TopologicalSorter(graph).static_order())
-    assert set(graph) <= set(order)
 
 
 @pytest.mark.parametrize("library", HEAVY)
 def test_slow_libraries_are_loaded_where_they_are_needed(library: str) -> None:
     wrong = [
         module
-        for module in MODULES
-        if not allowed(module, HEAVY[library])
+        for module in package().files
+        if not belongs(module, HEAVY[library])
         and any(name.partition(".")[0] == library for name in loaded_with(module))
     ]
     assert not wrong, f"importing these loads {library}: {wrong}"
 
 
-@pytest.mark.parametrize("library", NAMED_ONLY_IN)
-def test_a_library_stays_in_its_place(library: str) -> None:
-    wrong = [
-        f"{module} line {i.line}"
-        for module in MODULES
-        for i in package()[module]
-        if i.target.partition(".")[0] == library and not allowed(module, NAMED_ONLY_IN[library])
+def test_torch_is_named_in_the_workshop_only() -> None:
+    """Not even inside of a function elsewhere."""
+    found = [
+        own
+        for module, imports in package().imports.items()
+        for own in imports
+        if own.target.partition(".")[0] == "torch" and not belongs(module, (WORKSHOP,))
     ]
-    assert not wrong, f"{library} is imported outside {NAMED_ONLY_IN[library]}: {wrong}"
+    assert not shown(found)
 
 
 def test_importing_the_package_loads_nothing_slow() -> None:
@@ -280,10 +210,9 @@ class C:
 
 def test_reading_of_imports() -> None:
     known = frozenset(f"{ROOT}{m}" for m in ("", ".crystal", ".errors", ".units", ".a", ".a.b", ".a.sibling"))
-    found = imports_of(SOURCE, f"{ROOT}.a.b", False, known)
-    eager = {i.target for i in found if i.eager}
-    assert {i.target for i in found} - eager == {"matplotlib", "gemmi"}
-    assert eager == {
+    found = tool().imports_of(SOURCE, f"{ROOT}.a.b", False, known)
+    kinds = {own.target: own.kind for own in found}
+    assert {name for name, kind in kinds.items() if kind == "eager"} == {
         "typing",
         "torch.nn",
         "emcee",
@@ -294,23 +223,12 @@ def test_reading_of_imports() -> None:
         f"{ROOT}.errors",
         ROOT,
     }
-    package_itself = imports_of("from ._b import x\nfrom .. import units", f"{ROOT}.a", True, known)
-    assert [i.target for i in package_itself] == [f"{ROOT}.a._b", f"{ROOT}.units"]
+    assert (kinds["matplotlib"], kinds["gemmi"]) == ("checking", "inside")
+    itself = tool().imports_of("from .b import x\nfrom .. import units", f"{ROOT}.a", True, known)
+    assert [own.target for own in itself] == [f"{ROOT}.a.b", f"{ROOT}.units"]
 
 
-@pytest.mark.parametrize(
-    ("importer", "imported", "expected"),
-    [
-        ("simulate", "reflection", True),
-        ("reflection", "simulate", False),
-        ("crystal", "errors", True),
-        ("io", "crystal", False),
-        ("simulate", "io", False),
-        ("cli", "io", True),
-        ("model", "", False),
-        ("cli", "", True),
-        ("guess", "model", True),
-    ],
-)
-def test_rule(importer: str, imported: str, expected: bool) -> None:
-    assert may_import(importer, imported) is expected
+def test_finding_circles_and_floors() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"b", "d"}, "d": set(), "e": {"a", "d"}}
+    assert [group for group in tool().circles(graph) if len(group) > 1] == [["b", "c"]]
+    assert tool().levels(graph) == {"d": 0, "b": 1, "c": 1, "a": 2, "e": 3}

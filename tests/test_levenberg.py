@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import least_squares, lsq_linear
 
-from hrxrd_ml._levenberg import minimise_in_box
-from hrxrd_ml._uncertainty import bounded_covariance, draw_inside
+from hrxrd_ml.inference.covariance import bounded_covariance, draw_inside
+from hrxrd_ml.inference.levenberg import minimise_in_box
 
 
 def solve(residual, jacobian, start, lower, upper, **options):

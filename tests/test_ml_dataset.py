@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from hrxrd_ml.errors import ExperimentError, InputFileError
-from hrxrd_ml.ml import describe
-from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings, measurements, simulate_shard
-from hrxrd_ml.ml.prior import FixedPrior, UniversalPrior
+from hrxrd_ml.training import describe
+from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
+from hrxrd_ml.training.prior import FixedPrior, UniversalPrior
+from hrxrd_ml.training.shard import measurements, simulate_shard
 from killing import run_and_kill
 
 SMALL = DatasetSettings(curves=96, seed=4, shard=32)

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hrxrd_ml import Reflection, RockingCurve, Susceptibility
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.ml.prior import TRAINING_CRYSTALS, UNSEEN_CRYSTALS, FixedPrior, UniversalPrior
-from hrxrd_ml.ml.scale import StrainAxis
-from hrxrd_ml.ml.targets import NUISANCE, PROFILE, Frame, Targets, feasible
-from hrxrd_ml.ml.window import Preprocessing
-from hrxrd_ml.parameters import implanted_space
-from hrxrd_ml.reflection import Reflection, Susceptibility
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.guess.network.scale import StrainAxis
+from hrxrd_ml.guess.network.targets import NUISANCE, PROFILE, Frame, Targets, feasible
+from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.specimen.profile.implanted import implanted_space
+from hrxrd_ml.training.prior import FixedPrior, UniversalPrior
+from hrxrd_ml.training.reflections import TRAINING_CRYSTALS, UNSEEN_CRYSTALS
 from hrxrd_ml.units import ARCSEC
 
 GGG = Reflection("GGG", (4, 4, 4))

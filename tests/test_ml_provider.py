@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from hrxrd_ml import Reflection, RockingCurveModel
 from hrxrd_ml.errors import CurveError, InputFileError, ParameterError
-from hrxrd_ml.guess import ClassicalGuess
-from hrxrd_ml.ml.prior import UNSEEN_CRYSTALS, UniversalPrior
-from hrxrd_ml.ml.provider import NetworkGuess
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.guess.classical import ClassicalGuess
+from hrxrd_ml.guess.network.provider import NetworkGuess
+from hrxrd_ml.training.prior import UniversalPrior
+from hrxrd_ml.training.reflections import UNSEEN_CRYSTALS
 
 X = np.arange(-1400.0, 301.0, 5.0)
 TRUTH = {

@@ -16,18 +16,18 @@ torch = pytest.importorskip("torch", reason="trains, which needs torch")
 from safetensors.torch import load_file, save_file
 
 from hrxrd_ml.errors import ExperimentError, InputFileError, ParameterError
-from hrxrd_ml.ml.checkpoint import Checkpoint
-from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
-from hrxrd_ml.ml.evaluate import Evaluation, text
-from hrxrd_ml.ml.forward import FORWARDS
-from hrxrd_ml.ml.network import GuessNetwork, Mixture, load_arrays
-from hrxrd_ml.ml.plan import NetworkSettings, Plan
-from hrxrd_ml.ml.predict import Prediction, Predictor
-from hrxrd_ml.ml.prior import FixedPrior
-from hrxrd_ml.ml.recipe import Training, TrainSettings
-from hrxrd_ml.ml.targets import Targets
-from hrxrd_ml.ml.train import RESULT, STATE, Trainer
-from hrxrd_ml.ml.window import Preprocessing
+from hrxrd_ml.guess.network.checkpoint import Checkpoint
+from hrxrd_ml.guess.network.forward import FORWARDS
+from hrxrd_ml.guess.network.plan import NetworkSettings, Plan
+from hrxrd_ml.guess.network.predict import Prediction, Predictor
+from hrxrd_ml.guess.network.targets import Targets
+from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
+from hrxrd_ml.training.evaluate import Evaluation, text
+from hrxrd_ml.training.network import GuessNetwork, Mixture, load_arrays
+from hrxrd_ml.training.prior import FixedPrior
+from hrxrd_ml.training.recipe import Training, TrainSettings
+from hrxrd_ml.training.train import RESULT, STATE, Trainer
 from killing import run_and_kill
 
 PLAN = Plan(Preprocessing("fixed", points=101), Targets("linear"), NetworkSettings(width=48, depth=1, components=2))
@@ -142,7 +142,8 @@ def _in_torch(plan: Plan, arrays: dict, image: np.ndarray, constants: np.ndarray
 
 def _needs_torch(path: Path) -> bool:
     code = (
-        "import sys; from hrxrd_ml.ml.predict import Predictor as P; P.load(sys.argv[1]); print('torch' in sys.modules)"
+        "import sys; from hrxrd_ml.guess.network.predict import Predictor as P; "
+        "P.load(sys.argv[1]); print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     return done.stdout.strip() == "True"

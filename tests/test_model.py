@@ -11,8 +11,10 @@ import xarray as xr
 from lmfit.models import ConstantModel, ExponentialModel, GaussianModel, LinearModel
 
 from curve_stub import TRUTH, StubCurve
+from hrxrd_ml import RockingCurveModel, RockingCurveResult
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.model import CurveComposite, RockingCurveModel, RockingCurveResult
+from hrxrd_ml.model import provider
+from hrxrd_ml.model.composite import CurveComposite
 
 AXIS = np.linspace(-1400.0, 400.0, 451)
 START = TRUTH | {"Dmax1": 0.0084, "D01": 0.0041, "D02": 0.0024, "offset": 2.0, "fwhm": 36.0, "scale": 1.8e4}
@@ -302,7 +304,7 @@ def test_parameters_without_effect_do_not_spoil_the_errors():
 
 
 def test_forty_parameters_are_no_problem():
-    from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+    from hrxrd_ml import ParameterSpace, ParameterSpec
 
     class Many:
         space = ParameterSpace(
@@ -726,16 +728,15 @@ def test_composite_guess_asks_every_component():
 
 
 def test_fit_without_parameters_guesses(monkeypatch):
-    import hrxrd_ml._fitting as fitting
 
     model, counts, _ = problem()
-    monkeypatch.setattr(fitting, "guess_provider", lambda provider: TruthTeller())
+    monkeypatch.setattr(provider, "guess_provider", lambda provider: TruthTeller())
     result = model.fit(counts, x=AXIS, damage=0.3)
     assert result.init_values["Dmax1"] == TRUTH["Dmax1"]
 
 
 def test_nexpy_finds_one_class_that_needs_only_a_prefix():
-    import hrxrd_ml.nexpy as module
+    import hrxrd_ml.model.nexpy as module
 
     classes = [
         found
@@ -769,11 +770,10 @@ def test_results_of_other_solvers_can_be_pickled(method):
 
 
 def test_masked_points_do_not_reach_the_guess(monkeypatch):
-    import hrxrd_ml._fitting as fitting
 
     model, counts, _ = problem()
     provider = TruthTeller()
-    monkeypatch.setattr(fitting, "guess_provider", lambda _: provider)
+    monkeypatch.setattr(provider, "guess_provider", lambda _: provider)
     spoiled = counts.astype(float)
     spoiled[5] = np.nan
     model.fit(spoiled, x=AXIS, weights=np.isfinite(spoiled) * 1.0, damage=0.3)

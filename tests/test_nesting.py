@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curve_stub import TRUTH, StubCurve, stub_space
-from hrxrd_ml._nesting import attach_transforms, dependency_order, nested_coordinates
+from hrxrd_ml import ParameterSpace, RockingCurveModel
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.parameters import Nested, ParameterSpace, implanted_space
+from hrxrd_ml.inference.coordinates import dependency_order, nested_coordinates
+from hrxrd_ml.model.transforms import attach_transforms
+from hrxrd_ml.parameters import Nested
+from hrxrd_ml.specimen.profile.implanted import implanted_space
 
 RULES = implanted_space().nested
 NAMES = implanted_space().names

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from curve_stub import TRUTH, StubCurve
-from hrxrd_ml._statistics import GaussianLikelihood, PoissonLikelihood
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.objective import MeasuredCurve, Objective
-from hrxrd_ml.parameters import implanted_space
+from hrxrd_ml import RockingCurveModel
+from hrxrd_ml.inference.likelihood import GaussianLikelihood, PoissonLikelihood
+from hrxrd_ml.inference.objective import MeasuredCurve, Objective
+from hrxrd_ml.specimen.profile.implanted import implanted_space
 
 AXES = np.linspace(-1400.0, 400.0, 181), np.linspace(-1000.0, 200.0, 90)
 

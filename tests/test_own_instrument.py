@@ -3,14 +3,13 @@
 import numpy as np
 import pytest
 
-from hrxrd_ml import Reflection, RockingCurveModel
+from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection, RockingCurve, RockingCurveModel
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.instrument import AngleGrid, Convolution, Response, sampling, transform_of
+from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.instrument.background import make_background
+from hrxrd_ml.instrument.convolution import Convolution
 from hrxrd_ml.instrument.measure import measure
-from hrxrd_ml.instrument.resolution import Gaussian, make_resolution
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.instrument.resolution import Gaussian, Response, make_resolution, sampling, transform_of
 from hrxrd_ml.units import ARCSEC
 
 FWHM = ParameterSpec("fwhm", "arcsec", 15.0, 1.0, 200.0, True, "full width at half maximum")

@@ -67,7 +67,7 @@ class Absent:
         if name == "torch":
             raise ModuleNotFoundError("No module named 'torch'", name=name)
 sys.meta_path.insert(0, Absent)
-from hrxrd_ml.cli import main
+from hrxrd_ml.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -5,22 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection
+from hrxrd_ml.diffraction.diffuse import diffuse_space
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.instrument import Response
 from hrxrd_ml.instrument.background import make_background
 from hrxrd_ml.instrument.counting import base_space
-from hrxrd_ml.instrument.resolution import RESOLUTIONS, make_resolution
-from hrxrd_ml.parameters import (
-    Nested,
-    ParameterSpace,
-    ParameterSpec,
-    damage_space,
-    diffuse_space,
-    implanted_space,
-    pseudo_voigt_space,
-    spline_space,
-)
-from hrxrd_ml.reflection import Reflection
+from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
+from hrxrd_ml.parameters import Nested
+from hrxrd_ml.specimen.damage import damage_space
+from hrxrd_ml.specimen.profile.implanted import implanted_space
+from hrxrd_ml.specimen.profile.pseudo_voigt import pseudo_voigt_space
+from hrxrd_ml.specimen.profile.spline import spline_space
 
 MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))
 IMPLANTED_RANGES = {

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 
 from differences import derivatives
+from hrxrd_ml import ParameterSpec
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.parameters import MINIMUM_STRAIN, ParameterSpec
-from hrxrd_ml.sample.profile import (
-    FunctionProfile,
-    ImplantedProfile,
-    PseudoVoigtProfile,
-    SplineProfile,
-    extreme,
-    make_profile,
-)
+from hrxrd_ml.specimen.profile import make_profile
+from hrxrd_ml.specimen.profile.base import extreme
+from hrxrd_ml.specimen.profile.function import FunctionProfile
+from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN, ImplantedProfile
+from hrxrd_ml.specimen.profile.pseudo_voigt import PseudoVoigtProfile
+from hrxrd_ml.specimen.profile.spline import SplineProfile
 
 SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
 VOIGT = {

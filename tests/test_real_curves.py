@@ -5,10 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrxrd_ml import run
-from hrxrd_ml.experiment import read_experiment
-from hrxrd_ml.io import read_curve
-from hrxrd_ml.model import RockingCurveResult
+from hrxrd_ml import RockingCurveResult, read_curve, read_experiment
+from hrxrd_ml.cli import run
 
 pytestmark = pytest.mark.slow
 

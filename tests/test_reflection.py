@@ -9,9 +9,9 @@ from dataclasses import FrozenInstanceError
 import numpy as np
 import pytest
 
-from hrxrd_ml.crystal import Crystal, Susceptibility
+from hrxrd_ml import Crystal, Reflection, Susceptibility
+from hrxrd_ml.crystal.miller import parse_hkl
 from hrxrd_ml.errors import CrystalError
-from hrxrd_ml.reflection import Reflection, parse_hkl
 
 ARCSEC = math.degrees(1) * 3600
 

@@ -8,9 +8,9 @@ import xarray as xr
 from lmfit.models import GaussianModel
 
 from fit_results import FREE, TRUTH, curve, model, parameters, result
-from hrxrd_ml import save_dataset, to_dataset
+from hrxrd_ml import compare, save_dataset, to_dataset
 from hrxrd_ml.errors import InputFileError, ParameterError
-from hrxrd_ml.results import DEPTHS, compare, log10_rms
+from hrxrd_ml.results.dataset import DEPTHS, log10_rms
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,8 @@ import lmfit
 import numpy as np
 import pytest
 
-from hrxrd_ml._bound import BoundCurve
-from hrxrd_ml.io import make_curve
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.parameters import ParameterSpace
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml import ParameterSpace, Reflection, RockingCurve, RockingCurveModel, make_curve
+from hrxrd_ml.bound import BoundCurve
 from hrxrd_ml.units import ARCSEC
 
 MONOCHROMATOR = ("Ge 220",)

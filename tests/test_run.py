@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fit_results import TRUTH, curve, model, parameters
-from hrxrd_ml import run
-from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
-from hrxrd_ml.experiment import experiment_from_mapping
-from hrxrd_ml.strategy import one_step
+from hrxrd_ml import HrxrdError
+from hrxrd_ml.cli import run
+from hrxrd_ml.errors import CrystalError, ExperimentError, ParameterError
+from hrxrd_ml.guess.strategy import one_step
+from hrxrd_ml.io.experiment.read import experiment_from_mapping
 
 REFLECTION = {"crystal": "GGG", "hkl": [4, 4, 4], "wavelength": "CuKa1"}
 

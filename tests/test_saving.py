@@ -9,10 +9,11 @@ from lmfit.models import GaussianModel, PolynomialModel, StepModel
 
 import hrxrd_ml as hx
 from curve_stub import TRUTH, StubCurve
+from hrxrd_ml import RockingCurveModel
 from hrxrd_ml.errors import InputFileError, ParameterError
-from hrxrd_ml.model import CurveComposite, RockingCurveModel
-from hrxrd_ml.sampling.peaks import peaks_of
-from hrxrd_ml.sampling.probability import LogPosterior
+from hrxrd_ml.inference.sampling.peaks import peaks_of
+from hrxrd_ml.inference.sampling.probability import LogPosterior
+from hrxrd_ml.model.composite import CurveComposite
 
 REFLECTION = hx.Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Si 111",))
 AXIS = np.linspace(-900.0, 300.0, 200)
@@ -153,7 +154,9 @@ def test_files_that_are_no_models_are_refused(tmp_path, spoil, message):
     assert str(path) in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["os:system", "hrxrd_ml.files:write_text", "RockingCurveModel", "ChainStore", "a.b:c"])
+@pytest.mark.parametrize(
+    "name", ["os:system", "hrxrd_ml.io.files:write_text", "RockingCurveModel", "ChainStore", "a.b:c"]
+)
 def test_a_file_can_name_parts_of_a_model_only(tmp_path, name):
     path = tmp_path / "model.json"
     real_model().save(path)

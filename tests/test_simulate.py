@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
+from hrxrd_ml import Reflection, RockingCurve
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.damage import TiedDamage
-from hrxrd_ml.sample.profile import SplineProfile
-from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.damage import TiedDamage
+from hrxrd_ml.specimen.profile.spline import SplineProfile
 from hrxrd_ml.units import ARCSEC
 
 ANGLES = np.arange(-1200.0, 301.0, 6.0) * ARCSEC
@@ -82,7 +81,7 @@ def test_derivatives_of_splines_of_strain_and_damage(ggg):
 @pytest.mark.parametrize("fwhm", [25.0, 6.0, 3.0])  # the data are 6 arcsec apart
 def test_the_curve_does_not_depend_on_the_internal_grid(ggg, monkeypatch, fwhm):
     """Nodes and convolution grid twice as fine: nothing that a measurement could see."""
-    from hrxrd_ml.instrument import AngleGrid
+    from hrxrd_ml.instrument.angles import AngleGrid
 
     model = RockingCurve.of(ggg, resolution="pseudo_voigt")
     values = values_of(model) | {"fwhm": fwhm, "curvature": 0.0}
@@ -113,7 +112,7 @@ def test_the_value_at_an_angle_does_not_depend_on_how_far_the_others_are_away(cr
 @pytest.mark.parametrize(("crystal", "hkl", "step"), [("GGG", (4, 4, 4), 6.0), ("diamond", (1, 1, 1), 8.0)])
 def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl, step, fwhm):
     """Most nodes are interpolated then. Diamond's narrow peak lies beside the Bragg angle, shifted by refraction."""
-    from hrxrd_ml.instrument import AngleGrid
+    from hrxrd_ml.instrument.angles import AngleGrid
 
     model = RockingCurve.of(Reflection(crystal, hkl, "CuKa1"), resolution="pseudo_voigt")
     values = values_of(model) | {"fwhm": fwhm, "curvature": 0.0}
@@ -134,7 +133,7 @@ def test_a_resolution_that_is_narrower_than_the_steps(monkeypatch, crystal, hkl,
 )
 def test_the_edges_of_total_reflection_are_integrated_well(monkeypatch, crystal, hkl, fwhm):
     """Crystals that absorb little: the reflectivity has corners there, and the diffuse part leaps."""
-    from hrxrd_ml.instrument import AngleGrid
+    from hrxrd_ml.instrument.angles import AngleGrid
 
     model = RockingCurve.of(Reflection(crystal, hkl, "CuKa1"), resolution="pseudo_voigt", max_depth=4000.0)
     own = {"L1": 3000.0, "Rp1": 1500.0, "L2": 2000.0, "fwhm": fwhm, "curvature": 0.0, "strain_spread": 0.0}

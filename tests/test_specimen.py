@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from hrxrd_ml.dynamical import Lamellae, reflectivity
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.damage import SplineDamage, TiedDamage
-from hrxrd_ml.sample.layers import discretise, sublayers
-from hrxrd_ml.sample.profile import ImplantedProfile, SplineProfile
+from hrxrd_ml import Reflection
+from hrxrd_ml.diffraction.coherent import reflectivity
+from hrxrd_ml.diffraction.lamellae import Lamellae
+from hrxrd_ml.specimen.damage import SplineDamage, TiedDamage
+from hrxrd_ml.specimen.layers import discretise, sublayers
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.profile.spline import SplineProfile
 
 SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
 SPLINE = {f"s{i}": 1e-3 * (2.0 + np.sin(i)) for i in range(9)} | {"depth": 3000.0}

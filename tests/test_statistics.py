@@ -9,14 +9,9 @@ from scipy.special import kl_div
 
 import fit_results
 from curve_stub import TRUTH, StubCurve
-from hrxrd_ml._statistics import (
-    GaussianLikelihood,
-    PoissonLikelihood,
-    choose_statistics,
-    make_likelihood,
-)
+from hrxrd_ml import RockingCurveModel
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.model import RockingCurveModel
+from hrxrd_ml.inference.likelihood import GaussianLikelihood, PoissonLikelihood, choose_statistics, make_likelihood
 
 AXIS = np.linspace(-1400.0, 400.0, 451)
 

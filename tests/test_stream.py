@@ -12,30 +12,27 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="makes curves for a training, which needs torch")
 
-from hrxrd_ml.dynamical import Deviation, Lamellae, coefficients
-from hrxrd_ml.dynamical import _reference as reference
+from hrxrd_ml import Reflection, RockingCurve
+from hrxrd_ml.diffraction import reference
+from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
 from hrxrd_ml.errors import ExperimentError
-from hrxrd_ml.ml import feed, train
-from hrxrd_ml.ml.dataset import DatasetSettings
-from hrxrd_ml.ml.features import shard_features
-from hrxrd_ml.ml.plan import NetworkSettings, Plan
-from hrxrd_ml.ml.predict import Predictor
-from hrxrd_ml.ml.prior import MOST_FRINGES, STRATIFIED, Draws, FixedPrior, UniversalPrior
-from hrxrd_ml.ml.recipe import Training, TrainSettings
-from hrxrd_ml.ml.scale import StrainAxis
-from hrxrd_ml.ml.shard import simulate_shard
-from hrxrd_ml.ml.stream import physics
-from hrxrd_ml.ml.stream.arrays import TorchArrays
-from hrxrd_ml.ml.stream.catalogue import Catalogue, Reflections
-from hrxrd_ml.ml.stream.physics import Simulator, implanted
-from hrxrd_ml.ml.stream.source import FixedSource, Scans, UniversalSource, profiles
-from hrxrd_ml.ml.targets import Targets
-from hrxrd_ml.ml.window import Preprocessing
-from hrxrd_ml.parameters import implanted_space
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.profile import ImplantedProfile
-from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.strategy import REFINEMENTS
+from hrxrd_ml.guess.network.plan import NetworkSettings, Plan
+from hrxrd_ml.guess.network.predict import Predictor
+from hrxrd_ml.guess.network.scale import StrainAxis
+from hrxrd_ml.guess.network.targets import Targets
+from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.guess.strategy import REFINEMENTS
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile, implanted_space
+from hrxrd_ml.training import feed, simulator, train
+from hrxrd_ml.training.arrays import TorchArrays
+from hrxrd_ml.training.catalogue import Catalogue, Reflections
+from hrxrd_ml.training.dataset import DatasetSettings
+from hrxrd_ml.training.features import shard_features
+from hrxrd_ml.training.prior import MOST_FRINGES, STRATIFIED, Draws, FixedPrior, UniversalPrior
+from hrxrd_ml.training.recipe import Training, TrainSettings
+from hrxrd_ml.training.shard import simulate_shard
+from hrxrd_ml.training.simulator import Simulator, implanted
+from hrxrd_ml.training.source import FixedSource, Scans, UniversalSource, profiles
 from hrxrd_ml.units import ARCSEC
 
 REFLECTIONS = (
@@ -284,7 +281,7 @@ def test_curves_without_a_peak_are_left_out() -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> Training:
     """A small training, and small blocks of coarse curves."""
     for name, value in (("LAMELLAE", 16), ("_EVEN", 128), ("_CELLS", 256)):
-        monkeypatch.setattr(physics, name, value)
+        monkeypatch.setattr(simulator, name, value)
     for name, value in (("_CHECKED", 64), ("_BLOCK", 64)):
         monkeypatch.setattr(feed, name, value)
     for name, value in (("_NORMALISED", 64), ("_DOMAIN", 128)):

@@ -11,14 +11,15 @@ torch = pytest.importorskip("torch", reason="makes inputs for a training, which 
 import xarray as xr
 from torch import Tensor
 
-from hrxrd_ml._landmarks import Landmarks, landmarks
-from hrxrd_ml.ml.dataset import DatasetSettings, measurements, simulate_shard
-from hrxrd_ml.ml.features import Features, shard_features
-from hrxrd_ml.ml.scale import StrainAxis
-from hrxrd_ml.ml.stream.catalogue import Reflections
-from hrxrd_ml.ml.stream.landmarks import Windows, windows
-from hrxrd_ml.ml.targets import Targets
-from hrxrd_ml.ml.window import Preprocessing
+from hrxrd_ml.guess.landmarks import Landmarks, landmarks
+from hrxrd_ml.guess.network.scale import StrainAxis
+from hrxrd_ml.guess.network.targets import Targets
+from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.training.catalogue import Reflections
+from hrxrd_ml.training.dataset import DatasetSettings
+from hrxrd_ml.training.features import Features, shard_features
+from hrxrd_ml.training.landmarks import Windows, windows
+from hrxrd_ml.training.shard import measurements, simulate_shard
 from hrxrd_ml.units import ARCSEC
 
 PREPROCESSING = Preprocessing()

@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from curve_stub import TRUTH, StubCurve
-from hrxrd_ml.model import RockingCurveModel
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sampling.exploration import around, exact, explore
-from hrxrd_ml.sampling.hamiltonian import Metric, Position, leapfrog
-from hrxrd_ml.sampling.peaks import peaks_of
-from hrxrd_ml.sampling.polynomial import Polynomial
-from hrxrd_ml.sampling.probability import MODEL_ERROR, NOISE, LogPosterior
-from hrxrd_ml.sampling.quadratic import Scale
-from hrxrd_ml.sampling.surrogate import Surrogate
+from hrxrd_ml import Reflection, RockingCurveModel
+from hrxrd_ml.inference.sampling.exploration import around, exact, explore
+from hrxrd_ml.inference.sampling.hamiltonian import Metric, Position, leapfrog
+from hrxrd_ml.inference.sampling.peaks import peaks_of
+from hrxrd_ml.inference.sampling.polynomial import Polynomial
+from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, NOISE, LogPosterior
+from hrxrd_ml.inference.sampling.quadratic import Scale
+from hrxrd_ml.inference.sampling.surrogate import Surrogate
 
 AXIS = np.linspace(-1400.0, 400.0, 181)
 

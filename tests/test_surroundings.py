@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from bad_input_cases import EXPERIMENT, FIXED
-from hrxrd_ml import cli, outputs, run
-from hrxrd_ml.io import read_curve
-from hrxrd_ml.ml.dataset import DatasetFolder, DatasetSettings
-from hrxrd_ml.ml.prior import FixedPrior
+from hrxrd_ml import read_curve
+from hrxrd_ml.cli import main, outputs, run
+from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
+from hrxrd_ml.training.prior import FixedPrior
 
 SET = """
 [dataset]
@@ -59,7 +59,7 @@ def sample(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("sample.toml").write_text(EXPERIMENT + FIXED, encoding="utf-8")
     assert (
-        cli.main(["simulate", "sample.toml", "--noise", "--seed", "5", "--points", "181", "--out", "sample.csv"]) == 0
+        main.main(["simulate", "sample.toml", "--noise", "--seed", "5", "--points", "181", "--out", "sample.csv"]) == 0
     )
     return tmp_path
 
@@ -99,7 +99,7 @@ def mounted(tmp_path):
 def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line with which a command line ends with code 2."""
     capsys.readouterr()
-    assert cli.main([str(a) for a in argv]) == 2
+    assert main.main([str(a) for a in argv]) == 2
     err = capsys.readouterr().err
     lines = [line for line in err.splitlines() if line and "%|" not in line]  # without bars
     assert len(lines) == 1
@@ -116,11 +116,11 @@ def test_paths_with_blanks_and_letters_of_any_language(sample, capsys):
     curve = folder / "Kurve (über 5°).csv"
     assert read_curve(curve).attrs["experiment"] == str(curve.with_suffix(".toml"))
     out = folder / "Ergebnis №1" / "ä b"
-    assert cli.main(["fit", str(curve), "--out", str(out), "--report"]) == 0
+    assert main.main(["fit", str(curve), "--out", str(out), "--report"]) == 0
     assert {path.name for path in out.iterdir()} == {*outputs.FILES, "fit.html"}
     assert str(out) in capsys.readouterr().out
     assert "Kurve (über 5°)" in (out / "fit.html").read_text(encoding="utf-8")
-    assert cli.main(["guess", str(curve), "--out", str(folder / "Start ß.toml")]) == 0
+    assert main.main(["guess", str(curve), "--out", str(folder / "Start ß.toml")]) == 0
     assert (folder / "Start ß.toml").is_file()
 
 
@@ -185,14 +185,14 @@ def test_an_interruption_inside_compiled_code(sample, monkeypatch, capsys):
         raise SystemError("returned a result with an exception set") from KeyboardInterrupt()
 
     monkeypatch.setattr(run, "simulate_curve", interrupted)
-    assert cli.main(["simulate", "sample.toml"]) == 130
+    assert main.main(["simulate", "sample.toml"]) == 130
     assert capsys.readouterr().err == "hrxrd-ml: interrupted\n"
 
 
 # --- Ctrl-C ---
 
 TWO_WORKERS = "import os; os.sched_getaffinity = lambda *_: {0, 1}; "
-COMMAND = TWO_WORKERS + "from hrxrd_ml.cli import main; import sys; sys.exit(main(sys.argv[1:]))"
+COMMAND = TWO_WORKERS + "from hrxrd_ml.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
 
 
 def interrupt(argv: list[object], delay: float, folder: Path) -> bool:

@@ -12,12 +12,12 @@ from lmfit.models import GaussianModel, LinearModel
 import fit_results
 import hrxrd_ml as hx
 from differences import derivatives
+from hrxrd_ml import ParameterSpec, make_curve
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.io import make_curve
-from hrxrd_ml.model import CurveComposite
-from hrxrd_ml.parameters import ParameterSpec
-from hrxrd_ml.sample.profile import FunctionProfile, ImplantedProfile
-from hrxrd_ml.sampling.probability import LogPosterior
+from hrxrd_ml.inference.sampling.probability import LogPosterior
+from hrxrd_ml.model.composite import CurveComposite
+from hrxrd_ml.specimen.profile.function import FunctionProfile
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 
 X = np.linspace(-1150.0, 250.0, 281)
 

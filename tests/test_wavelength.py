@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from hrxrd_ml.crystal import Susceptibility
+from hrxrd_ml import Susceptibility
+from hrxrd_ml.crystal.wavelength import photon_energy, resolve_wavelength, xray_lines
 from hrxrd_ml.errors import CrystalError
-from hrxrd_ml.wavelength import photon_energy, resolve_wavelength, xray_lines
 
 # -- explicit susceptibilities ---------------------------------------------------------------------
 

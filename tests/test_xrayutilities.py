@@ -14,10 +14,10 @@ What was found (xrayutilities 1.8):
 import numpy as np
 import pytest
 
-from hrxrd_ml import dynamical
-from hrxrd_ml.crystal import Crystal
-from hrxrd_ml.dynamical import Lamellae, Material
-from hrxrd_ml.reflection import Reflection, Susceptibility
+from hrxrd_ml import Crystal, Reflection, Susceptibility
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction import coherent
+from hrxrd_ml.diffraction.lamellae import Lamellae
 
 xu = pytest.importorskip("xrayutilities")
 
@@ -88,7 +88,7 @@ class Case:
             (*materials[:0:-1], materials[0]),
             np.arange(n),
         )
-        return dynamical.reflectivity(reflection, lamellae, self.dtheta, linear=linear)
+        return coherent.reflectivity(reflection, lamellae, self.dtheta, linear=linear)
 
 
 @pytest.fixture(params=CASES, scope="module")

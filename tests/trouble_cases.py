@@ -16,9 +16,9 @@ from safetensors.numpy import save_file
 import curve_files
 import curve_stub
 import hrxrd_ml as hx
-from hrxrd_ml.cli import main
-from hrxrd_ml.guess import ClassicalGuess
-from hrxrd_ml.ml.provider import NetworkGuess
+from hrxrd_ml.cli.main import main
+from hrxrd_ml.guess.classical import ClassicalGuess
+from hrxrd_ml.guess.network.provider import NetworkGuess
 
 OMEGA = 25.2 + 0.0015 * np.arange(301)
 OFFSET = np.arange(-800, 401, 4)

@@ -9,21 +9,24 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hrxrd_ml import plot
-    from hrxrd_ml._saving import load_model, load_result
-    from hrxrd_ml.crystal import Crystal
+    from hrxrd_ml.cli.run import build_model, fit_curve, simulate_curve
+    from hrxrd_ml.crystal.reflection import Reflection
+    from hrxrd_ml.crystal.structure import Crystal
+    from hrxrd_ml.crystal.susceptibility import Susceptibility
     from hrxrd_ml.errors import HrxrdError
-    from hrxrd_ml.experiment import read_experiment
-    from hrxrd_ml.html_report import report
-    from hrxrd_ml.io import make_curve, read_curve
-    from hrxrd_ml.model import RockingCurveModel, RockingCurveResult
+    from hrxrd_ml.io.curve import make_curve
+    from hrxrd_ml.io.experiment.read import read_experiment
+    from hrxrd_ml.io.read import read_curve
+    from hrxrd_ml.model.loading import load_model, load_result
+    from hrxrd_ml.model.result import RockingCurveResult
+    from hrxrd_ml.model.rocking_curve import RockingCurveModel
     from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
-    from hrxrd_ml.posterior import sample
-    from hrxrd_ml.reflection import Reflection, Susceptibility
-    from hrxrd_ml.results import compare, save_dataset, to_dataset
-    from hrxrd_ml.run import build_model, fit_curve, simulate_curve
-    from hrxrd_ml.sample.film import Film
+    from hrxrd_ml.results import plots as plot
+    from hrxrd_ml.results.dataset import compare, save_dataset, to_dataset
+    from hrxrd_ml.results.html import report
+    from hrxrd_ml.results.posterior import sample
     from hrxrd_ml.simulate import RockingCurve
+    from hrxrd_ml.specimen.film import Film
 
 __all__ = [
     "Crystal",
@@ -54,29 +57,29 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Crystal": "crystal",
-    "Film": "sample.film",
+    "Crystal": "crystal.structure",
+    "Film": "specimen.film",
     "HrxrdError": "errors",
     "ParameterSpace": "parameters",
     "ParameterSpec": "parameters",
-    "Reflection": "reflection",
+    "Reflection": "crystal.reflection",
     "RockingCurve": "simulate",
-    "RockingCurveModel": "model",
-    "RockingCurveResult": "model",
-    "Susceptibility": "reflection",
-    "build_model": "run",
-    "compare": "results",
-    "fit_curve": "run",
-    "load_model": "_saving",
-    "load_result": "_saving",
-    "make_curve": "io",
-    "read_curve": "io",
-    "read_experiment": "experiment",
-    "report": "html_report",
-    "sample": "posterior",
-    "save_dataset": "results",
-    "simulate_curve": "run",
-    "to_dataset": "results",
+    "RockingCurveModel": "model.rocking_curve",
+    "RockingCurveResult": "model.result",
+    "Susceptibility": "crystal.susceptibility",
+    "build_model": "cli.run",
+    "compare": "results.dataset",
+    "fit_curve": "cli.run",
+    "load_model": "model.loading",
+    "load_result": "model.loading",
+    "make_curve": "io.curve",
+    "read_curve": "io.read",
+    "read_experiment": "io.experiment.read",
+    "report": "results.html",
+    "sample": "results.posterior",
+    "save_dataset": "results.dataset",
+    "simulate_curve": "cli.run",
+    "to_dataset": "results.dataset",
 }
 
 
@@ -84,7 +87,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
     elif name == "plot":
-        value = importlib.import_module(f"{__name__}.plot")
+        value = importlib.import_module(f"{__name__}.results.plots")
     elif name == "__version__":
         value = _version()
     else:

@@ -8,111 +8,273 @@ Those of the instrument stand with its parts, in ``instrument``.
 Lengths are in Å and angles (offset, fwhm) in seconds of arc, since these are the numbers that users write.
 """
 
-from hrxrd_ml._parameter_space import Nested, ParameterSpace, ParameterSpec, tighten, unknown_name
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from hrxrd_ml.errors import ParameterError
 
-__all__ = [
-    "MAXIMUM_STRAIN",
-    "MINIMUM_STRAIN",
-    "Nested",
-    "ParameterSpace",
-    "ParameterSpec",
-    "damage_space",
-    "diffuse_space",
-    "implanted_space",
-    "pseudo_voigt_space",
-    "spline_space",
-    "tighten",
-    "unknown_name",
-]
+Value = TypeVar("Value", float, NDArray[np.float64])
 
-MINIMUM_STRAIN = 1.0e-4
-"""Dmin: the strain at which the implanted profile ends."""
 
-MAXIMUM_STRAIN = 0.03
-"""Largest strain, and largest sum of both strains at the surface, of the implanted profile."""
+@dataclass(frozen=True)
+class ParameterSpec:
+    """Name, unit, start value, bounds and meaning of one parameter.
+
+    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.
+    """
+
+    name: str
+    unit: str
+    value: float
+    min: float
+    max: float
+    vary: bool
+    description: str
+
+    def __post_init__(self) -> None:
+        if not self.name.isidentifier():
+            raise ParameterError(f"a parameter's name is made of letters, digits and _, got {self.name!r}")
+        if not self.min < self.max:
+            raise ParameterError(f"{self.name}: min = {self.min:g} must be below max = {self.max:g}")
+        if not self.min <= self.value <= self.max:
+            raise ParameterError(f"{self.name}: value = {self.value:g} not within {self.min:g} to {self.max:g}")
+
+
+@dataclass(frozen=True)
+class Nested:
+    """A constraint between two parameters: ``low <= high``, or ``low + high <= total`` with a total.
+
+    ``low`` is the one that gives way: its upper limit moves with ``high``.
+    """
+
+    low: str
+    high: str
+    total: float | None = None
+
+    def cap(self, high: Value) -> Value:
+        """Largest value of ``low`` beside this value of ``high``; that of each for an array."""
+        return high if self.total is None else self.total - high
+
+    @property
+    def slope(self) -> float:
+        """Derivative of `cap` with respect to ``high``."""
+        return 1.0 if self.total is None else -1.0
+
+    def describe(self, low: float, high: float) -> str:
+        """Say which rule it is, and that these values break it."""
+        if self.total is None:
+            return f"{self.low} <= {self.high} is broken by {self.low} = {low:.6g}, {self.high} = {high:.6g}"
+        rule = f"{self.low} + {self.high} <= {self.total:g}"
+        return f"{rule} is broken by {self.low} = {low:.6g}, {self.high} = {high:.6g}"
+
+    def prefixed(self, prefix: str) -> "Nested":
+        """The same rule for parameters with ``prefix`` before their names."""
+        return Nested(prefix + self.low, prefix + self.high, self.total)
+
+
+@dataclass(frozen=True)
+class ParameterSpace:
+    """The parameters of a model, in order, and the nested constraints between them.
+
+    Raises
+    ------
+    ParameterError
+        If a name is used twice for different things, a constraint names an unknown parameter, or a parameter
+        that limits another one comes after it.
+    """
+
+    specs: tuple[ParameterSpec, ...] = ()
+    nested: tuple[Nested, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = self.names
+        if len(set(names)) != len(names):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ParameterError(f"every parameter must be named once; named twice: {', '.join(twice)}")
+        for rule in self.nested:
+            for name in (rule.low, rule.high):
+                if name not in names:
+                    raise ParameterError(f"the rule for {rule.low} and {rule.high} needs a parameter {name}")
+            if names.index(rule.high) >= names.index(rule.low):
+                raise ParameterError(f"{rule.high} limits {rule.low}, so it must come before it")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in order."""
+        return tuple(spec.name for spec in self.specs)
+
+    def __len__(self) -> int:
+        return len(self.specs)
+
+    def __iter__(self) -> Iterator[ParameterSpec]:
+        return iter(self.specs)
+
+    def __contains__(self, name: object) -> bool:
+        return any(spec.name == name for spec in self.specs)
+
+    def __getitem__(self, name: str) -> ParameterSpec:
+        for spec in self.specs:
+            if spec.name == name:
+                return spec
+        raise ParameterError(unknown_name(name, self.names))
+
+    def __add__(self, other: "ParameterSpace") -> "ParameterSpace":
+        """Parameters of both; one that is in both, with the same specification, is kept once."""
+        new = tuple(spec for spec in other.specs if spec not in self.specs)
+        return ParameterSpace(self.specs + new, tuple(dict.fromkeys(self.nested + other.nested)))
+
+    def with_changes(self, name: str, **changes: float | bool | str) -> "ParameterSpace":
+        """Copy with other settings (``value``, ``min``, ``max``, ``vary``, …) of one parameter."""
+        self[name]
+        specs = tuple(replace(s, **changes) if s.name == name else s for s in self.specs)  # type: ignore[arg-type]
+        return replace(self, specs=specs)
+
+    def defaults(self) -> dict[str, float]:
+        """Start value of every parameter."""
+        return {spec.name: spec.value for spec in self.specs}
+
+    def inside(self, share: float = 0.01) -> dict[str, float]:
+        """Start value of every parameter, moved from its bounds by this share of their distance where it is nearer."""
+        return {
+            spec.name: min(max(spec.value, spec.min + room), spec.max - room)
+            for spec in self.specs
+            for room in [share * (spec.max - spec.min) if math.isfinite(spec.max - spec.min) else 0.0]
+        }
+
+    def violations(self, values: Mapping[str, float], *, tolerance: float = 0.0) -> tuple[str, ...]:
+        """Broken nested constraints in words; ``tolerance`` is relative to the larger of the two values."""
+        return tuple(
+            rule.describe(values[rule.low], values[rule.high])
+            for rule in self.nested
+            if values[rule.low] - rule.cap(values[rule.high])
+            > tolerance * max(abs(values[rule.low]), abs(values[rule.high]))
+        )
+
+    def clip(self, values: Mapping[str, float], *, bounds: bool = True) -> dict[str, float]:
+        """Nearest feasible values: inside the bounds, then every nested constraint met.
+
+        Parameters
+        ----------
+        values
+            Value by name; names missing here take their start value, unknown names are an error.
+        bounds
+            Whether to apply the bounds too, or the nested constraints only (users may widen bounds).
+
+        Notes
+        -----
+        Where two parameters contradict each other, the one that gives way (`Nested.low`) is lowered; with
+        ``bounds`` the other one moves just as far as is needed to leave it its own range.
+        """
+        unknown = [name for name in values if name not in self]
+        if unknown:
+            raise ParameterError(unknown_name(unknown[0], self.names))
+        feasible = self.defaults() | {name: float(value) for name, value in values.items()}
+        if bounds:
+            low, high = self.limits()
+            feasible = {name: min(max(value, low[name]), high[name]) for name, value in feasible.items()}
+        # A parameter that limits another one comes before it, so one pass in the order of the specs is enough.
+        for name in self.names:
+            for rule in self.nested:
+                if rule.low == name:
+                    feasible[name] = min(feasible[name], rule.cap(feasible[rule.high]))
+        return feasible
+
+    def limits(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Bounds tightened by the nested constraints: each value inside them is part of some feasible set."""
+        low = {spec.name: spec.min for spec in self.specs}
+        high = {spec.name: spec.max for spec in self.specs}
+        tighten(low, high, self.nested)
+        return low, high
+
+    def from_unit(self, unit: ArrayLike) -> dict[str, NDArray[np.float64]]:
+        """Map the unit cube onto the feasible set: the prior from which training curves are drawn.
+
+        In the order of the specs, each parameter is uniform between its bounds, the upper one lowered to what the
+        parameters that limit it allow.  Exact and without rejection: every point of the cube is a feasible set, and
+        what is stratified in the cube is stratified there.
+
+        Parameters
+        ----------
+        unit : array_like, shape (n, len(self))
+            Numbers from 0 to 1, a column for each parameter.
+
+        Returns
+        -------
+        dict of ndarray, shape (n,)
+
+        Raises
+        ------
+        ParameterError
+            If the shape does not fit, or a bound is infinite.
+        """
+        cube = np.atleast_2d(np.asarray(unit, dtype=float))
+        if cube.shape[1] != len(self) or not (np.all(cube >= 0.0) and np.all(cube <= 1.0)):
+            raise ParameterError(f"expected numbers from 0 to 1 of shape (n, {len(self)}), got shape {cube.shape}")
+        values: dict[str, NDArray[np.float64]] = {}
+        for column, (name, low, high) in zip(cube.T, self._ranges(values), strict=True):
+            values[name] = low + (high - low) * column
+        return values
+
+    def to_unit(self, values: Mapping[str, ArrayLike]) -> NDArray[np.float64]:
+        """Inverse of `from_unit`: shape (n, len(self)); a parameter without freedom gets 1/2."""
+        arrays = {name: np.atleast_1d(np.asarray(values[name], dtype=float)) for name in self.names}
+        columns = []
+        for name, low, high in self._ranges(arrays):
+            width = np.broadcast_to(high - low, arrays[name].shape)
+            free = width > 0.0
+            columns.append(np.where(free, (arrays[name] - low) / np.where(free, width, 1.0), 0.5))
+        return np.column_stack(columns)
+
+    def _ranges(
+        self, values: Mapping[str, NDArray[np.float64]]
+    ) -> Iterator[tuple[str, float, NDArray[np.float64] | float]]:
+        """Yield name, lower and upper limit of each parameter, given the values of those before it."""
+        lower, upper = self.limits()
+        for name in self.names:
+            low, high = lower[name], upper[name]
+            if not np.isfinite(high - low):
+                raise ParameterError(f"{name} has no finite bounds {low:g} to {high:g}, so it has no uniform prior")
+            top: NDArray[np.float64] | float = high
+            for rule in self.nested:
+                if rule.low == name:
+                    top = np.minimum(top, rule.cap(values[rule.high]))
+            yield name, low, top
+
+
+def tighten(low: dict[str, float], high: dict[str, float], nested: tuple[Nested, ...]) -> None:
+    """Narrow bounds in place until no nested constraint can narrow them any more."""
+    for _ in range(len(low) + 1):
+        before = (dict(low), dict(high))
+        for rule in nested:
+            if rule.total is None:
+                high[rule.low] = min(high[rule.low], high[rule.high])
+                low[rule.high] = max(low[rule.high], low[rule.low])
+            else:
+                high[rule.low] = min(high[rule.low], rule.total - low[rule.high])
+                high[rule.high] = min(high[rule.high], rule.total - low[rule.low])
+        if before == (low, high):
+            return
+
+
+def unknown_name(name: str, known: tuple[str, ...]) -> str:
+    """Message for an unknown parameter: what came, the nearest valid names, all of them if none is near."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+    return f"unknown parameter {name!r}; {hint}"
+
+
+__all__ = ["Nested", "ParameterSpace", "ParameterSpec", "tighten", "unknown_name"]
+
 
 Row = tuple[str, str, float, float, float, bool, str]
 """Name, unit, start value, lower and upper bound, whether it varies by default, meaning."""
 
 
-def _space(*rows: Row, nested: tuple[Nested, ...] = ()) -> ParameterSpace:
+def space_of(*rows: Row, nested: tuple[Nested, ...] = ()) -> ParameterSpace:
     return ParameterSpace(tuple(ParameterSpec(*row) for row in rows), nested)
-
-
-def implanted_space() -> ParameterSpace:
-    """The seven-parameter profile of an implanted layer: an asymmetric Gaussian and a declining one."""
-    return _space(
-        ("Dmax1", "", 0.008, 0.001, MAXIMUM_STRAIN, True, "largest strain of the asymmetric Gaussian"),
-        ("D01", "", 0.002, 0.0005, MAXIMUM_STRAIN, True, "strain of the asymmetric Gaussian at the surface"),
-        ("L1", "Å", 5000.0, 500.0, 7000.0, True, "depth at which the asymmetric Gaussian falls to Dmin"),
-        ("Rp1", "Å", 3000.0, 0.0, 7000.0, True, "depth of the maximum of the asymmetric Gaussian"),
-        ("D02", "", 0.002, 0.001, MAXIMUM_STRAIN, True, "strain of the declining Gaussian at the surface"),
-        ("L2", "Å", 3000.0, 500.0, 7000.0, True, "depth at which the declining Gaussian falls to Dmin"),
-        ("Rp2", "Å", -500.0, -6500.0, 0.0, True, "centre of the declining Gaussian, at or above the surface"),
-        nested=(
-            Nested("D01", "Dmax1"),
-            Nested("Rp1", "L1"),
-            Nested("D02", "D01", MAXIMUM_STRAIN),
-            Nested("L2", "L1"),
-        ),
-    )
-
-
-def spline_space(n_strain: int = 10, n_damage: int = 0) -> ParameterSpace:
-    """B-spline coefficients of strain (``s0``…) and of damage (``w0``…), surface first, over ``depth``."""
-    if n_strain < 1 or n_damage < 0:
-        raise ParameterError(f"expected at least one strain coefficient, got {n_strain} (damage: {n_damage})")
-    depth = ParameterSpec("depth", "Å", 5000.0, 100.0, 50_000.0, False, "depth that the splines reach")
-    strain = tuple(
-        ParameterSpec(f"s{i}", "", 0.002, -0.05, 0.05, True, f"strain coefficient {i}, from the surface")
-        for i in range(n_strain)
-    )
-    damage = tuple(
-        ParameterSpec(f"w{i}", "", 0.1, 0.0, 5.0, True, f"damage coefficient {i}, from the surface")
-        for i in range(n_damage)
-    )
-    return ParameterSpace((depth, *strain, *damage))
-
-
-def pseudo_voigt_space() -> ParameterSpace:
-    """Asymmetric pseudo-Voigt strain profile: one maximum, its two flanks of different width and shape."""
-    return _space(
-        ("depth", "Å", 5000.0, 100.0, 50_000.0, True, "depth at which the profile ends"),
-        ("peak_strain", "", 0.005, -0.05, 0.05, True, "strain at the maximum"),
-        ("peak_depth", "Å", 2500.0, 0.0, 50_000.0, True, "depth of the maximum"),
-        ("width_front", "Å", 1500.0, 10.0, 50_000.0, True, "FWHM of the flank near the surface"),
-        ("width_back", "Å", 1000.0, 10.0, 50_000.0, True, "FWHM of the deep flank"),
-        ("eta_front", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the flank near the surface"),
-        ("eta_back", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the deep flank"),
-        nested=(Nested("peak_depth", "depth"),),
-    )
-
-
-def damage_space(kind: str, n_damage: int = 6) -> ParameterSpace:
-    """Damage L(z), E = exp(-L): "none", "tied" to the strain by one number, or a "bspline" of its own."""
-    match kind:
-        case "none":
-            return ParameterSpace()
-        case "tied":
-            return _space(("damage", "", 0.3, 0.0, 5.0, True, "damage W: L(z) = W·ε(z)/max ε"))
-        case "bspline":
-            return ParameterSpace(tuple(spec for spec in spline_space(1, n_damage) if spec.name.startswith("w")))
-    raise ParameterError(f"unknown damage {kind!r}: expected none, tied or bspline")
-
-
-def diffuse_space(kind: str) -> ParameterSpace:
-    """Diffuse component: "none" or "correlation" (length), above a substrate's own."""
-    match kind:
-        case "none":
-            return ParameterSpace()
-        case "correlation":
-            length = "substrate_correlation_length"
-            return _space(
-                ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
-                (length, "Å", 3000.0, 50.0, 5.0e4, True, "correlation length of defects in the substrate"),
-                ("correlation_length", "Å", 100.0, 5.0, 1.0e4, True, "correlation length of defects above"),
-                ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
-                ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
-            )
-    raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation")

@@ -1,6 +1,6 @@
 """The composition of all the physics: parameters in, expected counts out, with exact derivatives.
 
-``RockingCurve`` says what is modelled; bound to the angles of a measurement it becomes a ``BoundCurve`` (`_bound`),
+``RockingCurve`` says what is modelled; bound to the angles of a measurement it becomes a ``BoundCurve`` (`bound`),
 which holds the grids and calculates.
 """
 
@@ -15,21 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._bound import BoundCurve
-from .arrays import Values
-from .diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
-from .dynamical import Deviation, Media, Optics
-from .errors import CurveError, ParameterError
-from .instrument.background import Background, make_background
-from .instrument.counting import base_space, spread_space
-from .instrument.resolution import Resolution, Response, make_resolution
-from .material import Material
-from .parameters import ParameterSpace
-from .reflection import Reflection
-from .sample.damage import Damage, TiedDamage, make_damage
-from .sample.film import Film, Stack, film_space
-from .sample.layers import Layer, discretise, uniform_films
-from .sample.profile import ImplantedProfile, Profile, end_of, make_profile
+from hrxrd_ml.arrays import Values
+from hrxrd_ml.bound import BoundCurve
+from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
+from hrxrd_ml.diffraction.lamellae import Deviation, Media, Optics
+from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.instrument.background import Background, make_background
+from hrxrd_ml.instrument.counting import base_space, spread_space
+from hrxrd_ml.instrument.resolution import Resolution, Response, make_resolution
+from hrxrd_ml.parameters import ParameterSpace
+from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
+from hrxrd_ml.specimen.film import Film, Stack, film_space
+from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
+from hrxrd_ml.specimen.profile import make_profile
+from hrxrd_ml.specimen.profile.base import Profile, end_of
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class RockingCurve:
     damage : Damage or None
     diffuse : DiffuseModel or None
     resolution : {"gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"} or Resolution
-        Name of a resolution function, or one of your own: see ``instrument.resolution.Resolution``.
+        Name of a resolution function, or one of your own: see ``resolution.Resolution``.
     background : {"constant", "linear", "exponential"} or Background
-        Name of a background, or one of your own: see ``instrument.background.Background``.
+        Name of a background, or one of your own: see ``background.Background``.
     tolerance : float
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float
@@ -210,7 +212,7 @@ class RockingCurve:
         ----------
         values : mapping
         strain_range
-            As in `sample.layers.discretise`.
+            As in `layers.discretise`.
         names : sequence of str, optional
             Parameters of the sample by which derivatives are wanted.
         """

@@ -4,11 +4,11 @@
 function or a background of your own: see `Resolution` and `Background`.
 """
 
-from .angles import AngleGrid
-from .background import Background
-from .convolution import Convolution
-from .counting import count
-from .resolution import Resolution, Response, sampling, transform_of
+from hrxrd_ml.instrument.angles import AngleGrid
+from hrxrd_ml.instrument.background import Background
+from hrxrd_ml.instrument.convolution import Convolution
+from hrxrd_ml.instrument.counting import count
+from hrxrd_ml.instrument.resolution import Resolution, Response, sampling, transform_of
 
 __all__ = [
     "AngleGrid",

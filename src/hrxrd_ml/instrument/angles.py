@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import next_fast_len
 
-from ..arrays import FloatArray
+from hrxrd_ml.arrays import FloatArray
 
 EDGE = 0.4925
 """Where total reflection ends, over its width from the middle; in a damaged substrate it ends earlier."""
@@ -124,7 +124,7 @@ class AngleGrid:
         """Return rows (p, k) of values at the calculated nodes at all nodes, (p, m)."""
         if self.every == 1:
             return rows
-        from .spreading import subdivide  # loads numba
+        from hrxrd_ml.instrument.spreading import subdivide  # loads numba
 
         return np.asarray(subdivide(rows * self.even[:: self.every], self.every) / self.even)
 

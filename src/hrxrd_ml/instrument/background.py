@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..arrays import Values
-from ..complex_step import check_analytic
-from ..errors import ParameterError
-from ..parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.arrays import Values
+from hrxrd_ml.complex_step import check_analytic
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
 
 _LEVEL = ParameterSpec("background", "counts", 1.0, 0.0, 1e7, True, "background at the substrate peak")
 _LARGEST_EXPONENT = 100.0  # far beyond any measurement; keeps the numbers finite

@@ -12,8 +12,8 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from ..arrays import ComplexArray, FloatArray
-from .angles import AngleGrid
+from hrxrd_ml.arrays import ComplexArray, FloatArray
+from hrxrd_ml.instrument.angles import AngleGrid
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Convolution:
 
     def spectrum(self, rows: FloatArray) -> ComplexArray:
         """Return the transform of rows of samples at the nodes, ready to be multiplied with the resolution's."""
-        from .spreading import spread  # loads numba
+        from hrxrd_ml.instrument.spreading import spread  # loads numba
 
         return np.asarray(rfft(spread(*self._nodes, np.ascontiguousarray(rows), self.grid.size), axis=-1))
 

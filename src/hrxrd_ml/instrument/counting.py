@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..arrays import FloatArray
-from ..parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.arrays import FloatArray
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
 
 
 def base_space() -> ParameterSpace:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import FloatArray, IntArray, Values
-from ..diffuse import extinction
-from ..units import ARCSEC
-from .angles import EDGE, AngleGrid
-from .convolution import Convolution
+from hrxrd_ml.arrays import FloatArray, IntArray, Values
+from hrxrd_ml.diffraction.diffuse import extinction
+from hrxrd_ml.instrument.angles import EDGE, AngleGrid
+from hrxrd_ml.instrument.convolution import Convolution
+from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
-    from ..dynamical._contract import Deviation
-    from ..reflection import Reflection
+    from hrxrd_ml.crystal.reflection import Reflection
+    from hrxrd_ml.diffraction.lamellae import Deviation
 
 MARGIN = 100.0
 """How far the nodes reach beyond the data, at least [arcsec]."""
@@ -53,9 +53,7 @@ class Need:
     endless: bool = True
 
     @classmethod
-    def of(
-        cls, values: Values, scan: float, reflection: Reflection, *, rung: int, reach: float, length: float
-    ) -> Need:
+    def of(cls, values: Values, scan: float, reflection: Reflection, *, rung: int, reach: float, length: float) -> Need:
         """Return what values ask for.
 
         Parameters

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..arrays import ComplexArray, FloatArray
-from ..complex_step import STEP, derivative
-from ..errors import ParameterError
-from ..parameters import unknown_name
-from ..units import ARCSEC
-from .background import Background
-from .convolution import Convolution
-from .counting import base_space, recorded
-from .resolution import Response, Transform
+from hrxrd_ml.arrays import ComplexArray, FloatArray
+from hrxrd_ml.complex_step import STEP, derivative
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.instrument.background import Background
+from hrxrd_ml.instrument.convolution import Convolution
+from hrxrd_ml.instrument.counting import base_space, recorded
+from hrxrd_ml.instrument.resolution import Response, Transform
+from hrxrd_ml.parameters import unknown_name
+from hrxrd_ml.units import ARCSEC
 
 
 def measure(
@@ -82,7 +82,7 @@ def measure(
     folded = [_folded(spectrum * each) for each in (transform, *slopes.values())]
     splines = convolution.coefficients(np.array(folded) * convolution.correction())
 
-    from .spreading import interpolate, interpolate_columns, slope  # loads numba
+    from hrxrd_ml.instrument.spreading import interpolate, interpolate_columns, slope  # loads numba
 
     position = convolution.positions(values["step"] * dtheta - values["offset"] * ARCSEC)
     position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
@@ -118,7 +118,7 @@ def _smeared(rows: FloatArray, convolution: Convolution, centre: float, spread: 
 
     Strain scales with dose; averaging over it stretches the curve about the substrate peak.
     """
-    from .spreading import smear  # loads numba
+    from hrxrd_ml.instrument.spreading import smear  # loads numba
 
     grid, polarisations = convolution.grid, rows.shape[1]
     smeared, by_spread = smear(

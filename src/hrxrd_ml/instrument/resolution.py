@@ -17,15 +17,15 @@ import numpy as np
 from scipy.fft import rfft
 from scipy.special import loggamma
 
-from ..arrays import ComplexArray, FloatArray, Values
-from ..complex_step import STEP, check_analytic, derivative
-from ..errors import ParameterError
-from ..parameters import ParameterSpace, ParameterSpec
-from ..units import ARCSEC
-from .angles import AngleGrid
+from hrxrd_ml.arrays import ComplexArray, FloatArray, Values
+from hrxrd_ml.complex_step import STEP, check_analytic, derivative
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.instrument.angles import AngleGrid
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
-    from ..reflection import Reflection
+    from hrxrd_ml.crystal.reflection import Reflection
 
 Transform = ComplexArray | FloatArray
 LN2 = math.log(2.0)
@@ -193,7 +193,7 @@ class DoubleCrystal:
 @lru_cache(maxsize=16)
 def _acceptance(reflection: Reflection, size: int, step: float) -> ComplexArray:
     """Return the transform of the monochromator's acceptance for both polarisations, shape (2, frequencies)."""
-    from ..dynamical.darwin import darwin_curve
+    from hrxrd_ml.diffraction.darwin import darwin_curve
 
     omega = 2.0 * np.pi * np.fft.rfftfreq(size, step)
     monochromators = reflection.monochromator_reflections()

@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from ..dynamical._numba_graded import decay
+from hrxrd_ml.diffraction.kernels.graded import decay
 
 
 @njit(cache=True, inline="always")

@@ -11,7 +11,7 @@ Binary .raw files are refused with advice how to export them: no kept, permissiv
 them.
 """
 
-from hrxrd_ml.io._curve import MAX_POINTS, MIN_POINTS, leave_out, make_curve
-from hrxrd_ml.io._read import read_curve
+from hrxrd_ml.io.curve import MAX_POINTS, MIN_POINTS, leave_out, make_curve
+from hrxrd_ml.io.read import read_curve
 
 __all__ = ["MAX_POINTS", "MIN_POINTS", "leave_out", "make_curve", "read_curve"]

@@ -11,9 +11,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import numbered_members, open_archive, parse_xml, read_member, to_number
-from hrxrd_ml.io._curve import MAX_POINTS
-from hrxrd_ml.io._scan import Array, Scan
+from hrxrd_ml.io.content import numbered_members, open_archive, parse_xml, read_member, to_number
+from hrxrd_ml.io.curve import MAX_POINTS
+from hrxrd_ml.io.scan import Array, Scan
 
 _RAW_DATA = re.compile(r"(?:^|/)Experiment([0-9]{1,9})/RawData([0-9]{1,9})\.xml$")
 _INDEX = re.compile(r"[0-9]{1,9}")

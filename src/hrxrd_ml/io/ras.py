@@ -5,8 +5,8 @@ import re
 import numpy as np
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import decode, to_number
-from hrxrd_ml.io._scan import Array, Scan, kind_of_scan, recover_counts
+from hrxrd_ml.io.content import decode, to_number
+from hrxrd_ml.io.scan import Array, Scan, kind_of_scan, recover_counts
 
 _HEADER = re.compile(r'^\*(?P<key>[A-Z0-9_-]+)\s+"(?P<value>.*)"\s*$')
 

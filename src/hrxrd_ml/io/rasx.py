@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 import zipfile
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import decode, numbered_members, open_archive, parse_xml, read_member, to_number
-from hrxrd_ml.io._scan import Scan
+from hrxrd_ml.io.content import decode, numbered_members, open_archive, parse_xml, read_member, to_number
 from hrxrd_ml.io.ras import make_scan
+from hrxrd_ml.io.scan import Scan
 
 _PROFILE = re.compile(r"(?:^|/)Data([0-9]{1,9})/Profile([0-9]{1,9})\.txt$")
 # Element of the XML, and the key that a .ras file gives to the same thing.

@@ -15,8 +15,7 @@ from typing import NoReturn
 import numpy as np
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import decode
-from hrxrd_ml.io._columns import (
+from hrxrd_ml.io.columns import (  # fmt: skip
     Column,
     find_column,
     foreign_unit,
@@ -29,8 +28,9 @@ from hrxrd_ml.io._columns import (
     is_rate,
     is_unit,
     plain,
-)  # fmt: skip
-from hrxrd_ml.io._scan import Array, Scan, recover_counts
+)
+from hrxrd_ml.io.content import decode
+from hrxrd_ml.io.scan import Array, Scan, recover_counts
 
 COMMENTS = ("#", ";", "%", "'")
 _DELIMITERS = ("\t", ";", ",", None)  # None: any blanks

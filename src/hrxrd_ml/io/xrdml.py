@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io._bytes import parse_xml, to_number, to_numbers
-from hrxrd_ml.io._scan import Array, Scan, recover_counts
+from hrxrd_ml.io.content import parse_xml, to_number, to_numbers
+from hrxrd_ml.io.scan import Array, Scan, recover_counts
 
 _KINDS = {"Omega": "omega", "2Theta": "two_theta"}
 _UNITS = {"deg": "deg", "mdeg": "mdeg", "rad": "rad", "sec": "arcsec", "arcsec": "arcsec"}

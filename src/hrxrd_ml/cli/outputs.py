@@ -1,0 +1,138 @@
+"""What the command line leaves behind: the files of a fit and of a posterior, tables for the terminal, and the texts of
+start values and of simulated curves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from hrxrd_ml.cli.run import Fit
+from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.guess.task import guess_by
+from hrxrd_ml.results.dataset import log10_rms, save_dataset, to_dataset
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+FILES = ("fit.json", "fit.csv", "fit.nc", "fit.png")
+CHAIN = "chain.h5"
+POSTERIOR_FILES = ("posterior.nc", "posterior.png", "corner.png", "trace.png")
+COLUMNS = ("data", "sigma", "guess", "best_fit")
+_TRUTH = "# parameters:"
+
+
+def write_fit(fit: Fit, folder: str | os.PathLike[str]) -> xr.Dataset:
+    """Write all files of a fit into a folder that exists, and return the dataset they are made from."""
+    from hrxrd_ml.results import plots
+
+    target = Path(folder)
+    dataset = to_dataset(fit.result, fit.guess)
+    text = json.dumps(record(fit), indent=1, ensure_ascii=False, allow_nan=False)
+    (target / "fit.json").write_text(text + "\n", encoding="utf-8")
+    (target / "fit.csv").write_text(table(dataset), encoding="utf-8")
+    save_dataset(dataset, target / "fit.nc")
+    plots.overview(dataset).savefig(target / "fit.png", dpi=300)
+    return dataset
+
+
+def write_posterior(posterior: xr.Dataset, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> None:
+    """Write all files of a posterior, and of the fit that it belongs to, into a folder that exists."""
+    from hrxrd_ml.results import plots
+
+    target = Path(folder)
+    save_dataset(posterior, target / "posterior.nc")
+    plots.bands(posterior, dataset).savefig(target / "posterior.png", dpi=300)
+    plots.corner(posterior).savefig(target / "corner.png", dpi=200)
+    plots.trace(posterior).savefig(target / "trace.png", dpi=150)
+
+
+def record(fit: Fit) -> dict[str, Any]:
+    """What ``fit.json`` holds; numbers that are unknown or infinite are None."""
+    result = fit.result
+    return {
+        "success": bool(result.success),
+        "message": str(getattr(result, "message", "")),
+        "nfev": int(result.nfev),
+        "seconds": {name: round(value, 4) for name, value in fit.seconds.items()},
+        "chisqr": _finite(result.chisqr),
+        "redchi": _finite(result.redchi),
+        "log10_rms": _finite(log10_rms(result)),
+        "parameters": {
+            name: {
+                "value": _finite(par.value),
+                "stderr": _finite(par.stderr),
+                "min": _finite(par.min),
+                "max": _finite(par.max),
+                "vary": bool(par.vary),
+                "expr": par.expr,
+            }
+            for name, par in result.params.items()
+        },
+        "guess": {name: _finite(par.value) for name, par in fit.guess.items()},
+        "guess_by": guess_by(fit.guess),
+    }
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def table(dataset: xr.Dataset) -> str:
+    """Text of ``fit.csv``: x in the unit of the input, data, sigma, guess, best_fit."""
+    columns = [np.asarray(dataset[name].values) for name in ("x", *COLUMNS)]
+    lines = [",".join(f"{value:.10g}" for value in row) for row in zip(*columns, strict=True)]
+    return "\n".join([",".join(("x", *COLUMNS)), *lines, ""])
+
+
+def parameters_toml(params: Parameters) -> str:
+    """Parameters as a ``[parameters]`` section: what an experiment file holds to start from them."""
+    lines = ["[parameters]"]
+    for name, par in params.items():
+        limits = [f"{key} = {limit!r}" for key, limit in (("min", par.min), ("max", par.max)) if math.isfinite(limit)]
+        own = [f"expr = {json.dumps(par.expr)}"] if par.expr else [f"value = {float(par.value)!r}"]
+        fixed = [] if par.vary or par.expr else ["vary = false"]
+        lines.append(f"{name} = {{ {', '.join([*own, *limits, *fixed])} }}")
+    return "\n".join([*lines, ""])
+
+
+# --- simulated curves ---
+
+
+def simulation_text(curve: xr.DataArray, values: Mapping[str, float], origin: str) -> str:
+    """Text of a file for a simulated curve: a header that says so and gives all parameters, two columns.
+
+    `hrxrd_ml.read_curve` reads it; `read_truth` gives the parameters back.
+    """
+    axis = curve["x"]
+    lines = ["# SIMULATED, not measured", *(f"# {line}" for line in origin.splitlines()), _TRUTH]
+    lines += [f"#   {name} = {float(value)!r}" for name, value in values.items()]
+    lines.append(f"{axis.attrs['kind']}_{axis.attrs['units']},{curve.name}")
+    form = "d" if curve.name == "counts" else ".8g"
+    counts = curve.values.astype(int) if curve.name == "counts" else curve.values
+    lines += [f"{x:.10g},{value:{form}}" for x, value in zip(axis.values, counts, strict=True)]
+    return "\n".join([*lines, ""])
+
+
+def read_truth(path: str | os.PathLike[str]) -> dict[str, float]:
+    """Parameters in the header of a simulated curve.
+
+    Raises
+    ------
+    InputFileError
+        If the file has no such header.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    header = [line for line in text.splitlines() if line.startswith("#")]
+    if _TRUTH not in header:
+        raise InputFileError(f"{path}: expected a simulated curve with its parameters in the header")
+    lines = header[header.index(_TRUTH) + 1 :]
+    return {name: float(value) for name, value in tomllib.loads("\n".join(line[1:].strip() for line in lines)).items()}

@@ -1,0 +1,317 @@
+"""From an experiment and a curve to a fit: what the command line does, as functions.
+
+An experiment names the parts of a model, overrides single parameters and says which points to leave out;
+here it becomes a `RockingCurveModel`, start values and a result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from hrxrd_ml.cli.overrides import evaluated_expressions, hint_parameters, start_parameters
+from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.crystal.structure import Crystal
+from hrxrd_ml.crystal.susceptibility import Susceptibility
+from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
+from hrxrd_ml.guess.strategy import stepwise
+from hrxrd_ml.instrument.counting import count
+from hrxrd_ml.io.curve import leave_out, make_curve
+from hrxrd_ml.io.experiment.settings import Experiment, ReflectionSettings
+from hrxrd_ml.model.result import RockingCurveResult
+from hrxrd_ml.model.rocking_curve import RockingCurveModel
+from hrxrd_ml.parameters import unknown_name
+from hrxrd_ml.results.derived import profile_end
+from hrxrd_ml.specimen.film import Film, Stack
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A finished fit.
+
+    Attributes
+    ----------
+    result
+        What lmfit found, and more.
+    guess
+        Parameters that the fit started from.
+    seconds
+        Time that ``"guess"`` and ``"fit"`` took.
+    """
+
+    result: RockingCurveResult
+    guess: Parameters
+    seconds: Mapping[str, float]
+
+
+class Strategy(Protocol):
+    """How to get from start values to a result, in one step or in several."""
+
+    def __call__(
+        self,
+        model: RockingCurveModel,
+        curve: xr.DataArray,
+        params: Parameters,
+        *,
+        held: Collection[str] = (),
+        **settings: Any,
+    ) -> RockingCurveResult:
+        """Fit; ``held`` are parameters that the experiment file sets, so that no step may free them.
+
+        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`.
+        """
+
+
+def build_reflection(settings: ReflectionSettings, source: str = "experiment") -> Reflection:
+    """Reflection of an experiment.
+
+    Raises
+    ------
+    CrystalError
+        If the crystal, the wavelength or the geometry is unknown or impossible; the message begins with
+        ``source``.
+    InputFileError
+        If a CIF file cannot be used.
+    """
+    given = settings.susceptibility
+    try:
+        crystal = Crystal.resolve(settings.crystal)
+        if settings.lattice is not None:
+            crystal = crystal.with_lattice(a=settings.lattice)
+        return Reflection(
+            crystal,
+            settings.hkl,
+            settings.wavelength,
+            surface=settings.surface,
+            exit=settings.exit,
+            monochromator=settings.monochromator,
+            susceptibility=None if given is None else Susceptibility(**vars(given)),
+            polarization_ratio=settings.polarization_ratio,
+        )
+    except CrystalError as error:
+        raise CrystalError(f"{source}: [reflection] {error}") from error
+
+
+def build_films(experiment: Experiment, source: str) -> tuple[Film, ...]:
+    """Films of an experiment, from the substrate up.
+
+    Raises
+    ------
+    HrxrdError
+        If there is no such crystal, or numbers contradict each other.
+    """
+    films = []
+    for layer in experiment.sample.layers:
+        if layer.roughness:
+            raise ExperimentError(
+                f"{source}: [sample] {layer.name}: interfaces are sharp in this version; leave out roughness"
+            )
+        given = {name: value for name, value in vars(layer).items() if value is not None and name != "roughness"}
+        try:
+            films.append(Film(**given))
+        except (ParameterError, CrystalError) as error:
+            raise type(error)(f"{source}: [sample] {error}") from error
+    return tuple(films)
+
+
+def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> RockingCurveModel:
+    """Model of an experiment, its overrides of parameters included.
+
+    Parameters
+    ----------
+    experiment
+        See `hrxrd_ml.io.experiment.read.read_experiment`.
+    curve
+        Curve whose kind and unit of axis the model takes; those of the experiment if None.
+
+    Raises
+    ------
+    HrxrdError
+        If the experiment asks for something that does not exist or that the model cannot do.
+    """
+    source = str(experiment.path or "experiment")
+    labels = {} if curve is None else curve[curve.dims[0]].attrs
+    settings = experiment.model
+    numbers: dict[str, Any] = {
+        "strain_knots": settings.strain_knots,
+        "damage_knots": settings.damage_knots,
+        "tolerance": settings.tolerance,
+        "relative_error": experiment.intensity.relative_error,
+    }
+    reflection = build_reflection(experiment.reflection, source)
+    films = build_films(experiment, source)
+    try:
+        model = RockingCurveModel(
+            reflection,
+            profile=settings.profile,
+            damage=settings.damage,
+            diffuse=settings.diffuse,
+            resolution=settings.resolution,
+            background=settings.background,
+            axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
+            unit=labels.get("units") or experiment.axis.unit or "deg",
+            films=films,
+            **{name: value for name, value in numbers.items() if value},
+        )
+    except ParameterError as error:
+        raise ParameterError(f"{source}: [model] {error}") from error
+    hint_parameters(model, experiment.parameters, source)
+    return model
+
+
+def guess_curve(curve: xr.DataArray, experiment: Experiment) -> tuple[RockingCurveModel, Array | None, Parameters]:
+    """Model, weights (0 for points that the experiment leaves out; None if there are none) and start values.
+
+    Raises
+    ------
+    HrxrdError
+        If the experiment and the curve do not go together.
+    """
+    model, mask = build_model(experiment, curve), experiment.fit.mask
+    # Points left out stay in the curve, so that one sees what the fit makes of them, but not in the guess.
+    kept = leave_out(curve, mask) if mask else curve
+    weights = np.isin(curve["x"].values, kept["x"].values).astype(float) if mask else None
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        return model, weights, start_parameters(model, kept, experiment.parameters)
+
+
+def fit_curve(
+    curve: xr.DataArray,
+    experiment: Experiment,
+    *,
+    strategy: Strategy = stepwise,
+    progress: Callable[..., Any] | None = None,
+) -> Fit:
+    """Fit a curve as its experiment says.
+
+    Parameters
+    ----------
+    curve
+        Labelled curve, see `hrxrd_ml.read_curve`.
+    experiment
+        See `hrxrd_ml.io.experiment.read.read_experiment`.
+    strategy
+        Gets from the start values to a result.
+    progress
+        Called after every evaluation with parameters, number and residual, as lmfit's ``iter_cb``.
+
+    Raises
+    ------
+    HrxrdError
+        If the curve cannot be fitted as the experiment says.
+    """
+    begin = time.perf_counter()
+    model, weights, guess = guess_curve(curve, experiment)
+    guessed = time.perf_counter()
+    method = experiment.fit.method or "least_squares"
+    settings = {
+        "weights": weights,
+        "method": method,
+        "max_nfev": experiment.fit.max_nfev,
+        "iter_cb": progress,
+    }
+    held = [name for name, own in experiment.parameters.items() if own.keys() & {"value", "vary", "expr"}]
+    try:
+        with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+            result = strategy(model, curve, guess.copy(), held=held, **settings)
+    except HrxrdError:
+        raise
+    except (ValueError, TypeError, NotImplementedError) as error:
+        if method == "least_squares":
+            raise
+        raise ParameterError(
+            f"the method {method!r} cannot be used here: {error}; leave out [fit] method, or choose least_squares"
+        ) from error
+    # A strategy of several steps has made its own start values for the last one.
+    start = result.init_params if getattr(result, "init_params", None) else guess
+    return Fit(result, start, {"guess": guessed - begin, "fit": time.perf_counter() - guessed})
+
+
+def simulate_curve(
+    experiment: Experiment,
+    x: ArrayLike | None = None,
+    values: Mapping[str, float] | None = None,
+    *,
+    points: int = 501,
+    noise: bool = False,
+    seed: int | None = None,
+) -> tuple[xr.DataArray, dict[str, float]]:
+    """Simulate the curve that an experiment describes.
+
+    Parameters
+    ----------
+    experiment
+        Its ``[parameters]`` give the values; the others have their defaults.
+    x
+        Angles of the kind and in the unit of the experiment's axis [n], ascending; if None, ``points`` of
+        them over a range that shows the strained layer and the substrate peak.
+    values
+        Values of single parameters, before those of the experiment.
+    noise
+        Whether to draw counts from the Poisson distribution; else the expected counts are returned.
+    seed
+        Seed of the noise.
+
+    Returns
+    -------
+    curve, values
+        Labelled curve, and the value of every parameter.
+
+    Raises
+    ------
+    HrxrdError
+        If a parameter is unknown, or the values break its bounds or a nested constraint.
+    """
+    model = build_model(experiment)
+    given: dict[str, Any] = dict(values or {})
+    for name in given:
+        if name not in model.space:
+            raise ParameterError(unknown_name(name, model.space.names))
+    with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
+        params = model.make_params(**given)
+        used = {name: float(params[name].value) for name in model.space.names}
+    broken = model.space.violations(used)
+    if broken:
+        raise ParameterError(f"the parameters contradict each other: {broken[0]}; change one of them")
+    angles = np.linspace(*_default_range(model, used), points) if x is None else np.asarray(x, dtype=np.float64)
+    expected = np.asarray(model.eval(params, x=angles), dtype=np.float64)
+    data = count(expected, np.random.default_rng(seed)) if noise else expected
+    curve = make_curve(
+        angles,
+        data,
+        kind=model.axis_kind,
+        unit=model.unit,
+        data_kind="counts" if noise else "intensity",
+        attrs={"units": "counts", "wavelength": model.simulation.reflection.wavelength},
+    )
+    return curve, used
+
+
+def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tuple[float, float]:
+    """Range of angles, in the unit of the model, that shows strained layer, films and the substrate peak."""
+    low = high = 0.0
+    simulation, reflection = model.simulation, model.simulation.reflection
+    if simulation.profile is not None:
+        depth = np.linspace(0.0, profile_end(simulation, values), 200)
+        shift = -simulation.profile.evaluate(depth, values) * np.tan(reflection.bragg_angle)
+        low, high = min(0.0, float(shift.min())), max(0.0, float(shift.max()))
+    if simulation.films:
+        films = Stack.of(simulation.films, values, reflection)
+        shift = -films.strain * np.tan(reflection.bragg_angle)
+        # Some fringes of the thinnest one beside its peak.
+        fringes = 4.0 * reflection.wavelength / (2.0 * films.thickness.min())
+        low, high = min(low, float(shift.min())) - fringes, max(high, float(shift.max())) + fringes
+    margin = 0.3 * (high - low) + 20.0 * reflection.darwin_width()
+    first, last = model.frame.angles(np.array([low - margin, high + margin]))
+    return float(first), float(last)

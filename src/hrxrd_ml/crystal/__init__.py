@@ -1,0 +1,1 @@
+"""Crystals: structure, scattering, susceptibilities, and the geometry of a reflection."""

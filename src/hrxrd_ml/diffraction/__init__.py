@@ -1,0 +1,1 @@
+"""From lamellae to reflectivity: dynamical diffraction and the diffuse part."""

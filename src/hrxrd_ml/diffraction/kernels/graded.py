@@ -1,0 +1,302 @@
+"""Numba twin for graded lamellae, vectorised over angles: the value.
+
+The formulas are those of ``reference.graded_lamella``.  What differs is the bookkeeping that makes it fast:
+
+* The wave is carried as the vector (a, b) with ``r = b/a`` in the frame that rotates with the phase counted from the
+  surface, so that a lamella costs two complex products a polarisation, no division, and both polarisations share the
+  phase and the oscillatory integral.
+* The integral f(x) is a power series in x whose coefficients do not depend on the angle
+(``diffraction.kernels.series``).
+* Angles are taken in blocks of 64 that live in one flat workspace: every inner loop has a constant trip count and
+  constant offsets, which is what the compiler needs to use the vector unit.  Functions take whole arrays and the number
+  of a lamella: a slice costs as much as ten of its numbers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from hrxrd_ml.diffraction.kernels import series as _series
+from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
+
+BLOCK = 64
+X_MAX = 8.0
+FLAGS = {"contract", "nsz", "arcp"}
+
+# Rows of the workspace, each BLOCK numbers long: angles, phase, ordered integral, oscillatory integral, vectors.
+X, Y, PX, COS, SIN, ODD, FR, FI = (BLOCK * k for k in range(8))
+A0R, A0I, B0R, B0I, A1R, A1I, B1R, B1I = (BLOCK * k for k in range(8, 16))
+T0R, T0I, T1R, T1I = (BLOCK * k for k in range(16, 20))
+WORKSPACE = BLOCK * 20
+
+# Columns of the plan, what one lamella needs whatever the angle: coefficients of x and of the phase in its middle with
+# the angle coordinates, absorption above its middle, beta, gamma, mu, E in powers of zeta, largest abs(x).
+PLAN_X, PLAN_PHASE, PLAN_DEPTH = 0, 3, 6
+PLAN_BETA, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 7, 8, 9, 10, 13
+PLAN_COLUMNS = 14
+
+
+@njit(cache=True, fastmath=FLAGS, inline="always")
+def sincos(phase):  # type: ignore[no-untyped-def]
+    """Sine and cosine to 1e-15 by half-angle Taylor series: branch-free, so the loop around it vectorises."""
+    h = 0.5 * (phase - 6.283185307179586 * math.floor(phase * 0.15915494309189535 + 0.5))
+    y = h * h
+    s = 1.9572941063391263e-20 * y - 8.22063524662433e-18
+    s = (s * y + 2.8114572543455206e-15) * y - 7.647163731819816e-13
+    s = (s * y + 1.6059043836821613e-10) * y - 2.505210838544172e-08
+    s = (s * y + 2.7557319223985893e-06) * y - 0.0001984126984126984
+    s = (s * y + 0.008333333333333333) * y - 0.16666666666666666
+    s = h + h * y * s
+    c = 4.110317623312165e-19 * y - 1.5619206968586225e-16
+    c = (c * y + 4.779477332387385e-14) * y - 1.1470745597729725e-11
+    c = (c * y + 2.08767569878681e-09) * y - 2.755731922398589e-07
+    c = (c * y + 2.48015873015873e-05) * y - 0.001388888888888889
+    c = (c * y + 0.041666666666666664) * y - 0.5
+    c = 1.0 + y * c
+    return 2.0 * s * c, 1.0 - 2.0 * s * s
+
+
+@njit(cache=True, fastmath=FLAGS, inline="always")
+def decay(v):  # type: ignore[no-untyped-def]
+    """exp(-v) for v from 0 to 128, to 1e-13, as a power of a Taylor series: branch-free like ``sincos``."""
+    y = 0.5 - 0.0078125 * v
+    p = 1.6059043836821613e-10 * y + 2.08767569878681e-09
+    p = (p * y + 2.505210838544172e-08) * y + 2.755731922398589e-07
+    p = (p * y + 2.7557319223985893e-06) * y + 2.48015873015873e-05
+    p = (p * y + 0.0001984126984126984) * y + 0.001388888888888889
+    p = (p * y + 0.008333333333333333) * y + 0.041666666666666664
+    p = (p * y + 0.16666666666666666) * y + 0.5
+    p = 0.6065306597126334 * ((p * y + 1.0) * y + 1.0)
+    p = p * p
+    p = p * p
+    p = p * p
+    p = p * p
+    p = p * p
+    p = p * p
+    return p * p
+
+
+@njit(cache=True, fastmath=FLAGS)
+def ordered_integral(w, x_max):  # type: ignore[no-untyped-def]
+    """Fill the ordered double integral D(x) = (2x - sin 2x)/x**2."""
+    # Up to 2.6: sum of (-1)**m 2**(2m+3) x**(2m+1)/(2m+3)!, m = 0..8 or 0..14
+    if x_max < 1.0:
+        for i in range(BLOCK):
+            x = w[PX + i]
+            y = -4.0 * x * x
+            d = 8.22063524662433e-18 * y + 2.8114572543455206e-15
+            d = (d * y + 7.647163731819816e-13) * y + 1.6059043836821613e-10
+            d = (d * y + 2.505210838544172e-08) * y + 2.7557319223985893e-06
+            d = (d * y + 0.0001984126984126984) * y + 0.008333333333333333
+            w[ODD + i] = 8.0 * x * (d * y + 0.16666666666666666)
+    elif x_max < 2.6:
+        for i in range(BLOCK):
+            x = w[PX + i]
+            y = -4.0 * x * x
+            d = 1.216125041553518e-34 * y + 1.1309962886447716e-31
+            d = (d * y + 9.183689863795546e-29) * y + 6.446950284384474e-26
+            d = (d * y + 3.868170170630684e-23) * y + 1.9572941063391263e-20
+            d = (d * y + 8.22063524662433e-18) * y + 2.8114572543455206e-15
+            d = (d * y + 7.647163731819816e-13) * y + 1.6059043836821613e-10
+            d = (d * y + 2.505210838544172e-08) * y + 2.7557319223985893e-06
+            d = (d * y + 0.0001984126984126984) * y + 0.008333333333333333
+            w[ODD + i] = 8.0 * x * (d * y + 0.16666666666666666)
+    else:
+        for i in range(BLOCK):
+            s, _c = sincos(2.0 * w[PX + i])
+            w[ODD + i] = 2.0 * w[PX + i] - s
+        for i in range(BLOCK):  # a loop of its own: sine and division in one are not vectorised
+            w[ODD + i] /= w[PX + i] * w[PX + i] + 1e-30
+
+
+@njit(cache=True, fastmath=FLAGS)
+def substrate(w, x, y, begin, u0, q1, q2, sh, sb, row_r, row_i, slope_r, slope_i):  # type: ignore[no-untyped-def]
+    """Fill r of the substrate and dr/d(ln E), one polarisation, with real arithmetic so that the loop vectorises."""
+    product = 4.0 * sh * sb
+    # A crystal without absorption is the limit of one with little: the tiny number decides the root's sign.
+    pr, pi, ur0, ui = product.real, product.imag, u0.real, u0.imag + 1e-300
+    hr, hi = -2.0 * sh.real, -2.0 * sh.imag
+    for i in range(BLOCK):
+        ur = ur0 + q1 * w[X + i] + q2 * w[Y + i]
+        # s = i sqrt(z), z = 4 sigma_h sigma_hbar - u**2, principal root
+        zr, zi = pr - ur * ur + ui * ui, pi - 2.0 * ur * ui
+        larger = math.sqrt(0.5 * (math.sqrt(zr * zr + zi * zi) + abs(zr)) + 1e-300)
+        smaller = 0.5 * abs(zi) / larger
+        root_r = larger if zr >= 0.0 else smaller
+        root_i = smaller if zr >= 0.0 else larger
+        root_i = root_i if zi >= 0.0 else -root_i
+        sr, si = -root_i, root_r
+        dr, di = ur + sr, ui + si
+        n = 1.0 / (dr * dr + di * di)
+        rr, ri = (hr * dr + hi * di) * n, (hi * dr - hr * di) * n
+        w[row_r + i] = rr
+        w[row_i + i] = ri
+        # dr/d(ln E) = r (1 + product/(s (u + s)))
+        mr, mi = sr * dr - si * di, sr * di + si * dr
+        n = 1.0 / (mr * mr + mi * mi + 1e-300)
+        gr, gi = 1.0 + (pr * mr + pi * mi) * n, (pi * mr - pr * mi) * n
+        w[slope_r + i] = rr * gr - ri * gi
+        w[slope_i + i] = rr * gi + ri * gr
+
+
+@njit(cache=True, fastmath=FLAGS)
+def start(w, x, y, begin, us, qs1, qs2, shs, sbs, phase0, phase1, phase2, decay):  # type: ignore[no-untyped-def]
+    """Load one block of angles and start the vectors (a, b) on the substrate; T is db/d(ln E of the substrate)."""
+    m = x.shape[0]
+    for i in range(BLOCK):
+        k = min(begin + i, m - 1)
+        w[X + i] = x[k]
+        w[Y + i] = y[k]
+    substrate(w, x, y, begin, us, qs1, qs2, shs[0], sbs[0], B0R, B0I, T0R, T0I)
+    substrate(w, x, y, begin, us, qs1, qs2, shs[1], sbs[1], B1R, B1I, T1R, T1I)
+    for i in range(BLOCK):
+        s, c = sincos(phase0 + phase1 * w[X + i] + phase2 * w[Y + i])
+        s, c = s * decay, c * decay
+        r, q = w[B0R + i], w[B0I + i]
+        w[B0R + i], w[B0I + i] = r * c - q * s, r * s + q * c
+        r, q = w[B1R + i], w[B1I + i]
+        w[B1R + i], w[B1I + i] = r * c - q * s, r * s + q * c
+        r, q = w[T0R + i], w[T0I + i]
+        w[T0R + i], w[T0I + i] = r * c - q * s, r * s + q * c
+        r, q = w[T1R + i], w[T1I + i]
+        w[T1R + i], w[T1I + i] = r * c - q * s, r * s + q * c
+        w[A0R + i], w[A0I + i], w[A1R + i], w[A1I + i] = 1.0, 0.0, 1.0, 0.0
+
+
+@njit(cache=True, fastmath=FLAGS)
+def lamella_phase(w, plan, j):  # type: ignore[no-untyped-def]
+    """Fill x, and the sine and cosine of the phase in the middle of the lamella; return the largest abs(x)."""
+    x0, x1, x2, p0, p1, p2 = plan[j, 0], plan[j, 1], plan[j, 2], plan[j, 3], plan[j, 4], plan[j, 5]
+    for i in range(BLOCK):
+        w[PX + i] = x0 + x1 * w[X + i] + x2 * w[Y + i]
+        s, c = sincos(p0 + p1 * w[X + i] + p2 * w[Y + i])
+        w[SIN + i] = s
+        w[COS + i] = c
+    # x is monotonic over a block but for the curvature of sin, which the margin covers.
+    return 1.001 * max(abs(w[PX]), abs(w[PX + BLOCK - 1])) + 1e-3
+
+
+@njit(cache=True, fastmath=FLAGS)
+def horner(w, series, j, count):  # type: ignore[no-untyped-def]
+    """Fill f(x)."""
+    for i in range(BLOCK):
+        w[FR + i] = 0.0
+        w[FI + i] = 0.0
+    for k in range(count - 4, -1, -4):
+        c0r, c0i = series[j, k, 0], series[j, k, 1]
+        c1r, c1i = series[j, k + 1, 0], series[j, k + 1, 1]
+        c2r, c2i = series[j, k + 2, 0], series[j, k + 2, 1]
+        c3r, c3i = series[j, k + 3, 0], series[j, k + 3, 1]
+        for i in range(BLOCK):
+            x = w[PX + i]
+            w[FR + i] = (((w[FR + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
+            w[FI + i] = (((w[FI + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
+
+
+@njit(cache=True, fastmath=FLAGS)
+def advance(w, forth, back, t, e, sh, sb, j, both):  # type: ignore[no-untyped-def]
+    """Carry (a, b) of both polarisations over a lamella, or of sigma alone.
+
+    ``forth`` and ``back`` are t exp(-+ absorption depth).
+    """
+    quarter_e2 = 0.25 * e * e
+    h0r, h0i, h1r, h1i = forth * sh[j, 0].real, forth * sh[j, 0].imag, forth * sh[j, 1].real, forth * sh[j, 1].imag
+    k0r, k0i, k1r, k1i = back * sb[j, 0].real, back * sb[j, 0].imag, back * sb[j, 1].real, back * sb[j, 1].imag
+    st0, st1 = sh[j, 0] * sb[j, 0] * t * t, sh[j, 1] * sb[j, 1] * t * t
+    s0r, s0i, s1r, s1i = st0.real, st0.imag, st1.real, st1.imag
+    for i in range(BLOCK):
+        fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
+        gr, gi = fr * c - fi * s, fr * s + fi * c
+        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
+
+        # forwards i sigma_h F, backwards -i sigma_hbar conj(F)
+        fwr, fwi = -h0r * gi - h0i * gr, h0r * gr - h0i * gi
+        bwr, bwi = k0i * gr - k0r * gi, -k0r * gr - k0i * gi
+        evr, evi, odr, odi = 1.0 + s0r * even, s0i * even, -s0i * odd, s0r * odd
+        ar, ai, br, bi = w[A0R + i], w[A0I + i], w[B0R + i], w[B0I + i]
+        w[A0R + i] = (evr + odr) * ar - (evi + odi) * ai + bwr * br - bwi * bi
+        w[A0I + i] = (evr + odr) * ai + (evi + odi) * ar + bwr * bi + bwi * br
+        w[B0R + i] = (evr - odr) * br - (evi - odi) * bi + fwr * ar - fwi * ai
+        w[B0I + i] = (evr - odr) * bi + (evi - odi) * br + fwr * ai + fwi * ar
+    if not both:
+        return
+    for i in range(BLOCK):
+        fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
+        gr, gi = fr * c - fi * s, fr * s + fi * c
+        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
+        fwr, fwi = -h1r * gi - h1i * gr, h1r * gr - h1i * gi
+        bwr, bwi = k1i * gr - k1r * gi, -k1r * gr - k1i * gi
+        evr, evi, odr, odi = 1.0 + s1r * even, s1i * even, -s1i * odd, s1r * odd
+        ar, ai, br, bi = w[A1R + i], w[A1I + i], w[B1R + i], w[B1I + i]
+        w[A1R + i] = (evr + odr) * ar - (evi + odi) * ai + bwr * br - bwi * bi
+        w[A1I + i] = (evr + odr) * ai + (evi + odi) * ar + bwr * bi + bwi * br
+        w[B1R + i] = (evr - odr) * br - (evi - odi) * bi + fwr * ar - fwi * ai
+        w[B1I + i] = (evr - odr) * bi + (evi - odi) * br + fwr * ai + fwi * ar
+
+
+@njit(cache=True)
+def make_plan(x, y, t, u0, q1, q2, absorption, e):  # type: ignore[no-untyped-def]
+    """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase and the depth of the substrate."""
+    n, last = t.shape[0], x.shape[0] - 1
+    plan = np.zeros((n + 1, PLAN_COLUMNS))
+    c0, c1, c2, depth = 0.0, 0.0, 0.0, 0.0
+    for j in range(n):
+        h = t[j]
+        x0, x1, x2 = 0.5 * h * (u0[j, 0] + 4.0 * u0[j, 1] + u0[j, 2]) / 6.0, 0.5 * h * q1, 0.5 * h * q2[j]
+        mu, beta = 0.5 * h * absorption[j], 0.125 * h * (u0[j, 2] - u0[j, 0])
+        row = plan[j]
+        row[0], row[1], row[2] = x0, x1, x2
+        row[3], row[4], row[5] = c0 + x0 - beta, c1 + x1, c2 + x2
+        row[6], row[7] = depth + mu, beta
+        row[8] = h / 6.0 * (0.5 * (u0[j, 0] + u0[j, 2]) - u0[j, 1])
+        row[9] = mu
+        row[10] = e[j, 1]
+        row[11] = 0.5 * (e[j, 2] - e[j, 0])
+        row[12] = 0.5 * (e[j, 2] + e[j, 0]) - e[j, 1]
+        row[13] = 1.001 * max(abs(x0 + x1 * x[0] + x2 * y[0]), abs(x0 + x1 * x[last] + x2 * y[last])) + 1e-3
+        c0, c1, c2, depth = c0 + 2.0 * x0, c1 + 2.0 * x1, c2 + 2.0 * x2, depth + 2.0 * mu
+    plan[n, 3], plan[n, 4], plan[n, 5], plan[n, 6] = c0, c1, c2, depth
+    return plan
+
+
+@njit(cache=True)
+def make_series(plan):  # type: ignore[no-untyped-def]
+    """Return the series of f of every lamella, shape (n, TERMS_MAX, 2)."""
+    n = plan.shape[0] - 1
+    series = np.empty((n, TERMS_MAX, 2))
+    for j in range(n):
+        s = plan[j]
+        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], terms(s[13]), series[j])
+    return series
+
+
+@njit(cache=True)
+def amplitude(  # type: ignore[no-untyped-def]
+    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, both
+):  # fmt: skip
+    """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``, angles ascending.
+
+    Polarisation pi is left at zero unless ``both`` are wanted.
+    """
+    n, m = t.shape[0], x.shape[0]
+    out = np.zeros((2, m), dtype=np.complex128)
+    plan = make_plan(x, y, t, u0, q1, q2, absorption, e)
+    series = make_series(plan)
+    w = np.zeros(WORKSPACE)
+    decay = math.exp(-plan[n, 6])
+    for begin in range(0, m, BLOCK):
+        start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
+        for j in range(n - 1, -1, -1):
+            x_max = lamella_phase(w, plan, j)
+            ordered_integral(w, x_max)
+            horner(w, series, j, terms(x_max))
+            absorbed = math.exp(-plan[j, 6])
+            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh, sb, j, both)
+        for i in range(min(BLOCK, m - begin)):
+            out[0, begin + i] = complex(w[B0R + i], w[B0I + i]) / complex(w[A0R + i], w[A0I + i])
+            if both:
+                out[1, begin + i] = complex(w[B1R + i], w[B1I + i]) / complex(w[A1R + i], w[A1I + i])
+    return out

@@ -1,0 +1,476 @@
+"""Numba twin for graded lamellae: value and exact Jacobian by a reverse sweep.
+
+With (alpha, beta) = dR/d(a, b) carried from the surface down and (a, b) kept from the way up, the derivative of the
+reflectivity with respect to anything in a lamella is a product of the two.  Shifting the phase of everything below an
+interface is the same as turning b there, so cumulative phases need no second pass.
+
+The sweep gives the derivatives by everything that a lamella has: deviation and E on top, in the middle and below,
+thickness, and, where a parameter changes them, the rest of ``Slopes.optics``.  They are multiplied by the derivatives
+of the lamella by the parameters on the way, so that a spline coefficient costs only the lamellae that it touches.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from hrxrd_ml.diffraction.kernels import graded
+from hrxrd_ml.diffraction.kernels import series as _series
+from hrxrd_ml.diffraction.kernels.graded import (
+    A0R,
+    A1R,
+    B0I,
+    B0R,
+    B1I,
+    B1R,
+    BLOCK,
+    COS,
+    FI,
+    FLAGS,
+    FR,
+    ODD,
+    PX,
+    SIN,
+    T0I,
+    T0R,
+    T1I,
+    T1R,
+    Y,
+)
+from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
+
+# Kept on the way up, where they stand in the workspace: x, cos, sin, ordered integral, f and the vector below.
+_KEEP_FROM, _KEEP_TO = PX, T0R
+
+_SERIES = 6
+
+# Rows of the second workspace.
+_AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in range(8))
+_G1R, _G1I, _GPHI, _GODD, _GH, _GM, _ODDX = (BLOCK * k for k in range(8, 15))
+_NODE = BLOCK * 15  # derivatives by deviation (3), E (3), thickness, absorption
+_COUPLE = BLOCK * 23  # by real and imaginary parts of the couplings (8)
+_WORK2 = BLOCK * 31
+
+# Rows of the third: G1 times the integrals of `series.moments_of_integral`, real and imaginary parts.
+_MOMENTS = BLOCK * 2 * _SERIES
+
+# What a parameter changes of a lamella.
+DEVIATION, E, THICKNESS, OPTICS = 1, 2, 4, 8
+
+
+@njit(cache=True)
+def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
+    """Return the number of terms for derivatives: the first one left out, x**n/(n! (n + 1)), is below 1e-7."""
+    if x_max < 0.65:
+        return 8
+    if x_max < 1.68:
+        return 12
+    if x_max < 2.92:
+        return 16
+    if x_max < 4.28:
+        return 20
+    if x_max < 5.68:
+        return 24
+    if x_max < 7.12:
+        return 28
+    if x_max < 8.6:
+        return 32
+    return TERMS_MAX
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-def]
+    """Fill ``moments`` with G1 times the series; the first eight terms in one pass, more in passes of four before."""
+    for q in range(_SERIES):
+        re, im = 2 * q * BLOCK, (2 * q + 1) * BLOCK
+        for i in range(BLOCK):
+            moments[re + i] = 0.0
+            moments[im + i] = 0.0
+        for k in range(count - 4, 7, -4):
+            c0r, c0i = series[j, q, k, 0], series[j, q, k, 1]
+            c1r, c1i = series[j, q, k + 1, 0], series[j, q, k + 1, 1]
+            c2r, c2i = series[j, q, k + 2, 0], series[j, q, k + 2, 1]
+            c3r, c3i = series[j, q, k + 3, 0], series[j, q, k + 3, 1]
+            for i in range(BLOCK):
+                x = kept[j, PX + i]
+                moments[re + i] = (((moments[re + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
+                moments[im + i] = (((moments[im + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
+        c0r, c1r, c2r, c3r = series[j, q, 0, 0], series[j, q, 1, 0], series[j, q, 2, 0], series[j, q, 3, 0]
+        c4r, c5r, c6r, c7r = series[j, q, 4, 0], series[j, q, 5, 0], series[j, q, 6, 0], series[j, q, 7, 0]
+        c0i, c1i, c2i, c3i = series[j, q, 0, 1], series[j, q, 1, 1], series[j, q, 2, 1], series[j, q, 3, 1]
+        c4i, c5i, c6i, c7i = series[j, q, 4, 1], series[j, q, 5, 1], series[j, q, 6, 1], series[j, q, 7, 1]
+        for i in range(BLOCK):
+            x = kept[j, PX + i]
+            a = (((moments[re + i] * x + c7r) * x + c6r) * x + c5r) * x + c4r
+            b = (((moments[im + i] * x + c7i) * x + c6i) * x + c5i) * x + c4i
+            a = (((a * x + c3r) * x + c2r) * x + c1r) * x + c0r
+            b = (((b * x + c3i) * x + c2i) * x + c1i) * x + c0i
+            moments[re + i] = z[_G1R + i] * a - z[_G1I + i] * b
+            moments[im + i] = z[_G1R + i] * b + z[_G1I + i] * a
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _ordered_slope(kept, j, z, x_max):  # type: ignore[no-untyped-def]
+    """Fill D'(x)."""
+    if x_max < 1.0:
+        for i in range(BLOCK):
+            x = kept[j, PX + i]
+            y = -4.0 * x * x
+            d = 17.0 * 8.22063524662433e-18 * y + 15.0 * 2.8114572543455206e-15
+            d = (d * y + 13.0 * 7.647163731819816e-13) * y + 11.0 * 1.6059043836821613e-10
+            d = (d * y + 9.0 * 2.505210838544172e-08) * y + 7.0 * 2.7557319223985893e-06
+            d = (d * y + 5.0 * 0.0001984126984126984) * y + 3.0 * 0.008333333333333333
+            z[_ODDX + i] = 8.0 * (d * y + 0.16666666666666666)
+    elif x_max < 2.6:
+        for i in range(BLOCK):
+            x = kept[j, PX + i]
+            y = -4.0 * x * x
+            d = 29.0 * 1.216125041553518e-34 * y + 27.0 * 1.1309962886447716e-31
+            d = (d * y + 25.0 * 9.183689863795546e-29) * y + 23.0 * 6.446950284384474e-26
+            d = (d * y + 21.0 * 3.868170170630684e-23) * y + 19.0 * 1.9572941063391263e-20
+            d = (d * y + 17.0 * 8.22063524662433e-18) * y + 15.0 * 2.8114572543455206e-15
+            d = (d * y + 13.0 * 7.647163731819816e-13) * y + 11.0 * 1.6059043836821613e-10
+            d = (d * y + 9.0 * 2.505210838544172e-08) * y + 7.0 * 2.7557319223985893e-06
+            d = (d * y + 5.0 * 0.0001984126984126984) * y + 3.0 * 0.008333333333333333
+            z[_ODDX + i] = 8.0 * (d * y + 0.16666666666666666)
+    else:
+        for i in range(BLOCK):
+            s, _c = graded.sincos(kept[j, PX + i])
+            z[_ODDX + i] = 4.0 * s * s
+        for i in range(BLOCK):  # a loop of its own: sine and division in one are not vectorised
+            x = kept[j, PX + i]
+            inverse = x / (x * x + 1e-20)
+            # At x = 0 the limit 4/3; inside the guard's width the series' first term is exact to rounding.
+            value = (z[_ODDX + i] * inverse - 2.0 * kept[j, ODD + i]) * inverse
+            z[_ODDX + i] = value if abs(x) > 1e-3 else 1.3333333333333333 - 0.8 * x * x
+
+
+@njit(cache=True)
+def _keep(w, kept, j):  # type: ignore[no-untyped-def]
+    """Copy the rows to keep: as a loop it is vectorised, as a slice it is not."""
+    for i in range(_KEEP_FROM, _KEEP_TO):
+        kept[j, i] = w[i]
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _start_adjoint(w, z, weight0, weight1, reflectivity, begin, m):  # type: ignore[no-untyped-def]
+    """R and dR/d(a, b) at the surface."""
+    for i in range(BLOCK):
+        ar, ai, br, bi = w[A0R + i], w[A0R + BLOCK + i], w[B0R + i], w[B0I + i]
+        n = 1.0 / (ar * ar + ai * ai)
+        # r = b/a; beta = 2 w conj(r)/a; alpha = -beta r
+        rr, ri = (br * ar + bi * ai) * n, (bi * ar - br * ai) * n
+        total = weight0 * (rr * rr + ri * ri)
+        er, ei = 2.0 * weight0 * (rr * ar - ri * ai) * n, -2.0 * weight0 * (rr * ai + ri * ar) * n
+        z[_BE0R + i], z[_BE0I + i] = er, ei
+        z[_AL0R + i], z[_AL0I + i] = -(er * rr - ei * ri), -(er * ri + ei * rr)
+        ar, ai, br, bi = w[A1R + i], w[A1R + BLOCK + i], w[B1R + i], w[B1I + i]
+        n = 1.0 / (ar * ar + ai * ai)
+        rr, ri = (br * ar + bi * ai) * n, (bi * ar - br * ai) * n
+        total += weight1 * (rr * rr + ri * ri)
+        er, ei = 2.0 * weight1 * (rr * ar - ri * ai) * n, -2.0 * weight1 * (rr * ai + ri * ar) * n
+        z[_BE1R + i], z[_BE1I + i] = er, ei
+        z[_AL1R + i], z[_AL1I + i] = -(er * rr - ei * ri), -(er * ri + ei * rr)
+        z[_NODE + i] = total
+    for i in range(min(BLOCK, m - begin)):
+        reflectivity[begin + i] = z[_NODE + i]
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _retreat(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
+    """Carry (alpha, beta) down over a lamella; fill dR/d of f, phase, depth, ordered integral, explicit thickness."""
+    quarter_e2 = 0.25 * e * e
+    h0r, h0i, h1r, h1i = forth * sh[j, 0].real, forth * sh[j, 0].imag, forth * sh[j, 1].real, forth * sh[j, 1].imag
+    k0r, k0i, k1r, k1i = back * sb[j, 0].real, back * sb[j, 0].imag, back * sb[j, 1].real, back * sb[j, 1].imag
+    st0, st1 = sh[j, 0] * sb[j, 0] * t * t, sh[j, 1] * sb[j, 1] * t * t
+    s0r, s0i, s1r, s1i = st0.real, st0.imag, st1.real, st1.imag
+    for i in range(BLOCK):
+        fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
+
+        # i sigma_h t omega and -i sigma_hbar t conj(omega): what multiplies f and conj(f)
+        pr, pi = -h0r * s - h0i * c, h0r * c - h0i * s
+        qr, qi = k0i * c - k0r * s, -k0r * c - k0i * s
+        ar, ai, br, bi = kept[j, A0R + i], kept[j, A0R + BLOCK + i], kept[j, B0R + i], kept[j, B0I + i]
+        xr, xi, yr, yi = z[_AL0R + i], z[_AL0I + i], z[_BE0R + i], z[_BE0I + i]
+        tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
+        fwd_r, fwd_i = tr * pr - ti * pi, tr * pi + ti * pr
+        tr, ti = xr * br - xi * bi, xr * bi + xi * br
+        bwd_r, bwd_i = tr * qr - ti * qi, tr * qi + ti * qr
+        aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
+        g_even = s0r * (aar + bbr) - s0i * (aai + bbi)
+        g_odd = -s0r * (aai - bbi) - s0i * (aar - bbr)
+        fwr, fwi, bwr, bwi = pr * fr - pi * fi, pr * fi + pi * fr, qr * fr + qi * fi, qi * fr - qr * fi
+        evr, evi, odr, odi = 1.0 + s0r * even, s0i * even, -s0i * odd, s0r * odd
+        z[_AL0R + i] = xr * (evr + odr) - xi * (evi + odi) + yr * fwr - yi * fwi
+        z[_AL0I + i] = xr * (evi + odi) + xi * (evr + odr) + yr * fwi + yi * fwr
+        z[_BE0R + i] = yr * (evr - odr) - yi * (evi - odi) + xr * bwr - xi * bwi
+        z[_BE0I + i] = yr * (evi - odi) + yi * (evr - odr) + xr * bwi + xi * bwr
+        sum_fr, sum_fi, sum_br, sum_bi = fwd_r, fwd_i, bwd_r, bwd_i
+        sum_even, sum_odd = g_even, g_odd
+
+        pr, pi = -h1r * s - h1i * c, h1r * c - h1i * s
+        qr, qi = k1i * c - k1r * s, -k1r * c - k1i * s
+        ar, ai, br, bi = kept[j, A1R + i], kept[j, A1R + BLOCK + i], kept[j, B1R + i], kept[j, B1I + i]
+        xr, xi, yr, yi = z[_AL1R + i], z[_AL1I + i], z[_BE1R + i], z[_BE1I + i]
+        tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
+        sum_fr, sum_fi = sum_fr + tr * pr - ti * pi, sum_fi + tr * pi + ti * pr
+        tr, ti = xr * br - xi * bi, xr * bi + xi * br
+        sum_br, sum_bi = sum_br + tr * qr - ti * qi, sum_bi + tr * qi + ti * qr
+        aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
+        sum_even += s1r * (aar + bbr) - s1i * (aai + bbi)
+        sum_odd += -s1r * (aai - bbi) - s1i * (aar - bbr)
+        fwr, fwi, bwr, bwi = pr * fr - pi * fi, pr * fi + pi * fr, qr * fr + qi * fi, qi * fr - qr * fi
+        evr, evi, odr, odi = 1.0 + s1r * even, s1i * even, -s1i * odd, s1r * odd
+        z[_AL1R + i] = xr * (evr + odr) - xi * (evi + odi) + yr * fwr - yi * fwi
+        z[_AL1I + i] = xr * (evi + odi) + xi * (evr + odr) + yr * fwi + yi * fwr
+        z[_BE1R + i] = yr * (evr - odr) - yi * (evi - odi) + xr * bwr - xi * bwi
+        z[_BE1I + i] = yr * (evi - odi) + yi * (evr - odr) + xr * bwi + xi * bwr
+
+        z[_G1R + i] = sum_fr + sum_br + sum_even * fr
+        z[_G1I + i] = sum_fi - sum_bi - sum_even * fi
+        f_re, f_im = sum_fr * fr - sum_fi * fi, sum_fr * fi + sum_fi * fr
+        b_re, b_im = sum_br * fr + sum_bi * fi, sum_bi * fr - sum_br * fi
+        z[_GPHI + i] = b_im - f_im
+        z[_GM + i] = b_re - f_re
+        z[_GODD + i] = sum_odd
+        z[_GH + i] = f_re + b_re + 2.0 * (sum_even * even + sum_odd * odd)
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _by_couplings(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
+    """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
+    quarter_e2, t2 = 0.25 * e * e, t * t
+    for p in range(2):
+        al, be, a, b = (_AL0R, _BE0R, A0R, B0R) if p == 0 else (_AL1R, _BE1R, A1R, B1R)
+        own_h, own_b = sh[j, p] * t2, sb[j, p] * t2
+        hr, hi, kr, ki = own_h.real, own_h.imag, own_b.real, own_b.imag
+        row_h, row_b = _COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK
+        for i in range(BLOCK):
+            fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
+            ar, ai, br, bi = kept[j, a + i], kept[j, a + BLOCK + i], kept[j, b + i], kept[j, b + BLOCK + i]
+            xr, xi, yr, yi = z[al + i], z[al + BLOCK + i], z[be + i], z[be + BLOCK + i]
+            aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
+            # second order: even (alpha a + beta b) + i odd (alpha a - beta b), times the other coupling
+            mr, mi = even * (aar + bbr) - odd * (aai - bbi), even * (aai + bbi) + odd * (aar - bbr)
+            # i omega f and -i conj(omega f), with absorption
+            pr, pi = -forth * (s * fr + c * fi), forth * (c * fr - s * fi)
+            qr, qi = -back * (s * fr + c * fi), -back * (c * fr - s * fi)
+            bar, bai, abr, abi = yr * ar - yi * ai, yr * ai + yi * ar, xr * br - xi * bi, xr * bi + xi * br
+            z[row_h + i] = bar * pr - bai * pi + kr * mr - ki * mi
+            z[row_h + BLOCK + i] = -(bar * pi + bai * pr + kr * mi + ki * mr)
+            z[row_b + i] = abr * qr - abi * qi + hr * mr - hi * mi
+            z[row_b + BLOCK + i] = -(abr * qi + abi * qr + hr * mi + hi * mr)
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
+    """Fill the derivatives by deviation and E at the nodes, thickness and absorption.
+
+    ``beta``, ``gamma`` and ``mu`` are those of a lamella of unit thickness.
+    """
+    half_e, quarter_e2 = 0.5 * e, 0.25 * e * e
+    third, sixth, twelfth, eighth, inverse = t / 3.0, t / 6.0, t / 12.0, t / 8.0, 1.0 / t
+    for i in range(BLOCK):
+        below_im = (
+            z[_BE0R + i] * kept[j, B0I + i]
+            + z[_BE0I + i] * kept[j, B0R + i]
+            + z[_BE1R + i] * kept[j, B1I + i]
+            + z[_BE1I + i] * kept[j, B1R + i]
+        )
+        below_re = (
+            z[_BE0R + i] * kept[j, B0R + i]
+            - z[_BE0I + i] * kept[j, B0I + i]
+            + z[_BE1R + i] * kept[j, B1R + i]
+            - z[_BE1I + i] * kept[j, B1I + i]
+        )
+        by_phase = z[_GPHI + i]
+        by_x = z[_GODD + i] * quarter_e2 * z[_ODDX + i] + by_phase - 2.0 * below_im - moments[BLOCK + i]
+        by_mu = z[_GM + i] - 2.0 * below_re - moments[i]
+        by_beta, by_gamma = -moments[3 * BLOCK + i], moments[4 * BLOCK + i]
+        m0, m1, m2 = moments[6 * BLOCK + i], moments[8 * BLOCK + i], moments[10 * BLOCK + i]
+        even, odd = by_x * twelfth + by_gamma * twelfth, (by_phase - by_beta) * eighth
+        z[_NODE + i] = even + odd
+        z[_NODE + BLOCK + i] = by_x * third - by_gamma * sixth
+        z[_NODE + 2 * BLOCK + i] = even - odd
+        z[_NODE + 3 * BLOCK + i] = 0.5 * (m2 - m1)
+        z[_NODE + 4 * BLOCK + i] = m0 - m2 + z[_GODD + i] * half_e * kept[j, ODD + i]
+        z[_NODE + 5 * BLOCK + i] = 0.5 * (m2 + m1)
+        z[_NODE + 6 * BLOCK + i] = (
+            (by_beta - by_phase) * beta
+            + by_gamma * gamma
+            + by_mu * mu
+            + inverse * (by_x * kept[j, PX + i] + z[_GH + i])
+        )
+        z[_NODE + 7 * BLOCK + i] = 0.5 * t * by_mu
+
+
+@njit(cache=True, fastmath=FLAGS)
+def _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j):  # type: ignore[no-untyped-def]
+    """Add what parameters change of a lamella to their rows of the Jacobian."""
+    for entry in range(pointer[j], pointer[j + 1]):
+        p, bits = parameter[entry], kind[entry] & ~OPTICS
+        u0, u1, u2 = value[entry, 0], value[entry, 1], value[entry, 2]
+        e0, e1, e2, t = value[entry, 3], value[entry, 4], value[entry, 5], value[entry, 6]
+        if bits == DEVIATION:
+            for i in range(BLOCK):
+                rows[p, i] += u0 * z[_NODE + i] + u1 * z[_NODE + BLOCK + i] + u2 * z[_NODE + 2 * BLOCK + i]
+        elif bits == E:
+            for i in range(BLOCK):
+                rows[p, i] += (
+                    e0 * z[_NODE + 3 * BLOCK + i] + e1 * z[_NODE + 4 * BLOCK + i] + e2 * z[_NODE + 5 * BLOCK + i]
+                )
+        elif bits != 0:
+            for i in range(BLOCK):
+                rows[p, i] += (
+                    u0 * z[_NODE + i]
+                    + u1 * z[_NODE + BLOCK + i]
+                    + u2 * z[_NODE + 2 * BLOCK + i]
+                    + e0 * z[_NODE + 3 * BLOCK + i]
+                    + e1 * z[_NODE + 4 * BLOCK + i]
+                    + e2 * z[_NODE + 5 * BLOCK + i]
+                    + t * z[_NODE + 6 * BLOCK + i]
+                )
+        if kind[entry] >= OPTICS:
+            q2, absorption = optics[p, j, 0], optics[p, j, 1]
+            for i in range(BLOCK):
+                by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
+                rows[p, i] += q2 * w[Y + i] * by_u + absorption * z[_NODE + 7 * BLOCK + i]
+            for k in range(8):
+                change, first = optics[p, j, 2 + k], _COUPLE + k * BLOCK
+                for i in range(BLOCK):
+                    rows[p, i] += change * z[first + i]
+
+
+@njit(cache=True)
+def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
+    """Return what parameters change of lamellae, lamella by lamella, without zeros.
+
+    Parameters
+    ----------
+    du, de : ndarray, shape (p, n, nodes)
+    dt : ndarray, shape (p, n)
+    optics : ndarray, shape (p, n, columns) or (p, 0, columns)
+
+    Returns
+    -------
+    pointer : ndarray of int, shape (n + 1,)
+        The entries of lamella j begin at ``pointer[j]``.
+    parameter, kind : ndarray of int, shape (entries,)
+        Which parameter it is, and the bits of what it changes.
+    value : ndarray, shape (entries, 2 nodes + 1)
+        Derivatives of deviation and E at the nodes, and of thickness.
+    """
+    p, n = dt.shape
+    nodes, optical = du.shape[2], optics.shape[1] > 0
+    pointer = np.zeros(n + 1, dtype=np.int64)
+    parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
+    value = np.empty((n * p, 2 * nodes + 1))
+    entry = 0
+    for j in range(n):
+        for k in range(p):
+            bits = 0
+            for node in range(nodes):
+                if du[k, j, node] != 0.0:
+                    bits |= DEVIATION
+                if de[k, j, node] != 0.0:
+                    bits |= E
+            if dt[k, j] != 0.0:
+                bits |= THICKNESS
+            if optical:
+                for column in range(optics.shape[2]):
+                    if optics[k, j, column] != 0.0:
+                        bits |= OPTICS
+            if bits != 0:
+                parameter[entry], kind[entry] = k, bits
+                for node in range(nodes):
+                    value[entry, node], value[entry, nodes + node] = du[k, j, node], de[k, j, node]
+                value[entry, 2 * nodes] = dt[k, j]
+                entry += 1
+        pointer[j + 1] = entry
+    return pointer, parameter, kind, value
+
+
+@njit(cache=True)
+def with_optics(pointer, kind):  # type: ignore[no-untyped-def]
+    """Return for each lamella whether a parameter changes its `OPTICS`."""
+    out = np.zeros(len(pointer) - 1, dtype=np.bool_)
+    for j in range(len(out)):
+        for entry in range(pointer[j], pointer[j + 1]):
+            out[j] |= kind[entry] >= OPTICS
+    return out
+
+
+@njit(cache=True)
+def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
+    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, weights, du, de, dt, optics,
+):  # fmt: skip
+    """Return R (m,) and dR/dp (p + 1, m); the last row is dR/d(ln E of the substrate).
+
+    Parameters
+    ----------
+    x, y, ..., sbs
+        As in ``graded.amplitude``.
+    weights : ndarray, shape (2,)
+        Weights of the two polarisations in R.
+    du, de : ndarray, shape (p, n, 3)
+    dt : ndarray, shape (p, n)
+    optics : ndarray, shape (p, n, 10) or (p, 0, 10)
+        As in ``Slopes``.
+    """
+    n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
+    reflectivity = np.empty(m)
+    jacobian = np.empty((parameters + 1, m))
+    plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
+    f_series = graded.make_series(plan)
+    series = np.empty((n, _SERIES, TERMS_MAX, 2))
+    pointer, parameter, kind, value = sparse(du, de, dt, optics)
+    optical = with_optics(pointer, kind)
+    for j in range(n):
+        if pointer[j] != pointer[j + 1]:
+            s = plan[j]
+            count = _coarse_terms(s[graded.PLAN_XMAX])
+            _series.moments_of_integral(s[7], s[8], s[9], s[10], s[11], s[12], count, series[j])
+    w = np.zeros(graded.WORKSPACE)
+    z, moments = np.zeros(_WORK2), np.zeros(_MOMENTS)
+    kept = np.empty((n, _KEEP_TO))
+    rows = np.empty((parameters + 1, BLOCK))
+    decay = math.exp(-plan[n, 6])
+    for begin in range(0, m, BLOCK):
+        graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
+        for j in range(n - 1, -1, -1):
+            x_max = graded.lamella_phase(w, plan, j)
+            graded.ordered_integral(w, x_max)
+            graded.horner(w, f_series, j, terms(x_max))
+            _keep(w, kept, j)
+            absorbed = math.exp(-plan[j, 6])
+            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh, sb, j, True)
+        _start_adjoint(w, z, weights[0], weights[1], reflectivity, begin, m)
+        rows[:] = 0.0
+        for j in range(n):
+            absorbed, middle = math.exp(-plan[j, 6]), plan[j, graded.PLAN_E]
+            if optical[j]:
+                _by_couplings(kept, j, z, t[j] * absorbed, t[j] / absorbed, t[j], middle, sh, sb)
+            _retreat(kept, j, z, t[j] * absorbed, t[j] / absorbed, t[j], middle, sh, sb)
+            if pointer[j] == pointer[j + 1]:
+                continue
+            x_max = 1.001 * max(abs(kept[j, PX]), abs(kept[j, PX + BLOCK - 1])) + 1e-3
+            _ordered_slope(kept, j, z, x_max)
+            _multiply(moments, kept, z, series, j, _coarse_terms(x_max))
+            inverse = 1.0 / t[j]
+            beta, gamma, mu = plan[j, 7] * inverse, plan[j, 8] * inverse, plan[j, 9] * inverse
+            _by_nodes(kept, j, z, moments, t[j], middle, beta, gamma, mu)
+            _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j)
+        # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
+        for i in range(BLOCK):
+            rows[parameters, i] = (
+                z[_BE0R + i] * w[T0R + i] - z[_BE0I + i] * w[T0I + i]
+                + z[_BE1R + i] * w[T1R + i] - z[_BE1I + i] * w[T1I + i]
+            )  # fmt: skip
+        for p in range(parameters + 1):
+            for i in range(min(BLOCK, m - begin)):
+                jacobian[p, begin + i] = rows[p, i]
+    return reflectivity, jacobian

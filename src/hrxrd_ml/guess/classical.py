@@ -1,0 +1,268 @@
+"""The classical guess: start values from the curve itself, without a network.
+
+What can be read off (peak, background, counts, the strain at which the damage region ends) is read off.  The rest is a
+short multi-start: the envelope of the curve, with its fringes smoothed away, has few minima and is fitted first, from a
+handful of depths and shapes; the best of these are then followed while the smoothing is reduced step by step.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from hrxrd_ml.guess.competing import with_competing_minimum
+from hrxrd_ml.guess.landmarks import Landmarks
+from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.guess.starts import fresh_values, offsets, spline_trials, start_values
+from hrxrd_ml.guess.task import Task, fill, remember
+from hrxrd_ml.inference.threads import one_thread
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.profile.spline import SplineProfile
+from hrxrd_ml.units import ARCSEC
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from lmfit import Parameters
+
+FloatArray = NDArray[np.float64]
+
+SMOOTHING = (0.1, 0.045, 0.016)
+"""FWHM of the smoothing, step by step, over the width of the damage region."""
+
+_ADEQUATE = 1.2
+"""χ² over the points, with an error of 4 % beside the noise, up to which a curve of films counts as described."""
+
+_THINNEST = 1.0 / 1.6
+"""Thinnest start of a film over the thickness that was described; the thickest is the inverse."""
+
+_RACED = 12
+"""Evaluations after which the best of several starts of the peak is chosen."""
+
+_SETTLED = 100
+"""Evaluations after which a start has shown how low it comes."""
+
+_INSTRUMENT = ("scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew")
+_SUBSTRATE = ("substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix")
+
+
+@dataclass(frozen=True)
+class ClassicalGuess:
+    """Guess by landmarks and a multi-start that goes from the envelope to the fringes.
+
+    Parameters
+    ----------
+    followed : int
+        How many of the envelope fits are followed to full resolution.
+    restarts : int
+        How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
+    thicknesses : int
+        How many sets of thicknesses films are started from, where those that were described do not do.
+    compared : int
+        How many of the best are compared by the residuals of the fit.
+    """
+
+    followed: int = 3
+    restarts: int = 2
+    thicknesses: int = 16
+    compared: int = 8
+
+    def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
+        """Return start values for a model, inside all its bounds.
+
+        Parameters
+        ----------
+        model : RockingCurveModel
+        curve : DataArray
+            Labelled curve, see ``read_curve``.
+
+        Raises
+        ------
+        CurveError
+            If the curve has no substrate peak.
+        """
+        with one_thread():
+            return self._guess(model, curve)
+
+    def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
+        task = Task.of(model, curve)
+        problem, marks = task.problem, task.marks
+        start, competing = start_values(problem, marks), None
+        profile = problem.simulation.profile
+        if problem.simulation.films:
+            best = self._films(problem, start, marks)
+        elif isinstance(profile, ImplantedProfile):
+            best, competing = with_competing_minimum(problem, self._implanted(problem, start, marks))
+        elif isinstance(profile, SplineProfile):
+            best = self._spline(task, start)
+        else:
+            stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
+            best = self.polish(problem, problem.follow(start, stages)[1], marks)
+        return remember(fill(model, task.params, best), "classical", competing=competing, prefix=model.prefix)
+
+    def widen(self, model: Any, curve: xr.DataArray, params: Parameters) -> Parameters:
+        """Return start values from the fit of a model in which less was free.
+
+        What that fit held gets the start value that the curve suggests; the shape of the substrate peak and the diffuse
+        part, which made up for it, are started from several sides.
+
+        Parameters
+        ----------
+        model : RockingCurveModel
+        curve : DataArray
+        params : lmfit.Parameters
+            Of that fit, all parameters of the model.
+
+        Raises
+        ------
+        CurveError
+            If the curve has no substrate peak.
+        """
+        with one_thread():
+            task = Task.of(model, curve)
+            problem, marks = task.problem, task.marks
+            own = {name: params[model.prefix + name] for name in model.space.names}
+            held = [name for name in problem.free if not own[name].vary]
+            fresh = start_values(problem, marks)
+            values = {name: float(par.value) for name, par in own.items()} | {name: fresh[name] for name in held}
+            if "curvature" in held and "fwhm" in problem.free:
+                values["fwhm"] = fresh["fwhm"]  # the width is shared out anew
+            best = self.polish(problem, problem.simulation.space.clip(values, bounds=False), marks)
+            if not isinstance(problem.simulation.profile, SplineProfile):
+                best = self.restart(problem, problem.exact().run(best, _SETTLED, 1e-5)[1])[1]
+            return remember(fill(model, task.params, best), "classical", note="from the fit with less free")
+
+    def _implanted(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
+        """Multi-start on the envelope, best ones followed, then polished."""
+        smoothing = tuple(share * marks.edge for share in SMOOTHING)
+        largest = marks.edge * ARCSEC / math.tan(problem.simulation.reflection.bragg_angle)
+        envelope = problem.search(smoothing[0], 0.08, widths=start)
+        trials = []
+        for depth in (900.0, 1800.0, 3200.0, 5200.0):
+            for front in (0.15, 0.5):
+                for size in (0.85, 1.0):
+                    trial = {
+                        "Dmax1": size * largest,
+                        "D01": front * size * largest,
+                        "L1": depth,
+                        "Rp1": 0.68 * depth,
+                        "D02": 0.25 * size * largest,
+                        "L2": 0.6 * depth,
+                        "Rp2": -0.05 * depth,
+                    }
+                    held = {name: value for name, value in start.items() if name not in problem.free}
+                    trials.append(
+                        envelope.scaled(problem.simulation.space.clip({**start, **trial, **held}, bounds=False))
+                    )
+        trials.sort(key=lambda pair: pair[0])
+        fits = sorted((envelope.run(trial, 15) for _, trial in trials[:8]), key=lambda pair: pair[0])
+        followed = [problem.follow(values, smoothing[1:]) for _, values in fits[: self.followed]]
+        best = self.polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
+        return self.restart(problem, best)[1]
+
+    def _films(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
+        """Lay the curve of the films as they are described over the data, then let go of what is free.
+
+        Which peak is the substrate's is not known: the highest one may be a film's.
+        """
+        coarse = problem.search(4.0 * marks.width, 0.08, widths=start)
+        trials = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
+        found = sorted((coarse.run(trial, 15) for trial in trials), key=lambda pair: pair[0])
+        laid = {**found[0][1], "fwhm": start["fwhm"]}
+        smoothed = problem.follow(laid, (1.5 * marks.width,))
+        plain = problem.follow(trials[0], ())
+        best = min(smoothed, plain, key=lambda pair: pair[0])
+        if 2.0 * best[0] > _ADEQUATE * len(problem.intensity):
+            best = self._thicknesses(problem, laid, start, best)
+        return best[1]
+
+    def _thicknesses(
+        self, problem: Problem, values: Values, start: Values, best: tuple[float, Values]
+    ) -> tuple[float, Values]:
+        """Start from other thicknesses, which have a minimum for about each fringe by which they are wrong.
+
+        First from points that fill the surroundings of what was described evenly (Halton, Numer. Math. 2 (1960) 84),
+        then from the best with one film at a time thicker and thinner.
+        """
+        of_films = {f"{film.name}_thickness" for film in problem.simulation.films}
+        names = [name for name in problem.free if name in of_films]
+        if not names:
+            return best
+        search, ends = problem.search(), [best]
+        for point in qmc.Halton(len(names), scramble=False).random(self.thicknesses + 1)[1:]:
+            factors = _THINNEST ** (1.0 - 2.0 * point)
+            trial = {name: factor * start[name] for name, factor in zip(names, factors.tolist(), strict=True)}
+            ends.append(search.run({**values, **trial}, 25))
+        best = min(ends, key=lambda pair: pair[0])
+        for factor in (1.25, 1.0 / 1.25, 1.1, 1.0 / 1.1):
+            for name in names:
+                ends.append(search.run({**best[1], name: factor * best[1][name]}, 25))
+                best = min(best, ends[-1], key=lambda pair: pair[0])
+        # Under the error of 4 % the right thicknesses look no better than their neighbours.
+        exact = problem.exact()
+        alike = sorted((end for end in ends if end[0] < 1.05 * best[0]), key=lambda pair: pair[0])
+        best = min((exact.run(end[1], 40) for end in alike[: self.compared]), key=lambda pair: pair[0])
+        if len(names) == 1:
+            return best
+        # What one thick film loses, another may gain: the fringes of both together stay where they are.
+        thick, other = sorted(names, key=lambda name: -best[1][name])[:2]
+        for share in (None, 0.35, -0.35, 0.15, -0.15):  # the two changed places, or a part of the thinner
+            one, two = best[1][thick], best[1][other]
+            moved = two - one if share is None else share * two
+            trade = {thick: one + moved, other: two - moved}
+            best = min(best, exact.run({**best[1], **trade}, 40), key=lambda pair: pair[0])
+        return best
+
+    def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
+        """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""
+        region = np.abs(problem.arcsec - marks.peak) < 6.0 * marks.width
+        if np.count_nonzero(region) < 12:
+            return values
+        peak = problem.search(relative=0.02, names=(*_INSTRUMENT, *_SUBSTRATE), region=region)
+        if not peak.coordinates.names:
+            return values
+        darwin = problem.simulation.reflection.darwin_width() / ARCSEC
+        broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
+        trials = [values]
+        if "curvature" in problem.free:
+            for bend, sharp, skew in ((0.9, 0.4, 0.0), (0.1, 1.0, 0.0), (1.5, 0.4, -4.0), (1.5, 0.4, 4.0)):
+                shape = {"curvature": bend * broad, "fwhm": sharp * broad, "eta": 0.5, "tail": 1.2}
+                shape["curvature_skew"] = skew
+                trials.append({**values, **{name: value for name, value in shape.items() if name in problem.free}})
+        space = problem.simulation.space
+        found = [peak.run(peak.scaled(space.clip(trial, bounds=False))[1], _RACED) for trial in trials]
+        best = peak.run(min(found, key=lambda pair: pair[0])[1], 40)[1]
+        whole = problem.search(relative=0.02)
+        return min((whole.run(trial, 40) for trial in (best, values)), key=lambda pair: pair[0])[1]
+
+    def restart(self, problem: Problem, values: Values) -> tuple[float, Values]:
+        """Leave minima on the edge, where a component of strength zero no longer feels its own shape."""
+        search = problem.exact()
+        cost, values = search.run(values, 30)
+        reset = fresh_values(problem)
+        for _ in range(self.restarts):
+            before = cost
+            for factor in (3.0, 1.0 / 3.0):
+                trial = {name: reset.get(name, v) if name in problem.free else v for name, v in values.items()}
+                if "damage" in problem.free:
+                    trial["damage"] *= factor
+                restarted, found = search.run(problem.simulation.space.clip(trial, bounds=False), 60, 1e-5)
+                if restarted < cost:
+                    cost, values = restarted, found
+            if cost > 0.995 * before:
+                break
+        return cost, values
+
+    def _spline(self, task: Task, start: Values) -> Values:
+        """Fit the seven-parameter profile first and put the splines through it."""
+        problem = task.problem
+        easier = task.simpler().problem
+        found = self._implanted(easier, start_values(easier, task.marks), task.marks)
+        values = {**start, **{name: value for name, value in found.items() if name in start}}
+        trials = spline_trials(problem, values, found)
+        best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
+        return problem.search(relative=0.02).run(best, 60, 1e-5)[1]

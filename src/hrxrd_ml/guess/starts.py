@@ -1,0 +1,137 @@
+"""Start values read off a curve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrxrd_ml.errors import CurveError
+from hrxrd_ml.guess.landmarks import Landmarks
+from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.damage import SplineDamage
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.profile.spline import SplineProfile
+from hrxrd_ml.units import ARCSEC
+
+FloatArray = NDArray[np.float64]
+
+
+def offsets(problem: Problem, values: Values, marks: Landmarks, most: int = 4) -> list[float]:
+    """Return at which offsets [arcsec] a simulated curve lies best over the data, the best one first.
+
+    By the correlation of the logarithms, so that weak peaks count as well as strong ones.
+    """
+    arcsec = problem.arcsec
+    if "offset" not in problem.free:
+        return [values["offset"]]
+    step = max(0.3 * marks.width, float(np.median(np.diff(arcsec))))
+    at = np.arange(arcsec[0], arcsec[-1], step)
+    span = at[-1] - at[0]
+    wide = np.arange(at[0] - 0.5 * span, at[-1] + 0.5 * span, step)
+    floor = max(marks.background, 1e-5 * marks.height)
+    data = np.log(np.interp(at, arcsec, np.maximum(problem.intensity, 0.0)) + floor)
+    curve = problem.simulation.bind(wide * ARCSEC).curve({**values, "offset": 0.0, "background": 0.0, "slope": 0.0})
+    model = np.log(curve * marks.height / float(curve.max()) + floor)
+    windows = np.lib.stride_tricks.sliding_window_view(model, len(at))
+    windows = windows - windows.mean(axis=1, keepdims=True)
+    match = windows @ (data - data.mean()) / np.maximum(np.linalg.norm(windows, axis=1), 1e-9)
+    low, high = problem.params["offset"].min, problem.params["offset"].max
+    found: list[float] = []
+    for i in np.argsort(match)[::-1]:
+        offset = float(at[0] - wide[i])
+        if low <= offset <= high and all(abs(offset - other) > 3.0 * marks.width for other in found):
+            found.append(offset)
+        if len(found) == most:
+            break
+    return found or [min(max(marks.peak, low), high)]
+
+
+def fresh_values(problem: Problem) -> Values:
+    """Return where components begin again that have got stuck on an edge."""
+    return {
+        "diffuse_mix": 0.5,
+        "substrate_diffuse_mix": 0.5,
+        "substrate_damage": 0.01,
+        "substrate_correlation_length": 2000.0,
+        "correlation_length": 20.0,
+        "background": 0.5 * float(np.percentile(problem.intensity, 3.0)),
+    }
+
+
+def start_values(problem: Problem, marks: Landmarks) -> Values:
+    """Return start values of everything but the profile, and what somebody fixed."""
+    simulation, free = problem.simulation, set(problem.free)
+    if "scale" in free and marks.height > problem.params["scale"].max:
+        raise CurveError(
+            f"the highest intensity, {marks.height:.3g}, is above the largest scale that its bounds allow, "
+            f"{problem.params['scale'].max:.3g}; divide the data, or raise the bound"
+        )
+    reflection, space = simulation.reflection, simulation.space
+    darwin = reflection.darwin_width() / ARCSEC
+    broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
+    values = {
+        "offset": marks.peak - reflection.refraction_shift() / ARCSEC,
+        "fwhm": broad,
+        "background": max(0.7 * marks.background, 1e-9),
+        "scale": marks.height * max(1.0, marks.width / darwin) / 0.8,
+        "damage": 0.2,
+        "correlation_length": 60.0,
+        "substrate_damage": 0.005,
+        "substrate_correlation_length": 2000.0,
+        "eta": min(0.3, _lorentzian_share(problem, marks, broad)),
+        "diffuse_mix": 0.5,
+        "substrate_diffuse_mix": 0.5,
+        "tail": 1.3,
+        "strain_spread": 0.005,
+        "dead_time": 0.1 / marks.height,
+    }
+    if "curvature" in free:
+        values |= {"curvature": 0.8 * broad, "fwhm": 0.6 * broad}
+    given = {name: float(problem.params[name].value) for name in space.names}
+    chosen = {name: value for name, value in values.items() if name in free}
+    limits = {name: (problem.params[name].min, problem.params[name].max) for name in chosen}
+    return given | {name: min(max(value, limits[name][0]), limits[name][1]) for name, value in chosen.items()}
+
+
+def _lorentzian_share(problem: Problem, marks: Landmarks, width: float) -> float:
+    """Return a Lorentzian part of the resolution, ``width`` [arcsec] wide, for whose tails the curve leaves room."""
+    distance = np.abs(problem.arcsec - marks.peak)
+    far = distance > 4.0 * marks.width
+    if not far.any():
+        return 1.0
+    tail = marks.height * marks.width * width / (2.0 * math.pi * distance[far] ** 2)
+    seen = problem.intensity[far] + 2.0 * problem.noise[far]
+    return max(0.25 * float(np.percentile(seen / tail, 5.0)), 1e-3)
+
+
+def spline_trials(problem: Problem, values: Values, found: Mapping[str, float]) -> list[Values]:
+    """Return splines through a seven-parameter profile: over three depths, or the one that somebody gave."""
+    own, space = problem.params["depth"], problem.simulation.space
+    depths = [values["depth"]]
+    if own.value == space["depth"].value:
+        depths = [min(factor * found["L1"], own.max) for factor in (1.05, 1.25, 1.6)]
+    return [{**values, "depth": depth} | splines_through(problem.simulation, found, depth) for depth in depths]
+
+
+def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth: float) -> Values:
+    """Return spline coefficients of strain and damage that follow a seven-parameter profile over ``depth`` [Å]."""
+    assert isinstance(simulation.profile, SplineProfile)
+    z = np.linspace(0.0, depth, 400)
+    inside = z <= found["L1"]
+    strain = np.where(inside, ImplantedProfile().evaluate(np.minimum(z, found["L1"]), found), 0.0)
+    values: Values = {}
+
+    def put(spline: SplineProfile, target: FloatArray) -> None:
+        basis, _ = spline.basis(z / depth)
+        for name, value in zip(spline.names, np.linalg.lstsq(basis, target, rcond=None)[0], strict=True):
+            spec = spline.space[name]
+            values[name] = float(np.clip(value, spec.min, spec.max))
+
+    put(simulation.profile, strain)
+    if isinstance(simulation.damage, SplineDamage):
+        put(simulation.damage.spline, found["damage"] * strain / strain.max() + 1e-3)
+    return values

@@ -1,0 +1,1 @@
+"""What any fit rests on: likelihoods, coordinates, a solver, covariances, sampling."""

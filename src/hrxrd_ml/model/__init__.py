@@ -1,0 +1,1 @@
+"""The rocking curve as a model of lmfit: fit, result, files."""

@@ -1,0 +1,468 @@
+"""Result of a fit: an lmfit ModelResult that keeps the labelled curve and knows the statistics of its data."""
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from lmfit import Parameters
+from lmfit.model import ModelResult
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import chi2
+
+from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.inference.coordinates import check_start
+from hrxrd_ml.inference.objective import MeasuredCurve, Objective
+from hrxrd_ml.inference.threads import one_thread
+from hrxrd_ml.model.intervals import ProfileIntervals, Profiles
+from hrxrd_ml.model.minimizer import CurveMinimizer, FitProblem
+from hrxrd_ml.model.observation import Observation
+from hrxrd_ml.model.uncertainty import FitStatistics, draw_feasible
+from hrxrd_ml.parameters import tighten
+from hrxrd_ml.units import from_radians
+
+if TYPE_CHECKING:
+    from hrxrd_ml.model.composite import CurveFitting
+
+Array = NDArray[np.float64]
+
+_FAR = 2.0
+"""Where errors are checked, in standard errors."""
+
+_FOLLOWING = 8
+"""Evaluations, at most, in which the other parameters follow one that is held."""
+
+_TOO_FLAT = 1.6
+"""A root of the rise of chi-square so far below 2 means a standard error that is too small: chosen in
+benchmarks/intervals.py."""
+
+_CHECKED = "; take conf_interval, or sample"
+
+
+class RockingCurveResult(ModelResult):
+    """Result of `RockingCurveModel.fit`: all of `lmfit.model.ModelResult`, and more.
+
+    ``data`` and ``best_fit`` are plain arrays on the scale of the model; where a curve carries attenuation
+    factors or counting times, ``data`` are its counts corrected for both.
+
+    Attributes
+    ----------
+    curve : xarray.DataArray
+        The curve that was fitted, labelled, as it was given.
+    observation : Observation
+        The data as the fit used them; ``observation.likelihood`` is their statistics.
+    bound_notes : tuple of str
+        What to know about parameters at a bound, or that the data do not determine; after `check_errors`,
+        about standard errors that are wrong.
+    """
+
+    model: "CurveFitting"
+    params: Parameters
+    result: FitStatistics
+    best_fit: Array
+
+    def __init__(
+        self,
+        model: "CurveFitting",
+        params: Parameters,
+        data: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        method: str = "least_squares",
+        fcn_args: Any = None,
+        fcn_kws: Mapping[str, Any] | None = None,
+        iter_cb: Any = None,
+        scale_covar: bool | None = None,
+        nan_policy: str = "raise",
+        calc_covar: bool = True,
+        max_nfev: int | None = None,
+        *,
+        observation: Observation | None = None,
+        **fit_kws: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            params,
+            data,
+            weights,
+            method,
+            fcn_args,
+            dict(fcn_kws or {}),
+            iter_cb,
+            scale_covar is not False,
+            nan_policy,
+            calc_covar,
+            max_nfev,
+            **fit_kws,
+        )
+        self.bound_notes: tuple[str, ...] = ()
+        self._asked_scale_covar = scale_covar
+        self._problem: FitProblem | None = None
+        self._minimizer: CurveMinimizer | None = None
+        self._objective: Objective | None = None
+        self._init_fit: Array | None = None
+        if observation is None and data is not None:
+            observation = model.observe(data, self.userkws.get("x"), weights)
+        if observation is not None:
+            self._take(observation)
+
+    def _take(self, observation: Observation) -> None:
+        self.observation = observation
+        self.data, self.weights = observation.values, observation.weights
+        self.userargs = (self.data, self.weights)
+        self.userkws["x"] = observation.x
+        if self._asked_scale_covar is None:
+            self.scale_covar = observation.likelihood.scale_covar
+        self._problem = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is bound to this process or can be made again."""
+        dropped = ("_problem", "_minimizer", "_objective")
+        kept = {key: value for key, value in self.__dict__.items() if key != "sampler"}
+        return kept | dict.fromkeys(dropped)
+
+    # --- what is fitted ---------------------------------------------------------------------------------------------
+
+    @property
+    def problem(self) -> FitProblem:
+        """The curve with what simulates it, and the rules that its parameters obey."""
+        if self._problem is None:
+            evaluator = self.model.evaluator(self.userkws, self.params)
+            curve = MeasuredCurve(evaluator, evaluator.names, self.observation.likelihood)
+            used = int(self.observation.used.sum())
+            self._problem = FitProblem(curve, used, self.model.nested, self.model.analytic_jacobian)
+        return self._problem
+
+    @property
+    def objective(self) -> Objective:
+        """Residuals, likelihood and their derivatives as functions of the free parameters and of their box."""
+        if self._objective is None:
+            problem = self.problem
+            self._objective = Objective.of([problem.curve], self.params, self.var_names, problem.nested)
+        return self._objective
+
+    @property
+    def best(self) -> Array:
+        """Values of the free parameters, in the order of ``var_names``."""
+        return np.array([float(self.params[name].value) for name in self.var_names])
+
+    def _new_minimizer(self, params: Parameters) -> CurveMinimizer:
+        return CurveMinimizer(
+            self.problem,
+            params,
+            fcn_args=self.userargs,
+            fcn_kws=self.userkws,
+            iter_cb=self.iter_cb,
+            scale_covar=self.scale_covar,
+            nan_policy=self.nan_policy,
+            reduce_fcn=self.reduce_fcn,
+            calc_covar=self.calc_covar,
+            max_nfev=self.max_nfev,
+            **self.kws,
+        )
+
+    @property
+    def minimizer(self) -> CurveMinimizer:
+        """What runs the solvers of this result."""
+        if self._minimizer is None:
+            self._minimizer = self._new_minimizer(self.params)
+        return self._minimizer
+
+    # --- fitting ----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Any = None,
+        params: Parameters | None = None,
+        weights: Any = None,
+        method: str | None = None,
+        nan_policy: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Fit, or fit again, with other data, parameters, weights, method or ``x``; see `lmfit.model.ModelResult.fit`.
+
+        Raises
+        ------
+        ParameterError
+            If the start breaks a bound or a nested constraint, or a parameter is missing or unknown.
+        CurveError
+            If the data cannot be right.
+        """
+        if method is not None:
+            self.method = method
+        if nan_policy is not None:
+            self.nan_policy = nan_policy
+        x, sigma = kwargs.pop("x", None), kwargs.pop("sigma", None)
+        self.userkws.update(kwargs)
+        if any(given is not None for given in (data, weights, x, sigma)):
+            self._observe_again(data, x, weights, sigma)
+        params = self.params if params is None else params
+        self.model.check_params(params)
+        check_start(params, self.model.nested)
+        self.init_params = deepcopy(params)
+        self.ci_out = None
+        self.bound_notes = ()
+        self.params, self._problem, self._init_fit = self.init_params, None, None
+        self._minimizer = self._new_minimizer(self.init_params)
+        outcome = self._minimizer.minimize(method=self.method)
+        self.model.post_fit(outcome)
+        self._adopt(outcome)
+
+    def _observe_again(self, data: Any, x: Any, weights: Any, sigma: Any) -> None:
+        """Take other data, weights or standard errors; what is not given stays as it was."""
+        if data is None and x is not None:
+            raise CurveError("expected data with the new x; give both")
+        old = self.observation
+        labelled = isinstance(data, xr.DataArray)
+        if data is not None and x is None and not labelled:
+            x = old.x
+        if weights is None and old.weights is not None:
+            if data is not None and len(data) != len(old.x):
+                raise CurveError(
+                    f"the weights of the fit are for {len(old.x)} points and the new data have {len(data)}; give "
+                    "weights for them, weights=1 for none"
+                )
+            weights = old.weights
+        if sigma is None and old.sigma is not None and not labelled and (data is None or len(data) == len(old.x)):
+            sigma = old.sigma if old.exposure is None else old.sigma * old.exposure
+        source = self.curve if data is None else data
+        self._take(self.model.observe(source, x, weights, sigma, omit=self.nan_policy == "omit"))
+
+    def _adopt(self, outcome: FitStatistics) -> None:
+        """Take over all that a solver found, as lmfit does, and the curve that belongs to it."""
+        if set(outcome.params) - set(getattr(outcome, "uvars", None) or ()):
+            outcome.uvars = outcome.params.create_uvars(covar=outcome.covar)
+        self.result = outcome
+        for name in dir(outcome):
+            if not name.startswith("_"):
+                setattr(self, name, getattr(outcome, name))
+        self.components = self.model.components
+        self.init_values = self.model._make_all_args(self.init_params)
+        self.best_values = self.model._make_all_args(outcome.params)
+        self._objective = None
+        self.best_fit = self._curve_at(outcome.params)
+        data, found = self.data[self.observation.used], self.best_fit[self.observation.used]
+        self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
+            1.0e-15, float(((data - data.mean()) ** 2).sum())
+        )
+
+    def _curve_at(self, params: Parameters) -> Array:
+        return np.array(self.problem.curve.expected(params.valuesdict()))
+
+    @property
+    def init_fit(self) -> Array:
+        """Model at the start of the fit."""
+        if self._init_fit is None:
+            self._init_fit = self._curve_at(self.init_params)
+        return self._init_fit
+
+    # --- the curve --------------------------------------------------------------------------------------------------
+
+    @property
+    def curve(self) -> xr.DataArray:
+        """The curve that was fitted, labelled, as it was given."""
+        return self.observation.curve
+
+    @property
+    def offsets(self) -> Array:
+        """Nominal offset Δθ of every point from the substrate's Bragg angle [arcsec], shape (n,)."""
+        return from_radians(self.model.frame.offsets(self.observation.x), "arcsec")
+
+    def parameter_units(self) -> dict[str, str]:
+        """Return the unit of each parameter of the model; those of intensities are in that of the data."""
+        attrs = self.observation.curve.attrs
+        unit = "counts" if attrs.get("kind") == "counts" else attrs.get("units") or "arb. units"
+        own = {f"{model.prefix}{spec.name}": spec.unit for model in self.model.rocking_curves for spec in model.space}
+        return {name: known.replace("counts", unit) for name, known in own.items()}
+
+    def pearson_chi2(self, region: ArrayLike | xr.DataArray | None = None) -> float:
+        """χ²/N: mean square of (data - best_fit) over the expected variance, where 1 is a perfect fit.
+
+        The variance of counts is their expectation; other data have that of their sigmas. Masked points are
+        left out.
+
+        Parameters
+        ----------
+        region
+            Boolean mask of the points to use, shape (n,), for example ``abs(result.offsets) > 150``; all if
+            None.
+
+        Raises
+        ------
+        CurveError
+            If the mask has another length, or leaves no point.
+        """
+        used = self.observation.used
+        if region is not None:
+            mask = np.asarray(region, dtype=bool)
+            if mask.shape != used.shape:
+                raise CurveError(f"expected a mask with {len(used)} points, got shape {mask.shape}")
+            used = used & mask
+        if not used.any():
+            raise CurveError("the region holds no points of the curve")
+        return float(np.mean(self.observation.likelihood.pearson(self.best_fit)[used] ** 2))
+
+    # --- uncertainties ----------------------------------------------------------------------------------------------
+
+    def draw(self, size: int, seed: int | np.random.Generator | None = None) -> Array:
+        """Draw sets of the free parameters from their covariance, inside every bound and nested constraint.
+
+        Parameters
+        ----------
+        size
+            Number of sets.
+        seed
+            Seed, or a generator.
+
+        Returns
+        -------
+        ndarray, shape (size, nvarys)
+            Columns in the order of ``var_names``.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to draw from; fit again with least_squares")
+        return draw_feasible(self.objective, self.best, self.covar, size, np.random.default_rng(seed))
+
+    def conf_interval(
+        self,
+        p_names: Sequence[str] | None = None,
+        sigmas: Sequence[float] | None = None,
+        trace: bool = False,
+        maxiter: int = 200,
+        verbose: bool = False,
+        prob_func: Callable[..., float] | None = None,
+        min_rel_change: float = 1e-5,
+    ) -> Any:
+        """Confidence intervals by profiling; see `lmfit.conf_interval` for the arguments and what is returned.
+
+        Where the size of the errors is known (``scale_covar`` is false), the probability is that of the
+        increase of chi-square; else it is lmfit's F test. Bounds that nested constraints imply end an
+        interval like any other.
+        """
+        if prob_func is None and not self.scale_covar:
+            prob_func = _known_errors
+        best = copy(self.result)
+        best.params = self._implied_bounds()
+        with one_thread():
+            found = ProfileIntervals(
+                self._profiles(), best, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change
+            )
+            intervals = found.calc_all_ci()
+        self.ci_out = intervals
+        return (intervals, found.trace_dict) if trace else intervals
+
+    def _profiles(self) -> Profiles:
+        return Profiles(self._new_minimizer(self.params), self.params, self.var_names)
+
+    def check_errors(self) -> dict[str, tuple[float, float]]:
+        """Look whether standard errors are what they say: how far chi-square rises two of them to either side.
+
+        Each parameter is held there, while the others follow for a few steps. Where the errors are those of a normal
+        distribution, the square root of the rise is 2. Where it is clearly less, the standard error is too small, and
+        ``bound_notes`` says so. More than 2 proves nothing: the others may not have arrived yet. Takes a few fits'
+        time, less than `conf_interval`, which finds the limits themselves.
+
+        Returns
+        -------
+        dict
+            By name, the root of the rise below and above the best value, in units of the errors of the data; NaN
+            where a bound is nearer than two standard errors.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to be checked; fit with calc_covar=True")
+        names, bounds = list(self.var_names), self._implied_bounds()
+        scale = float(self.redchi) if self.scale_covar else 1.0
+        best, found = float(self.chisqr), {}
+        profiles = self._profiles()
+        with one_thread():
+            for name, row in zip(names, self.covar, strict=True):
+                error = max(math.sqrt(row[names.index(name)]), 1e-300)
+                ends = (profiles.near(name, side / error * row, bounds, _FOLLOWING) for side in (-_FAR, _FAR))
+                rises = [end - best for end in ends]
+                below, above = (math.nan if math.isnan(rise) else math.sqrt(max(rise, 0.0) / scale) for rise in rises)
+                found[name] = (below, above)
+        notes = tuple(note for note in self.bound_notes if not note.endswith(_CHECKED))
+        self.bound_notes = (*notes, *_misjudged(found))
+        return found
+
+    def _implied_bounds(self) -> Parameters:
+        params = deepcopy(self.params)
+        low = {name: par.min if par.vary else float(par.value) for name, par in params.items()}
+        high = {name: par.max if par.vary else float(par.value) for name, par in params.items()}
+        tighten(low, high, tuple(r for r in self.model.nested if not (params[r.low].expr or params[r.high].expr)))
+        for name in self.var_names:
+            params[name].min, params[name].max = low[name], high[name]
+        return params
+
+    # --- text -------------------------------------------------------------------------------------------------------
+
+    def fit_report(self, *args: Any, **kwargs: Any) -> str:
+        """Report of the fit, as lmfit's, with the statistics of the data and notes on bounds."""
+        report = super().fit_report(*args, **kwargs)
+        notes = [
+            f"statistics: {self.observation.likelihood.name}, chi2/N = {self.pearson_chi2():.4g}",
+            *self.bound_notes,
+        ]
+        return "\n".join([report, "[[Notes]]", *(f"    {note}" for note in notes)])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the result to ``path``: text (JSON) with model, parameters and data, for `hrxrd_ml.load_result`."""
+        from hrxrd_ml.model.saving import save_result
+
+        save_result(self, path)
+
+    def dumps(self, **_: Any) -> str:
+        """Text of the result, as `save` writes it."""
+        from hrxrd_ml.model.saving import result_text
+
+        return result_text(self)
+
+    def loads(self, *_: Any, **__: Any) -> Any:
+        """Not here: a result is read by `hrxrd_ml.load_result`."""
+        raise ParameterError("use hrxrd_ml.load_result(path) to read a saved result")
+
+
+def _solver(name: str) -> Callable[..., Any]:
+    def solve(self: RockingCurveResult, *args: Any, **kws: Any) -> Any:
+        return getattr(self.minimizer, name)(*args, **kws)
+
+    solve.__name__, solve.__doc__ = name, f"Run `lmfit.Minimizer.{name}`, beside the result: it stays as it is."
+    return solve
+
+
+# A result of lmfit is a minimizer too, which functions such as conf_interval2d use.
+for _name in (
+    "prepare_fit", "minimize", "leastsq", "least_squares", "scalar_minimize", "emcee", "brute", "basinhopping", "ampgo",
+    "shgo", "dual_annealing",
+):  # fmt: skip
+    setattr(RockingCurveResult, _name, _solver(_name))
+
+
+def _misjudged(rises: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Say which standard errors are too small by how little chi-square rises."""
+    notes = []
+    for name, sides in rises.items():
+        known = [side for side in sides if math.isfinite(side)]
+        if known and min(known) < _TOO_FLAT:
+            notes.append(
+                f"the standard error of {name} is too small: two of them away, chi-square has risen by "
+                f"{min(known) ** 2:.2g} instead of 4{_CHECKED}"
+            )
+    return notes
+
+
+def _known_errors(best: FitStatistics, other: FitStatistics) -> float:
+    """Probability of a smaller increase of chi-square, when its scale is known."""
+    return float(chi2.cdf(max(other.chisqr - best.chisqr, 0.0), best.nvarys - other.nvarys))

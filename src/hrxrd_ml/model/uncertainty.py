@@ -1,0 +1,183 @@
+"""Covariance of parameters that may sit on a bound, or that the data do not determine, and what a fit makes of it."""
+
+import numpy as np
+from lmfit.minimizer import MinimizerResult
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
+
+from hrxrd_ml.inference.covariance import Covariance, bounded_covariance, draw_inside
+from hrxrd_ml.inference.objective import Objective
+
+Array = NDArray[np.float64]
+
+
+_NO_FIT = 5.0
+"""Reduced chi-square above which a fit gets a note."""
+
+_REACHED, _LISTED = 2.0, 4
+"""Beyond how many standard errors another minimum gets a note, and how many parameters the note names."""
+
+_AS_GOOD = 6.0
+"""Difference of chi-square up to which another minimum describes the curve about as well."""
+
+_HARDLY, _TRADING = 0.25, 0.98
+"""From which part of the range an error, and from which size a correlation, is worth a note."""
+
+
+class FitStatistics(MinimizerResult):
+    """Outcome of a fit of a rocking curve; masked points do not count as data."""
+
+    n_used: int | None = None
+    ndata: int
+    bound_notes: tuple[str, ...] = ()
+
+    def _calculate_statistics(self) -> None:
+        super()._calculate_statistics()
+        if self.n_used is None or self.n_used == self.ndata:
+            return
+        self.ndata = self.n_used
+        self.nfree = self.ndata - self.nvarys
+        self.redchi = self.chisqr / max(1, self.nfree)
+        neg2_log_likelihood = self.ndata * np.log(self.chisqr / self.ndata)
+        self.aic = neg2_log_likelihood + 2 * self.nvarys
+        self.bic = neg2_log_likelihood + np.log(self.ndata) * self.nvarys
+
+
+def covariance_in_box(objective: Objective, y: Array, robust: Array | None = None) -> Covariance:
+    """Return the covariance of the coordinates of the box at a minimum ``y``.
+
+    ``robust`` is the Jacobian of the residuals where a robust loss was minimised, with the weights of the loss in it.
+    """
+    if robust is None:
+        # The expected information, not the one that a few counts happen to give.
+        about = objective.expand(y)
+        information, gradient = about.information, -about.gradient
+    else:
+        information, gradient = robust.T @ robust, robust.T @ objective.residual(y)
+    return bounded_covariance(information, gradient, y, objective.lower, objective.upper)
+
+
+def estimate_errors(
+    result: FitStatistics,
+    objective: Objective,
+    scale_covar: bool,
+    y: Array | None = None,
+    robust: Array | None = None,
+) -> None:
+    """Fill in covariance, standard errors and correlations of a result, with notes on what they mean little for.
+
+    ``y`` is its place in the box, ``robust`` is that of `covariance_in_box`.
+    """
+    if y is None:
+        y = objective.inward(objective.free(result.params.valuesdict()))
+    covariance = covariance_in_box(objective, y, robust)
+    matrix = objective.coordinates.derivatives(y)
+    size = result.redchi if scale_covar else 1.0
+    result.covar = matrix @ covariance.matrix @ matrix.T * size
+    stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
+    result.errorbars = bool((stderr > 0.0).all())
+    safe = np.where(stderr > 0.0, stderr, 1.0)
+    correlation = result.covar / np.outer(safe, safe)
+    for par in result.params.values():
+        par.stderr, par.correl = 0, None
+    for i, name in enumerate(result.var_names):
+        row = dict(zip(result.var_names, correlation[i].tolist(), strict=True))
+        del row[name]
+        result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
+    if result.errorbars:
+        result.uvars = result.params.create_uvars(covar=result.covar)
+    notes = [
+        *_misfit(result, scale_covar),
+        *_at_bounds(result, objective, covariance),
+        *_hardly_determined(result, objective, covariance, stderr),
+        *_trading(result, np.abs(correlation)),
+        *_competing(result, objective, stderr, size),
+    ]
+    result.bound_notes = (*result.bound_notes, *notes)
+
+
+def _misfit(result: FitStatistics, scale_covar: bool) -> list[str]:
+    if scale_covar or result.redchi <= _NO_FIT:
+        return []
+    return [
+        f"chi-square over the degrees of freedom is {result.redchi:.3g}: the model does not describe the curve "
+        "to the noise; values and standard errors mean little before it does"
+    ]
+
+
+def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covariance) -> list[str]:
+    names = result.var_names
+    parents = {link.child: names[link.parent] for link in objective.coordinates.links}
+    aside = "its stderr is one-sided"
+    notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
+    for i in covariance.at_upper:
+        limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
+        notes.append(f"{names[i]} is at {limit}: {aside}")
+    if covariance.undetermined:
+        vague = ", ".join(names[i] for i in covariance.undetermined)
+        notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
+    return notes
+
+
+def _hardly_determined(result: FitStatistics, objective: Objective, covariance: Covariance, stderr: Array) -> list[str]:
+    """Name parameters whose error is about as wide as the bounds."""
+    known = {*covariance.at_lower, *covariance.at_upper, *covariance.undetermined}
+    width = objective.coordinates.high - objective.coordinates.low
+    return [
+        f"the data hardly determine {result.var_names[i]}: its stderr is {100.0 * stderr[i] / width[i]:.0f} % of the "
+        "range of its bounds, and its interval is not that of a normal distribution; sample, or fix it"
+        for i in np.flatnonzero(np.isfinite(width) & (stderr > _HARDLY * width))
+        if i not in known
+    ]
+
+
+def _trading(result: FitStatistics, correlation: Array) -> list[str]:
+    """Name parameters of which the curve determines combinations only."""
+    names, notes = result.var_names, []
+    count, group = connected_components(correlation > _TRADING, directed=False)
+    for k in range(count):
+        members = np.flatnonzero(group == k)
+        if len(members) < 2:
+            continue
+        among = correlation[np.ix_(members, members)][~np.eye(len(members), dtype=bool)].max()
+        listed = f"{', '.join(names[i] for i in members[:-1])} and {names[members[-1]]}"
+        up_to = "" if len(members) == 2 else "up to "
+        notes.append(
+            f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
+            "them far better than each, whose errors hold to first order only; sample"
+        )
+    return notes
+
+
+def _competing(result: FitStatistics, objective: Objective, stderr: Array, size: float) -> list[str]:
+    """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
+    names, params = result.var_names, result.params
+    known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
+    other = {name: about["competing"] for name, about in zip(params, known, strict=True) if "competing" in about}
+    if not other:
+        return []
+    here = np.array([params[name].value for name in names])
+    # Of the two, the guess gave the start; a fit that ends where the other is has left the first behind.
+    for there in (np.array([other.get(name, params[name].value) for name in names]), np.array(result.init_vals)):
+        away = np.abs(there - here) / np.maximum(stderr, 1e-300)
+        far = [i for i in np.argsort(-away)[:_LISTED] if away[i] > _REACHED]
+        inside = (there >= [params[name].min for name in names]) & (there <= [params[name].max for name in names])
+        if not far or not inside.all():
+            continue
+        residual = objective.residual_at(there)
+        more = float(residual @ residual) - result.chisqr
+        if more < _AS_GOOD * size:
+            listed = ", ".join(f"{names[i]} = {there[i]:.4g}" for i in sorted(far))
+            return [
+                f"other values describe the curve about as well, chi-square {abs(more):.2g} "
+                f"{'higher' if more > 0.0 else 'lower'}: {listed}; the standard errors do not reach them; sample"
+            ]
+    return []
+
+
+def draw_feasible(objective: Objective, x: Array, covar: Array, size: int, rng: np.random.Generator) -> Array:
+    """Return draws from the Gaussian about ``x`` with a covariance, inside all limits, shape (size, n)."""
+    y = objective.inward(x)
+    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
+    drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, objective.lower, objective.upper, size)
+    return np.array([objective.outward(row) for row in drawn])

@@ -1,0 +1,161 @@
+"""What follows from a fit: components of the curve, depth profiles, and first-order bands of both.
+
+Bands are one standard error, propagated from the covariance of the free parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hrxrd_ml.inference.evaluator import difference_step
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.layers import damage_at
+from hrxrd_ml.specimen.profile.base import end_of, extreme
+from hrxrd_ml.units import from_radians
+
+if TYPE_CHECKING:
+    from lmfit import Parameters
+
+    from hrxrd_ml.model.result import RockingCurveResult
+    from hrxrd_ml.model.rocking_curve import RockingCurveModel
+
+Array = NDArray[np.float64]
+
+
+def feasible_values(model: RockingCurveModel, params: Parameters) -> dict[str, float]:
+    """Values by name without prefix, as they are simulated: within the nested constraints."""
+    given = {name: float(params[model.prefix + name].value) for name in model.space.names}
+    return model.space.clip(given, bounds=False)
+
+
+def standard_errors(result: RockingCurveResult) -> Array:
+    """Standard error of each point, on the scale of ``result.data``; NaN where nothing is known about it.
+
+    That of counts n is √n, and 1 where nothing was counted.
+    """
+    observation = result.observation
+    likelihood = observation.likelihood
+    if likelihood.name == "poisson":
+        exposure = 1.0 if observation.exposure is None else observation.exposure
+        return np.sqrt(np.maximum(result.data * exposure, 1.0)) / exposure
+    inverse = getattr(likelihood, "inverse_sigma", None)
+    if inverse is not None:
+        return 1.0 / np.asarray(inverse)
+    unknown = np.full(len(result.data), np.nan)
+    weights = observation.weights
+    if weights is None or np.isin(weights, (0.0, 1.0)).all():
+        return unknown
+    return np.divide(1.0, np.abs(weights), out=unknown, where=weights != 0.0)
+
+
+def curve_band(result: RockingCurveResult) -> Array:
+    """Standard error of the fitted curve, shape (n,); NaN without a covariance."""
+    if result.covar is None:
+        return np.full(len(result.data), np.nan)
+    return band(result.objective.linear(result.best)[1], result.covar)
+
+
+def band(jacobian: Array, covariance: Array) -> Array:
+    """Standard error of quantities with derivatives ``jacobian``, shape (quantities, parameters)."""
+    return np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", jacobian, covariance, jacobian), 0.0))
+
+
+def components(model: RockingCurveModel, params: Parameters, x: Array) -> dict[str, Array]:
+    """Coherent part, diffuse part and background at the angles ``x``, before the dead time of the detector.
+
+    Empty for a simulation that does not tell its parts apart.
+    """
+    simulation = model.simulation
+    if not isinstance(simulation, RockingCurve):
+        return {}
+    values = feasible_values(model, params)
+    dtheta = model.frame.offsets(x)
+    base = simulation.level.counts(from_radians(dtheta, "arcsec"), values) * np.ones(len(dtheta))
+    alive = values | {"dead_time": 0.0}
+    total = coherent = model.bind(x).curve(alive)
+    if simulation.diffuse is not None:
+        coherent = replace(simulation, diffuse=None).bind(dtheta).curve(alive)
+    return {"coherent": coherent - base, "diffuse": total - coherent, "background": base}
+
+
+def profile_end(simulation: RockingCurve, values: Mapping[str, float]) -> float:
+    """Depth at which the strain profile ends [Å]; 0 without one."""
+    return end_of(simulation.profile, values)
+
+
+def depth_profiles(
+    simulation: RockingCurve, values: Mapping[str, float], depth: Array, end: float | None = None
+) -> tuple[Array, Array]:
+    """Strain and damage L at depths [Å], each of the shape of ``depth``; zero below ``end``.
+
+    By default the profile ends where its parameters say; a fixed ``end`` is for derivatives, which must not
+    see the edge move.
+    """
+    strain, damage = np.zeros_like(depth), np.zeros_like(depth)
+    if simulation.profile is None:
+        return strain, damage
+    inside = depth <= (profile_end(simulation, values) if end is None else end)
+    strain[inside] = simulation.profile.evaluate(depth[inside], values)
+    damage[inside] = damage_at(simulation.profile, simulation.damage, values, depth[inside], strain[inside])
+    return strain, damage
+
+
+def profile_bands(
+    model: RockingCurveModel, params: Parameters, covariance: Array, free: list[str], depth: Array
+) -> tuple[Array, Array]:
+    """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``."""
+    simulation = model.simulation
+    end = profile_end(simulation, feasible_values(model, params))
+
+    def stacked(varied: Parameters) -> Array:
+        return np.concatenate(depth_profiles(simulation, feasible_values(model, varied), depth, end))
+
+    both = band(_derivatives(stacked, params, free), covariance)
+    return both[: len(depth)], both[len(depth) :]
+
+
+def _derivatives(function: Callable[[Parameters], Array], params: Parameters, free: list[str]) -> Array:
+    """Derivatives of a function of the parameters with respect to the free ones, shape (values, free).
+
+    Central differences through every ``expr``; one-sided at a bound.
+    """
+    varied = params.copy()
+    columns = []
+    for name in free:
+        par = varied[name]
+        value, step = float(par.value), difference_step(float(par.value), par.max - par.min)
+        sides = []
+        for side in (value + step, value - step):
+            par.value = side
+            varied.update_constraints()
+            sides.append((float(par.value), function(varied)))
+        par.value = value
+        varied.update_constraints()
+        (above, upper), (below, lower) = sides
+        columns.append((upper - lower) / (above - below))
+    return np.stack(columns, axis=1)
+
+
+def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> dict[str, float]:
+    """What users say about a profile in one number each: strains, and lengths in Å.
+
+    ``damaged_thickness`` is the depth down to which the strain exceeds a twentieth of its largest value;
+    ``integrated_strain`` is the integral of the strain over depth.
+    """
+    assert simulation.profile is not None
+    depth = np.linspace(0.0, profile_end(simulation, values), 201)
+    strain = simulation.profile.evaluate(depth, values)
+    largest, where = extreme(simulation.profile, values)
+    over = np.flatnonzero(np.abs(strain) > 0.05 * abs(largest))
+    return {
+        "max_strain": largest,
+        "max_strain_depth": where,
+        "surface_strain": float(strain[0]),
+        "damaged_thickness": float(depth[over[-1]]) if len(over) else 0.0,
+        "integrated_strain": float(np.trapezoid(strain, depth)),
+    }

@@ -1,0 +1,235 @@
+"""Figures of a posterior: corner, traces, bands; and of a covariance: the map of correlations."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.results.plots.style import (
+    BLACK,
+    BLUE,
+    COLUMN,
+    DPI,
+    GREEN,
+    ORANGE,
+    PAGE,
+    STYLE,
+    axis_label,
+    dataset_of,
+    intensity_label,
+)
+
+if TYPE_CHECKING:
+    from hrxrd_ml.model.result import RockingCurveResult
+
+_MOST = 7  # the parameters of the implanted profile come first
+
+
+def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
+    """One- and two-dimensional marginal distributions, with contours of 39 and 86 % (one and two sigma in two
+    dimensions).
+
+    Parameters
+    ----------
+    posterior : xarray.Dataset
+        Of `hrxrd_ml.specimen`.
+    names : sequence of str, optional
+        Which quantities; the first seven if None, which are those of an implanted profile.
+    figure : Figure, optional
+        Figure to draw into.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from corner import corner as draw
+
+    chosen = _chosen(posterior, names, _MOST)
+    size = 1.0 * len(chosen) + 1.0
+    with mpl.rc_context(STYLE):
+        figure = figure or Figure(figsize=(size, size), dpi=DPI)
+        columns = np.column_stack([posterior[name].values.ravel() for name in chosen])
+        moving = np.ptp(columns, axis=0) > 0.0
+        settings: Any = {
+            "labels": [_label(posterior, name) for name, own in zip(chosen, moving, strict=True) if own],
+            "levels": (0.393, 0.865),
+            "range": [_with_room(column) for column in columns[:, moving].T],
+            "quantiles": (0.16, 0.5, 0.84),
+            "color": BLUE,
+            "max_n_ticks": 3,
+            "plot_datapoints": False,
+            "label_kwargs": {"fontsize": 7.5},
+            "labelpad": 0.12,
+        }
+        draw(columns[:, moving], fig=figure, **settings)
+        for ax in figure.axes:
+            ax.tick_params(labelsize=6)
+            for axis in (ax.xaxis, ax.yaxis):  # numbers at the ends would run into those of the next panel
+                if isinstance(axis.get_major_locator(), MaxNLocator):
+                    axis.set_major_locator(MaxNLocator(3, prune="both"))
+        margin = 1.05 / size  # what labels and numbers need, in inches
+        figure.subplots_adjust(left=margin, bottom=margin, right=0.98, top=0.98)
+    return figure
+
+
+def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
+    """Walkers against the step of the chain, one panel for each quantity.
+
+    Parameters
+    ----------
+    posterior, names, figure
+        As for `corner`; all parameters if ``names`` is None.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    chosen = _chosen(posterior, names)
+    rows = math.ceil(len(chosen) / 2)
+    with mpl.rc_context(STYLE):
+        figure = figure or Figure(figsize=(2.0 * COLUMN, 0.8 * rows + 0.4), dpi=DPI, layout="constrained")
+        axes = np.atleast_1d(figure.subplots(rows, 2, sharex=True)).ravel()
+        for ax, name in zip(axes, chosen, strict=False):
+            ax.plot(posterior["draw"], posterior[name].values.T, color=BLACK, alpha=0.35, lw=0.35)
+            ax.set_title(_label(posterior, name).replace("\n", " "), loc="left", fontsize=6.5, pad=2)
+            ax.yaxis.set_major_locator(MaxNLocator(3))
+        for ax in axes[len(chosen) :]:
+            ax.set_visible(False)
+        for ax in axes[len(chosen) - 2 : len(chosen)]:  # the last of each column
+            ax.tick_params(labelbottom=True)
+            ax.set_xlabel("Step")
+    return figure
+
+
+def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+    """Credible bands of 68 and 95 % on the curve, with the data, and on the depth profiles.
+
+    Parameters
+    ----------
+    posterior : xarray.Dataset
+        Of `hrxrd_ml.specimen`.
+    source : xarray.Dataset or RockingCurveResult
+        The fit that was sampled, for its data.
+    figure : Figure, optional
+        Figure to draw into; a new one of the width of a page if None.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    dataset = dataset_of(source)
+    profiles = [name for name in ("strain", "damage") if f"{name}_band" in posterior]
+    with mpl.rc_context(STYLE):
+        figure = figure or Figure(figsize=(PAGE, 3.2), dpi=DPI, layout="constrained")
+        grid = figure.add_gridspec(max(len(profiles), 1), 2, width_ratios=[1.45, 1.0])
+        ax = figure.add_subplot(grid[:, 0] if profiles else grid[:, :])
+        data = dataset["data"].values
+        shown = (data > 0.0) & dataset["used"].values.astype(bool)
+        ax.plot(dataset["x"].values[shown], data[shown], "o", ms=1.9, mew=0.0, color=BLACK, label="data")
+        _filled(ax, dataset["x"].values, posterior["curve_band"].values, ORANGE)
+        ax.set_yscale("log")
+        ax.set_ylim(0.6 * data[shown].min(), 2.0 * data[shown].max())
+        ax.set_xlabel(axis_label(dataset["x"]))
+        ax.set_ylabel(intensity_label(dataset["data"]))
+        ax.legend()
+        for row, name in enumerate(profiles):
+            panel, band = figure.add_subplot(grid[row, 1]), posterior[f"{name}_band"].values
+            if name == "strain":
+                _filled(panel, posterior["depth"].values, 100.0 * band, BLUE)
+                panel.set_ylabel("Strain (%)")
+            else:  # as in the figure of the fit; E falls where L rises, so that its quantiles stand the other way round
+                _filled(panel, posterior["depth"].values, np.exp(-band[::-1]), GREEN)
+                panel.set_ylabel("Debye–Waller $E$")
+            panel.set_xlim(posterior["depth"].values[0], posterior["depth"].values[-1])
+        if profiles:
+            panel.set_xlabel("Depth (Å)")
+    return figure
+
+
+def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+    """Map of the correlations between the free parameters: of a fit's covariance, or of a posterior.
+
+    Parameters
+    ----------
+    source : xarray.Dataset or RockingCurveResult
+        Fit, dataset of a fit, or posterior.
+    figure : Figure, optional
+        Figure to draw into.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ParameterError
+        If the fit has no covariance.
+    """
+    names, matrix = _correlation(source)
+    with mpl.rc_context(STYLE):
+        size = max(COLUMN, 0.24 * len(names) + 1.2)
+        figure = figure or Figure(figsize=(size, 0.86 * size), dpi=DPI, layout="constrained")
+        ax = figure.subplots()
+        image = ax.imshow(matrix, vmin=-1.0, vmax=1.0, cmap="RdBu_r")
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6.5)
+        ax.set_yticks(range(len(names)), names, fontsize=6.5)
+        ax.tick_params(length=0)
+        for i, j in zip(*np.nonzero(np.tril(np.abs(matrix) > 0.9, -1)), strict=True):
+            ax.text(j, i, _short(matrix[i, j]), ha="center", va="center", fontsize=4.5, color="white")
+        figure.colorbar(image, ax=ax, shrink=0.8, label="Correlation")
+    return figure
+
+
+def _correlation(source: xr.Dataset | RockingCurveResult) -> tuple[list[str], np.ndarray[Any, Any]]:
+    if isinstance(source, xr.Dataset) and "parameters" in source.attrs:
+        names = _chosen(source, None)
+        return names, np.corrcoef([source[name].values.ravel() for name in names])
+    dataset = dataset_of(source)
+    if "correlation" not in dataset:
+        raise ParameterError("this fit has no covariance, and so no correlations; fit with least_squares")
+    return [str(name) for name in dataset["varied"].values], np.asarray(dataset["correlation"].values)
+
+
+def _chosen(posterior: xr.Dataset, names: Sequence[str] | None, most: int | None = None) -> list[str]:
+    if "parameters" not in posterior.attrs:
+        raise ParameterError("expected a posterior of hrxrd_ml.specimen")
+    if names is None:
+        return [str(name) for name in json.loads(posterior.attrs["parameters"])][:most]
+    unknown = [name for name in names if name not in posterior or posterior[name].dims != ("chain", "draw")]
+    if unknown:
+        known = [str(name) for name in posterior if posterior[name].dims == ("chain", "draw")]
+        raise ParameterError(f"the posterior has no {', '.join(unknown)}; it has {', '.join(known)}")
+    return list(names)
+
+
+def _label(posterior: xr.Dataset, name: str) -> str:
+    unit = posterior[name].attrs.get("units", "")
+    return f"{name}\n({unit})" if unit not in ("", "1") else name
+
+
+def _with_room(values: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Limits with some room beside the samples, so that contours close and numbers keep away from the corners."""
+    low, high = float(values.min()), float(values.max())
+    return low - 0.06 * (high - low), high + 0.06 * (high - low)
+
+
+def _short(correlation: float) -> str:
+    """Two digits, which fit into a small square: .93, -.98, and 1 where they would be 1.00."""
+    text = f"{correlation:.2f}"
+    return text.replace("1.00", "1") if text.endswith("1.00") else text.replace("0.", ".")
+
+
+def _filled(ax: Any, x: Any, quantiles: Any, color: str) -> None:
+    low2, low1, middle, high1, high2 = quantiles
+    ax.fill_between(x, low2, high2, color=color, alpha=0.2, lw=0.0, label="95 %")
+    ax.fill_between(x, low1, high1, color=color, alpha=0.4, lw=0.0, label="68 %")
+    ax.plot(x, middle, color=color, lw=0.9, label="median")

@@ -1,0 +1,194 @@
+"""What a chain says: samples by name, derived quantities, bands on curve and profile, and doubts in words."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from hrxrd_ml.inference.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
+from hrxrd_ml.inference.sampling.probability import LogPosterior
+from hrxrd_ml.results import derived
+
+if TYPE_CHECKING:
+    from hrxrd_ml.model.result import RockingCurveResult
+
+Array = NDArray[np.float64]
+
+QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
+"""Of the bands on curve and profiles."""
+
+_AXES = frozenset({"chain", "draw", "quantile", "depth", "x"})
+
+_BANDS = 400  # how many samples the bands are made from
+_KEPT = 40_000  # how many samples are returned, at most; neighbours in a chain hardly differ
+
+
+def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler: Any) -> xr.Dataset:
+    """Return what the chain of an emcee sampler says; see `posterior.sample`."""
+    steps, every = sampler.iteration, max(1, sampler.iteration * sampler.nwalkers // _KEPT)
+    places = sampler.get_chain(thin=every)  # (draws, walkers, dimension)
+    draws, walkers, dimension = places.shape
+    flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
+    labels = [_label(name) for name in target.names]
+    columns = {label: flat[:, i] for i, label in enumerate(labels)}
+    summary = _summaries(result, target.names, flat)
+    units = {_label(name): unit for name, unit in result.parameter_units().items()} | {
+        "max_strain_depth": "Å",
+        "damaged_thickness": "Å",
+        "integrated_strain": "Å",
+    }
+    variables = {
+        name: (("chain", "draw"), column.reshape(draws, walkers).T, {"units": units.get(name, "1")})
+        for name, column in (columns | summary).items()
+    }
+    variables["log_posterior"] = (("chain", "draw"), sampler.get_log_prob(thin=every).T, {"units": "1"})
+    dataset = xr.Dataset(variables, {"chain": np.arange(walkers), "draw": every * np.arange(1, draws + 1)})
+    dataset = dataset.merge(_bands(result, target, flat))
+    chain = sampler.get_chain()
+    tau, spread = autocorrelation_times(chain), split_rhat(chain)
+    effective = walkers * steps / np.maximum(np.where(np.isfinite(tau), tau, steps), 1.0)
+    dataset = dataset.assign_attrs(
+        title="posterior of an X-ray rocking curve",
+        parameters=json.dumps(labels),
+        steps=steps,
+        walkers=walkers,
+        acceptance=float(np.mean(sampler.acceptance_fraction)),
+        autocorrelation_time=json.dumps({n: round(float(t), 2) for n, t in zip(labels, tau, strict=True)}),
+        effective_samples=float(np.min(effective)),
+        rhat=float(spread.max()),
+        converged=int(converged(tau, spread, steps)),
+        statistics=result.observation.likelihood.name,
+        reflection="; ".join(str(model.reflection) for model in result.model.rocking_curves),
+        **{key: str(result.curve.attrs[key]) for key in ("source", "experiment") if key in result.curve.attrs},
+    )
+    notes = _notes(dataset, result, target, tau, spread)
+    for note in notes:
+        if note.startswith("the chain is too short"):
+            warnings.warn(note, stacklevel=3)
+    return dataset.assign_attrs(notes="\n".join(notes))
+
+
+def _label(name: str) -> str:
+    """Name of a parameter in the dataset: another one where an axis is called so, such as the end of splines, depth."""
+    return f"{name}_" if name in _AXES else name
+
+
+def _summaries(result: RockingCurveResult, names: tuple[str, ...], flat: Array) -> dict[str, Array]:
+    """Return quantities that follow from the profile; none if there is none, or several."""
+    model = _model_with_profile(result)
+    if model is None:
+        return {}
+    rows = [derived.profile_summary(model.simulation, row) for row in _feasible(result, model, names, flat)]
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def _model_with_profile(result: RockingCurveResult) -> Any:
+    """Return the model of a single rocking curve, if it has a strain profile; else None."""
+    models = result.model.rocking_curves
+    alone = len(models) == 1 and getattr(models[0].simulation, "profile", None) is not None
+    return models[0] if alone else None
+
+
+def _feasible(
+    result: RockingCurveResult, model: Any, names: tuple[str, ...], flat: Array
+) -> Iterator[dict[str, float]]:
+    """Yield the values of a model, by name without prefix, for samples (rows of ``flat``) as they are simulated."""
+    params = result.params.copy()
+    tied = any(par.expr is not None for par in params.values())
+    base = {name: float(params[model.prefix + name].value) for name in model.space.names}
+    length = len(model.prefix)
+    for row in flat.tolist():
+        if tied:
+            for name, value in zip(names, row, strict=True):
+                if name in params:
+                    params[name].value = value
+            params.update_constraints()
+            yield derived.feasible_values(model, params)
+        else:
+            own = {n[length:]: v for n, v in zip(names, row, strict=True) if n[length:] in base}
+            yield model.space.clip(base | own, bounds=False)
+
+
+def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.Dataset:
+    """Return quantiles of curve and profiles over samples that lie evenly along the chains."""
+    chosen = flat[np.linspace(0, len(flat) - 1, min(_BANDS, len(flat))).astype(int)]
+    curves = np.array([target.curve(row) for row in chosen])
+    axis = result.curve[result.curve.dims[0]]
+    attrs = {str(k): str(v) for k, v in axis.attrs.items()}
+    unit = str(result.curve.attrs.get("units", "counts"))
+    dataset = xr.Dataset(
+        {"curve_band": (("quantile", "x"), np.quantile(curves, QUANTILES, axis=0), {"units": unit})},
+        {"quantile": list(QUANTILES), "x": ("x", np.asarray(axis.values, dtype=np.float64), attrs)},
+    )
+    model = _model_with_profile(result)
+    if model is None:
+        return dataset
+    rows = list(_feasible(result, model, target.names, chosen))
+    depth = np.linspace(0.0, max(derived.profile_end(model.simulation, row) for row in rows), 501)
+    both = np.array([derived.depth_profiles(model.simulation, row, depth) for row in rows])
+    dataset = dataset.assign_coords(depth=("depth", depth, {"units": "Å", "long_name": "depth"}))
+    for i, name in enumerate(("strain", "damage")):
+        dataset[f"{name}_band"] = (("quantile", "depth"), np.quantile(both[:, i], QUANTILES, axis=0), {"units": "1"})
+    return dataset
+
+
+def _notes(
+    dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior, tau: Array, spread: Array
+) -> list[str]:
+    """Return what to beware of, in words: a short chain, a model that misses something, two maxima."""
+    notes = []
+    steps, known = dataset.attrs["steps"], np.isfinite(tau)
+    if not dataset.attrs["converged"]:
+        worst = int(np.argmax(np.where(known, tau, math.inf)))
+        apart = target.names[int(np.argmax(spread))]
+        if known.all() and steps > TAUS * float(tau.max()):
+            notes.append(
+                f"the chain is too short for its walkers to agree: R-hat of {apart} is {dataset.attrs['rhat']:.3f} (at "
+                f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that trade"
+            )
+        else:
+            length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
+            notes.append(
+                f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), "
+                f"R-hat {dataset.attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more "
+                "steps"
+            )
+    quality = result.pearson_chi2()
+    if target.extra is None and quality > 1.5:
+        notes.append(
+            f"chi2/N of the best fit is {quality:.3g}: the model misses more than counting noise, and the intervals "
+            "are too narrow; sample with model_error=True"
+        )
+    for name in target.names:
+        share = _modes(dataset[_label(name)].values)
+        if share is not None:
+            notes.append(f"{name} has two maxima (the smaller one holds {100 * share:.0f} % of the samples)")
+    return notes
+
+
+def _modes(values: Array) -> float | None:
+    """Return the share of the smaller of two separate modes, or None for one.
+
+    The histogram must fall to a fifth of the smaller maximum between them, and each must hold 2 % of the samples.
+    """
+    flat = values.ravel()
+    low, high = np.quantile(flat, [0.001, 0.999])
+    if not high > low:
+        return None
+    counts, edges = np.histogram(flat, bins=40, range=(low, high))
+    smooth = np.convolve(counts, [0.25, 0.5, 0.25], mode="same")
+    left, right = np.maximum.accumulate(smooth), np.maximum.accumulate(smooth[::-1])[::-1]
+    depth = np.minimum(left, right)
+    gap = int(np.argmax(np.where(depth > 0, 1.0 - smooth / np.maximum(depth, 1e-9), 0.0)))
+    if smooth[gap] > 0.2 * depth[gap]:
+        return None
+    share = float(np.mean(flat < 0.5 * (edges[gap] + edges[gap + 1])))
+    share = min(share, 1.0 - share)
+    return share if share > 0.02 else None
