@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from hrxrd_ml import Reflection, Susceptibility
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.diffraction.coherent import reflectivity
-from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 from hrxrd_ml.specimen.layers import sublayers
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.units import ARCSEC

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from hrxrd_ml import Reflection, RockingCurve
 from hrxrd_ml.diffraction import coherent
 from hrxrd_ml.diffraction.coherent import reflectivity
-from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae
 from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.specimen.layers import discretise
 from hrxrd_ml.specimen.profile.base import extreme

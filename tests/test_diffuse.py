@@ -7,10 +7,12 @@ from scipy.integrate import quad
 from differences import central
 from hrxrd_ml import Reflection
 from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction
 from hrxrd_ml.diffraction.kernels.diffuse import diffuse as value_of
 from hrxrd_ml.diffraction.kernels.diffuse import diffuse_and_jacobian, transport
-from hrxrd_ml.diffraction.lamellae import Deviation, Slopes, strengths
+from hrxrd_ml.diffraction.lamellae import Slopes
+from hrxrd_ml.diffraction.media import strengths
 from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.specimen.layers import Layer, discretise
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile

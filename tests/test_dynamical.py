@@ -12,7 +12,8 @@ from differences import central
 from hrxrd_ml import Reflection
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.diffraction import chain, coherent
-from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 from hrxrd_ml.diffraction.reference import amplitude as reference_amplitude
 from hrxrd_ml.errors import CurveError
 

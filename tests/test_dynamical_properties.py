@@ -13,7 +13,8 @@ from hrxrd_ml import Reflection, Susceptibility
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.diffraction import coherent
 from hrxrd_ml.diffraction.chain import split
-from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 from hrxrd_ml.diffraction.reference import amplitude as reference_amplitude
 
 GGG = Reflection("GGG", (4, 4, 4), 1.5405)

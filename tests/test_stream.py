@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch", reason="makes curves for a training, which 
 
 from hrxrd_ml import Reflection, RockingCurve
 from hrxrd_ml.diffraction import reference
-from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.guess.network.plan import NetworkSettings, Plan
 from hrxrd_ml.guess.network.predict import Predictor

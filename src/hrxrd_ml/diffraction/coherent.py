@@ -20,17 +20,9 @@ from hrxrd_ml.arrays import ComplexArray, FloatArray
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.chain import split, split_slopes
-from hrxrd_ml.diffraction.lamellae import (
-    Coefficients,
-    Deviation,
-    Lamellae,
-    Media,
-    Optics,
-    Slopes,
-    assemble,
-    coefficients,
-    strengths,
-)
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Coefficients, Lamellae, Slopes, assemble, coefficients
+from hrxrd_ml.diffraction.media import Media, Optics, strengths
 from hrxrd_ml.errors import CurveError
 
 __all__ = [
@@ -44,8 +36,8 @@ __all__ = [
     "amplitude",
     "assemble",
     "coefficients",
-    "rates",
-    "rates_and_jacobian",
+    "weighted_reflectivity",
+    "weighted_reflectivity_and_jacobian",
     "reflectivity",
     "reflectivity_and_jacobian",
     "strengths",
@@ -106,7 +98,7 @@ def _amplitude(c: Coefficients, x: FloatArray, y: FloatArray, both: bool) -> Com
     return _kernel("uniform", "amplitude")(*_arguments(c, x, y))
 
 
-def rates(
+def weighted_reflectivity(
     c: Coefficients, x: FloatArray, y: FloatArray, weights: FloatArray, flux: FloatArray, backend: str = "numba"
 ) -> FloatArray:
     """Return the reflectivity for each weighting of the polarisations.
@@ -130,7 +122,7 @@ def rates(
     return value
 
 
-def rates_and_jacobian(
+def weighted_reflectivity_and_jacobian(
     c: Coefficients, slopes: Slopes, x: FloatArray, y: FloatArray, weights: FloatArray, flux: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the reflectivity for each weighting of the polarisations, and its exact derivatives (numba).
@@ -138,7 +130,7 @@ def rates_and_jacobian(
     Parameters
     ----------
     c, x, y, weights, flux
-        As in `rates`.
+        As in `weighted_reflectivity`.
     slopes : Slopes
         Derivatives of ``c`` by p parameters.
 
@@ -197,7 +189,7 @@ def reflectivity(
     _, c, _ = _cut(reflection, lamellae, x, y, linear)
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
-    return rates(c, x, y, _weights(reflection), deviation.flux(dtheta), backend)[0]
+    return weighted_reflectivity(c, x, y, _weights(reflection), deviation.flux(dtheta), backend)[0]
 
 
 def reflectivity_and_jacobian(
@@ -249,7 +241,7 @@ def reflectivity_and_jacobian(
     slopes = Slopes(
         deviation.u0_slope(lamellae.strain, parallel) * changes[0], changes[1], changes[2], np.zeros((count, 0, 10))
     )
-    value, jacobian = rates_and_jacobian(c, slopes, x, y, _weights(reflection), deviation.flux(dtheta))
+    value, jacobian = weighted_reflectivity_and_jacobian(c, slopes, x, y, _weights(reflection), deviation.flux(dtheta))
     return value[0], jacobian[0]
 
 

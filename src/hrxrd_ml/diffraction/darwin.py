@@ -7,7 +7,8 @@ import numpy as np
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction import reference
-from hrxrd_ml.diffraction.lamellae import Deviation, Lamellae, coefficients
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 
 
 def darwin_curve(reflection: Reflection, dtheta: FloatArray) -> FloatArray:

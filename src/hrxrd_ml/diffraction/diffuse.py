@@ -27,7 +27,8 @@ from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.complex_step import STEP, derivative
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.lamellae import Deviation, Slopes
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Slopes
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import ParameterSpace, space_of
 

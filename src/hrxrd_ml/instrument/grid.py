@@ -17,7 +17,7 @@ from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
     from hrxrd_ml.crystal.reflection import Reflection
-    from hrxrd_ml.diffraction.lamellae import Deviation
+    from hrxrd_ml.diffraction.deviation import Deviation
 
 MARGIN = 100.0
 """How far the nodes reach beyond the data, at least [arcsec]."""

@@ -15,7 +15,7 @@ from typing import NoReturn
 import numpy as np
 
 from hrxrd_ml.errors import InputFileError
-from hrxrd_ml.io.columns import (  # fmt: skip
+from hrxrd_ml.io.columns import (
     Column,
     find_column,
     foreign_unit,

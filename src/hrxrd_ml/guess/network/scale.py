@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.lamellae import Deviation, angle_coordinates, flux
+from hrxrd_ml.diffraction.deviation import Deviation, angle_coordinates, flux
 from hrxrd_ml.units import ARCSEC
 
 
