@@ -3,7 +3,7 @@
 import operator
 import os
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,11 +17,7 @@ from hrxrd_ml.inference.evaluator import CombinedEvaluator, Evaluator, ForeignEv
 from hrxrd_ml.model.observation import AxisFrame, Observation, as_curve, observe
 from hrxrd_ml.model.provider import GuessProvider, guess_provider
 from hrxrd_ml.model.result import RockingCurveResult
-from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.parameters import Nested, unknown_name
-
-if TYPE_CHECKING:
-    from hrxrd_ml.model.rocking_curve import RockingCurveModel
 
 Array = NDArray[np.float64]
 
@@ -36,7 +32,7 @@ class CurveFitting(Model):
     frame: AxisFrame
 
     @property
-    def rocking_curves(self) -> tuple["RockingCurveModel", ...]:
+    def rocking_curves(self) -> tuple[Any, ...]:
         """The rocking-curve models among the components."""
         raise NotImplementedError
 
@@ -306,7 +302,6 @@ class CurveFitting(Model):
 
 
 def _combined(left: Model, right: Model, op: Callable[[Any, Any], Any]) -> "CurveComposite":
-
     return CurveComposite(left, right, op)
 
 
@@ -382,7 +377,7 @@ class CurveComposite(CurveFitting, CompositeModel):
         self.analytic_jacobian = all(model.analytic_jacobian for model in curves)
 
     @property
-    def rocking_curves(self) -> tuple[RockingCurveModel, ...]:
+    def rocking_curves(self) -> tuple[Any, ...]:
         """The rocking-curve models among the components."""
         return tuple(model for model in self.components if hasattr(model, "space"))
 

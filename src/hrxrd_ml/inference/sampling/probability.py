@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,6 @@ from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.inference.coordinates import NestedCoordinates
 from hrxrd_ml.inference.likelihood import GaussianLikelihood, Likelihood, PointTerms, PoissonLikelihood
 from hrxrd_ml.inference.objective import Expansion, Judge, Objective, plainly
-
-if TYPE_CHECKING:
-    from hrxrd_ml.model.result import RockingCurveResult
 
 Array = NDArray[np.float64]
 Prior = Callable[[float], float]
@@ -38,7 +35,7 @@ class LogPosterior:
 
     Attributes
     ----------
-    result : RockingCurveResult
+    result : Any
         The fit: model, data, parameters, bounds.
     priors : mapping
         Logarithms of densities of single parameters, beside the flat prior.
@@ -54,7 +51,7 @@ class LogPosterior:
         Walls of the box.
     """
 
-    result: RockingCurveResult
+    result: Any
     priors: Mapping[str, Prior]
     extra: str | None = None
 
