@@ -94,13 +94,18 @@ class Correlation(LineShape):
         return self.line(q, loss, values["substrate_correlation_length"], values["substrate_diffuse_mix"])
 
 
+CAP = (Graded(Film("cap", "YIG", 1500.0, damage=0.2)),)
 PARTS = {
     "profile": {"profile": PROFILE},
     "function of damage": {"profile": PROFILE, "damage": DAMAGE},
     "class of damage": {"profile": PROFILE, "damage": Squared()},
     "line shape": {"profile": PROFILE, "diffuse": Correlation()},
-    "film": {"films": (Graded(Film("cap", "YIG", 1500.0, damage=0.2)),), "diffuse": "correlation"},
-    "film and profile": {"films": (Graded(Film("cap", "YIG", 1500.0, damage=0.2)),), "profile": PROFILE, "damage": DAMAGE},
+    "film": {"films": CAP, "diffuse": "correlation"},
+    "film and profile": {
+        "films": (Graded(Film("cap", "YIG", 1500.0, damage=0.2)),),
+        "profile": PROFILE,
+        "damage": DAMAGE,
+    },
 }
 OWN = ("top", "depth", "wear", "reach", "worst", "cap_dose", "cap_thickness", "damage", "correlation_length")
 
@@ -140,7 +145,7 @@ def test_a_fit_finds_the_truth(part):
 @pytest.mark.parametrize("part", PARTS)
 def test_a_model_with_own_parts_says_that_it_cannot_be_saved(part, tmp_path):
     model = hx.RockingCurveModel(GGG, **PARTS[part])
-    with pytest.raises(ParameterError, match="cannot|function|save"):
+    with pytest.raises(ParameterError, match="cannot save"):
         model.save(tmp_path / "model.json")
     assert not list(tmp_path.iterdir())
 
@@ -187,7 +192,7 @@ def test_a_function_with_a_kink_and_branches_on_real_parts_is_taken():
 def test_a_table_is_a_profile():
     depths = np.linspace(0.0, 1.0, 12)
     table = CubicSpline(depths, np.exp(-3.0 * depths**2) * (1.0 - depths))
-    with pytest.raises(ParameterError, match="top|depth|z"):
+    with pytest.raises(ParameterError, match="drops the imaginary part"):
         FunctionProfile(lambda z, top, depth: top * table(np.real(z / depth)), PROFILE.specs)
     of_depth = extended(table, table.derivative())
     profile = FunctionProfile(lambda z, top, depth: top * of_depth(z / depth), PROFILE.specs, scale=200.0)
