@@ -18,10 +18,14 @@ def central(function: Callable[[float], Any], step: float) -> Any:
     return (8.0 * near - far) / (12.0 * step)
 
 
-def one_sided(function: Callable[[float], Any], step: float) -> Any:
-    """Derivative at zero from the side that the step points to, the error of fourth order in it."""
-    weights = (-25.0 / 12.0, 4.0, -3.0, 4.0 / 3.0, -0.25)
-    return sum(weight * function(k * step) for k, weight in enumerate(weights)) / step
+def one_sided(function: Callable[[float], Any], step: float, first: int = 0) -> Any:
+    """Derivative at zero from the side that the step points to, the error of fourth order in it or better.
+
+    With ``first=1`` the function is not called at zero, where a flank may have a least thickness instead of none.
+    """
+    nodes = np.arange(first, 5 + 2 * first, dtype=float)
+    weights = np.linalg.solve(np.vander(nodes, increasing=True).T, np.eye(len(nodes))[1])
+    return sum(weight * function(k * step) for k, weight in zip(nodes, weights, strict=True)) / step
 
 
 def error(found: FloatArray, expected: FloatArray) -> float:
