@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from differences import central, error
-from hrxrd_ml import dynamical
 from hrxrd_ml.dynamical import Deviation, Lamellae, Slopes, coefficients
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.sample.film import Film
+
+from differences import central, error
+from hrxrd_ml import dynamical
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.units import ARCSEC
 

@@ -29,6 +29,8 @@ def imported() -> set[str]:
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 found.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "find_spec":  # of which files are read
+                found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
     return found - {"hrxrd_ml"} - sys.stdlib_module_names
 
 

@@ -7,10 +7,10 @@ from functools import cache
 
 import numpy as np
 import pytest
-
-from differences import central, error, one_sided
 from hrxrd_ml.reflection import Reflection
 from hrxrd_ml.sample.film import Film
+
+from differences import central, error, one_sided
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.units import ARCSEC
 

@@ -36,11 +36,11 @@ __all__ = [
     "amplitude",
     "assemble",
     "coefficients",
-    "weighted_reflectivity",
-    "weighted_reflectivity_and_jacobian",
     "reflectivity",
     "reflectivity_and_jacobian",
     "strengths",
+    "weighted_reflectivity",
+    "weighted_reflectivity_and_jacobian",
 ]
 
 BACKENDS = ("numba", "reference")

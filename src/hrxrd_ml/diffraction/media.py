@@ -40,7 +40,7 @@ class Optics:
 
     def couplings(self, numbers: FloatArray) -> ComplexArray:
         """Return sigma_h for both polarisations and sigma_hbar for both, (..., 4), of `Material.numbers` (..., 10)."""
-        return (numbers[..., 2::2] + 1j * numbers[..., 3::2]) * self.coupling
+        return np.asarray((numbers[..., 2::2] + 1j * numbers[..., 3::2]) * self.coupling, dtype=complex)
 
     def changes(self, numbers: FloatArray, q2: FloatArray) -> FloatArray:
         """Return rows of ``Slopes.optics`` for changes of `Material.numbers`, shape (..., 10), and of the bare q2."""

@@ -121,13 +121,14 @@ class Film:
         of both unstrained lattices, and the film's strain out of the plane -D times that in the plane, with D from
         `Crystal.biaxial_ratio`.
         """
-        facts = self._facts(values.get(f"{self.name}_x"), reflection)
+        x = values.get(f"{self.name}_x")
+        facts = self._facts(x, reflection)
         if f"{self.name}_strain" in values:
             parallel, strain = 0.0, facts.out * (1.0 + values[f"{self.name}_strain"]) - 1.0
         else:
             if np.any(np.isnan(np.real(facts.biaxial))):
                 raise CrystalError(
-                    f"film {self.name}: the elastic constants of {self.at(real(values.get(f'{self.name}_x'))).name} "
+                    f"film {self.name}: the elastic constants of {self.at(None if x is None else real(x)).name} "
                     "are not known, so its strain does not follow from its relaxation; leave out x and relaxation, "
                     "and give or fit its strain"
                 )
@@ -215,7 +216,7 @@ def _over_compositions(alloy: str, reflection: Reflection) -> FloatArray:
     nodes = chebyshev.chebpts1(_NODES)
     known = [_Facts.of(_composed(alloy, 0.5 * (node + 1.0)), reflection) for node in nodes]
     rows = [[facts.out, facts.inside, facts.biaxial, *facts.susceptibility] for facts in known]
-    return np.linalg.solve(chebyshev.chebvander(nodes, _NODES - 1), np.array(rows))
+    return np.asarray(np.linalg.solve(chebyshev.chebvander(nodes, _NODES - 1), np.array(rows)), dtype=float)
 
 
 def _composed(crystal: Crystal | str, x: float | None) -> Crystal:

@@ -169,7 +169,8 @@ class _Pieces:
         """Sort, counting what has been passed: so it is clear at coinciding edges, too, what lies between them."""
         known = len(segments.edges)
         order = np.argsort(np.concatenate([segments.edges, interfaces]), kind="stable")
-        return cls(order, np.cumsum(order >= known)[:-1], np.cumsum(order < known)[:-1] - 1)
+        interface = (order >= known).astype(np.int64)
+        return cls(order, np.cumsum(interface)[:-1], np.cumsum(1 - interface)[:-1] - 1)
 
 
 def discretise(

@@ -30,7 +30,8 @@ class PseudoVoigtProfile:
         """Return surface, maximum and end, and edges where the tails of the flanks allow a coarser grid."""
         end, peak, front, back = (values[name] for name in ("depth", "peak_depth", "width_front", "width_back"))
         peak = peak if real(peak) < real(end) else end
-        edges, scale = [0.0], []
+        edges: list[Any] = [0.0]
+        scale: list[float] = []
         for share, size in _ZONES:
             inner = next((s for s, _ in _ZONES if s < share), 0.0)
             at = peak - inner * front
@@ -51,8 +52,8 @@ class PseudoVoigtProfile:
     def evaluate(self, z: Any, values: Values) -> Any:
         """Return the profile."""
         front = np.real(z) < real(values["peak_depth"])
-        width = np.where(front, values["width_front"], values["width_back"])
-        eta = np.where(front, values["eta_front"], values["eta_back"])
+        width: Any = np.where(front, values["width_front"], values["width_back"])
+        eta: Any = np.where(front, values["eta_front"], values["eta_back"])
         square = (2.0 * (z - values["peak_depth"]) / width) ** 2
         return values["peak_strain"] * (eta / (1.0 + square) + (1.0 - eta) * np.exp(-math.log(2.0) * square))
 
