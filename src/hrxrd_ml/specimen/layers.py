@@ -10,6 +10,8 @@ steps, the motion of the nodes included (`hrxrd_ml.complex_step`).
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -212,43 +214,43 @@ def discretise(
         Strain over which the diffuse line of a lamella changes.
     """
     segments = _NOTHING if strain is None else strain.segments(values)
-    lengths = segments.edges[1:] - segments.edges[:-1]
-    if not (lengths.min(initial=0.0) >= -1e-9 and lengths.max(initial=0.0) < math.inf):
+    kinks = segments.edges.tolist()
+    if not all(-1e-9 <= below - above < math.inf for above, below in itertools.pairwise(kinks)):
         raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
     largest, where = (0.0, 0.0) if strain is None else extreme(strain, values)
     size, edges, scale, pieces = max(abs(largest), 1e-3), segments.edges, segments.scale, None
-    end = float(edges[-1])
     if films is not None:
         size += float(np.abs(films.strain).max())
         pieces = _Pieces.of(segments, films.interfaces)
         edges = np.concatenate([edges, films.interfaces])[pieces.order]
         scale = np.append(scale, math.inf)[np.minimum(pieces.part, len(scale))]
-    # The phase error of a parabola through three nodes is H strain'' t**4/scale**3; the factor is calibrated in
-    # benchmarks/convergence.py.
-    thickest = 1.9 * (tolerance / 1e-4 * scale**3 / (diffraction_vector * size)) ** 0.25
-    thickest = np.minimum(thickest, 0.17 * (tolerance / 1e-4) ** 0.25 * scale)
-    # The kernel's error grows with the third power of the thickness over the extinction length, too.
-    thickest = np.minimum(thickest, 0.01 * (tolerance / 1e-4) ** (1.0 / 3.0) * extinction_length)
-    # The diffuse line is integrated over what a lamella spans of it.
-    if strain is not None and np.any(line_width * scale < size * thickest):
-        slope = steepest(strain, values, Segments(edges, scale), end)
-        thickest = np.minimum(thickest, line_width / np.maximum(slope, 1e-12))
     lowest, highest = strain_range if isinstance(strain_range, tuple) else (-strain_range, strain_range)
-    # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as above.
+    # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as below.
     limit = PHASE_LIMIT if films is None else FILM_PHASE_LIMIT
     phase = limit * max(tolerance / 1e-4, 1.0) ** 0.25 / (max(-lowest, highest) + size)
     tensile = isinstance(strain, ImplantedProfile) and films is None
     farthest = max(size - lowest, highest + (0.0 if tensile else size))
-    thickest = np.minimum(thickest, 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest))
+    thickest = 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest)
+    # The kernel's error grows with the third power of the thickness over the extinction length, too.
+    thickest = min(thickest, 0.01 * (tolerance / 1e-4) ** (1.0 / 3.0) * extinction_length)
+    # The phase error of a parabola through three nodes is H strain'' t**4/scale**3; the factors are calibrated in
+    # benchmarks/convergence.py.
+    loose = (tolerance / 1e-4) ** 0.25
+    curved, bent = 1.9 * loose / (diffraction_vector * size) ** 0.25, 0.17 * loose
+    limits = [min(curved * length**0.75, bent * length, thickest) for length in scale.tolist()]
+    # The diffuse line is integrated over what a lamella spans of it.
+    if strain is not None and any(line_width * own < size * t for own, t in zip(scale.tolist(), limits, strict=True)):
+        slopes = steepest(strain, values, Segments(edges, scale), kinks[-1]).tolist()
+        limits = [min(t, line_width / max(slope, 1e-12)) for t, slope in zip(limits, slopes, strict=True)]
     # Each piece has one lamella at least: what has no thickness has a derivative by it.
-    cut = _Cut.into(tuple(np.maximum(np.ceil((edges[1:] - edges[:-1]) / thickest), 1.0).astype(int).tolist()))
+    lengths = (edges[1:] - edges[:-1]).tolist()
+    cut = _Cut.into(tuple(max(math.ceil(length / t), 1) for length, t in zip(lengths, limits, strict=True)))
     reached = None if pieces is None else (pieces.part < len(segments.scale))[cut.edge]
     film = None if pieces is None else pieces.film[cut.edge]
-    share = 0.0
+    part, share = 0, 0.0
     if strain is not None:
-        part = min(max(int(np.searchsorted(segments.edges, where)) - 1, 0), len(segments.scale) - 1)
-        span = segments.edges[part + 1] - segments.edges[part]
-        share = part + ((where - segments.edges[part]) / span if span > 0.0 else 0.0)
+        part = min(max(bisect.bisect_left(kinks, where) - 1, 0), len(kinks) - 2)
+        share = (where - kinks[part]) / max(kinks[part + 1] - kinks[part], THINNEST)
 
     def nodes(values: Values, stack: Stack | None, stepping: bool = False) -> tuple[Any, ...]:
         """Depth, thickness, own strain, strain and L; of floats as of complex steps."""
@@ -261,7 +263,7 @@ def discretise(
             both = [np.broadcast_to(a, (*lead, a.shape[-1])) for a in (own_edges, interfaces)]
             all_edges = np.concatenate(both, axis=-1)[..., pieces.order]
         depth, thickness = cut.depth(all_edges), cut.thickness(all_edges)
-        profile, exponent = np.zeros(cut.below.shape), np.zeros(cut.below.shape)
+        profile = exponent = np.zeros(cut.below.shape) if damage is None or reached is not None else None
         if strain is not None:
             at = depth if reached is None else depth[..., reached, :]
             own = strain.evaluate(at, values)
@@ -269,12 +271,11 @@ def discretise(
             if damage is not None:
                 peak: Any = largest
                 if stepping:  # it moves with its piece; inside of that its slope is zero
-                    first = min(int(share), len(segments.scale) - 1)
-                    top, bottom = own_edges[..., first], own_edges[..., first + 1]
-                    peak = strain.evaluate((top + (share - first) * (bottom - top))[..., None, None], values)
+                    top, bottom = own_edges[..., part], own_edges[..., part + 1]
+                    peak = strain.evaluate((top + share * (bottom - top))[..., None, None], values)
                 caused = damage.evaluate(at, values, Strained(own, peak, own_edges[..., -1, None, None]))
             if reached is None:
-                profile, exponent = own, profile if caused is None else caused
+                profile, exponent = own, exponent if caused is None else caused
             else:
                 profile = _put(own, reached, depth.shape)
                 exponent = profile * 0.0 if caused is None else _put(caused, reached, depth.shape)

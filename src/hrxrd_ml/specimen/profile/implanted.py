@@ -89,7 +89,7 @@ class ImplantedProfile:
         if slope(low) <= 0.0 or slope(high) >= 0.0:
             where = peak * best / _SAMPLES
         else:
-            where = brentq(slope, low, high, xtol=1e-9)
+            where = brentq(slope, low, high, xtol=1e-5)
         return strain(where), where
 
     def evaluate(self, z: Any, values: Values) -> Any:
