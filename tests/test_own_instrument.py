@@ -83,9 +83,13 @@ def test_a_fit_recovers_the_parameters_of_own_resolution_and_background(ggg):
         ggg, profile="none", resolution=Skewed(), background=Hump(), axis_kind="offset", unit="arcsec"
     )
     x = np.linspace(-400.0, 400.0, 401)
-    truth = model.make_params(scale=3e6, fwhm=22.0, skew=-0.4, offset=5.0, background=300.0, hump=400.0, hump_width=120.0)
+    truth = model.make_params(
+        scale=3e6, fwhm=22.0, skew=-0.4, offset=5.0, background=300.0, hump=400.0, hump_width=120.0
+    )
     counts = np.random.default_rng(7).poisson(model.eval(truth, x=x))
-    start = model.make_params(scale=2e6, fwhm=15.0, skew=0.1, offset=0.0, background=100.0, hump=200.0, hump_width=200.0)
+    start = model.make_params(
+        scale=2e6, fwhm=15.0, skew=0.1, offset=0.0, background=100.0, hump=200.0, hump_width=200.0
+    )
     result = model.fit(counts, start, x=x)
     for name in ("fwhm", "skew", "hump", "hump_width", "background"):
         par = result.params[name]

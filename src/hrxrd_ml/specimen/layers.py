@@ -263,7 +263,8 @@ def discretise(
             both = [np.broadcast_to(a, (*lead, a.shape[-1])) for a in (own_edges, interfaces)]
             all_edges = np.concatenate(both, axis=-1)[..., pieces.order]
         depth, thickness = cut.depth(all_edges), cut.thickness(all_edges)
-        profile = exponent = np.zeros(cut.below.shape) if damage is None or reached is not None else None
+        profile: Any = np.zeros(cut.below.shape) if damage is None or reached is not None else None
+        exponent: Any = profile
         if strain is not None:
             at = depth if reached is None else depth[..., reached, :]
             own = strain.evaluate(at, values)
