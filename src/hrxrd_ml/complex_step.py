@@ -111,9 +111,9 @@ def check_analytic(
         above, below = (np.asarray(function({**values, name: value + side * step})) for side in (1.0, -1.0))
         exact = np.broadcast_to(derivative(result), plain.shape)
         differences = ((above - below) / (2.0 * step), (above - plain) / step, (plain - below) / step)
-        error = np.min([np.abs(exact - difference) for difference in differences], axis=0)
+        off = np.min([np.abs(exact - difference) for difference in differences], axis=0)
         allowed = 1e-3 * np.max(np.abs(differences[0])) + 1e-5 * np.max(np.abs(plain)) / size
-        if np.max(error) > allowed:
+        if np.max(off) > allowed:
             lost = "" if np.iscomplexobj(result) else ": it drops the imaginary part"
             raise ParameterError(
                 f"{what} does not change with {name} as its complex step says, {np.max(np.abs(exact)):.3g} for "
