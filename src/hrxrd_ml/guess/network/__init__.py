@@ -8,6 +8,6 @@ torch, ``train`` trains it on what a ``feed`` gives: a data set, or curves that 
 asked, and ``provider`` makes start values of its answers.  ``evaluate`` says how good a network is, ``describe`` what a
 data set holds.
 
-What predicts (``checkpoint``, ``domain``, ``forward``, ``plan``, ``predict``, ``provider``, ``settings``, ``scale``,
+What predicts (``checkpoint``, ``domain``, ``forward``, ``plan``, ``predict``, ``provider``, ``scale``,
 ``window``, ``targets``) imports nothing of what trains; ``network``, ``train``, ``feed`` and ``stream`` need torch.
 """

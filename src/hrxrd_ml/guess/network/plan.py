@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
-from hrxrd_ml.guess.network.settings import fill
 from hrxrd_ml.guess.network.targets import Targets
 from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.io.experiment.table import fill
 from hrxrd_ml.specimen.profile.implanted import implanted_space
 
 ARCHITECTURES = ("mlp", "tokens")
