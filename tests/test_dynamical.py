@@ -1,4 +1,4 @@
-"""The twins of the dynamical kernel agree, and so do derivatives with differences of another twin."""
+"""Kernels and reference agree, and so do derivatives with differences of the reference."""
 
 import os
 import subprocess

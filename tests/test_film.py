@@ -43,7 +43,7 @@ def material_of(numbers):
 
 
 def in_one_piece(model, values, dtheta):
-    """The exact recursion through each film as one lamella, by the slow twin."""
+    """The exact recursion through each film as one lamella, by the reference."""
     films = Stack.of(model.films, values, model.reflection)
     lamellae = Lamellae(
         films.thickness,

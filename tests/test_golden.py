@@ -46,8 +46,6 @@ def golden(folder: Path, order: str) -> tuple[Lamellae, np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("backend", coherent.BACKENDS)
 @pytest.mark.parametrize("order", ["444", "888"])
 def test_coherent_reflectivity_of_the_laboratory_program(shared_data: Path, order: str, backend: str) -> None:
-    if backend == "torch":
-        pytest.importorskip("torch", reason="compares with the twin in torch")
     lamellae, dtheta, expected = golden(shared_data, order)
     ggg = Crystal.named("GGG").with_lattice(a=12.383)
     reflection = Reflection(ggg, [int(i) for i in order], 1.5405, polarization_ratio=0.884079)

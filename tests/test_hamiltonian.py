@@ -12,9 +12,9 @@ from hrxrd_ml import RockingCurveModel
 from hrxrd_ml.inference.sampling.convergence import autocorrelation_times, converged, split_rhat
 from hrxrd_ml.inference.sampling.hamiltonian import (
     HamiltonianMove,
-    Heated,
     Metric,
     Position,
+    Tempered,
     drift,
     integrate,
     leapfrog,
@@ -118,11 +118,11 @@ def test_a_normal_distribution_between_walls_is_found(guided):
         assert stats.ks_2samp(found[::5, i], wanted[:20_000, i]).pvalue > 1e-3
 
 
-def test_a_heated_distribution_is_wider():
+def test_a_tempered_distribution_is_wider():
     target = in_box(lower=[-np.inf] * 3, upper=[np.inf] * 3)
-    heated, place = Heated(target, 0.5), np.array([0.1, -0.3, 2.0])
-    assert heated(place) == 0.5 * target(place)
-    np.testing.assert_allclose(heated.slope(place)[1], 0.5 * target.slope(place)[1])
+    tempered, place = Tempered(target, 0.5), np.array([0.1, -0.3, 2.0])
+    assert tempered(place) == 0.5 * target(place)
+    np.testing.assert_allclose(tempered.slope(place)[1], 0.5 * target.slope(place)[1])
 
 
 def test_the_step_adapts_to_the_share_of_accepted_trajectories():

@@ -331,8 +331,8 @@ def fit_of_ggg(free, **values):
 def test_parameters_that_trade_are_named():
     """The strain at the surface is the sum of D01 and D02."""
     notes = fit_of_ggg((*fit_results.FREE, "D01", "D02", "L2")).bound_notes
-    (note,) = (note for note in notes if "trade with each other" in note)
-    assert note.startswith("D01, D02 and L2 trade with each other (correlation up to 0.99")
+    (note,) = (note for note in notes if "strongly correlated" in note)
+    assert note.startswith("D01, D02 and L2 are strongly correlated (up to 0.99")
     assert not any("trade" in note for note in fit_of_ggg(("scale", "D01", "D02")).bound_notes)
 
 

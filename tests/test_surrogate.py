@@ -40,7 +40,7 @@ def test_the_gradient_is_that_of_the_polynomial(degree):
     place, weights = rng.standard_normal(4), np.array([0.7, -1.3])
     steps = 1e-6 * np.eye(4)
     difference = [weights @ (polynomial(place + h) - polynomial(place - h)) / 2e-6 for h in steps]
-    np.testing.assert_allclose(polynomial.pull(place, weights), difference, atol=1e-7)
+    np.testing.assert_allclose(polynomial.pullback(place, weights), difference, atol=1e-7)
 
 
 def fit_of(free, statistics="auto", simulation=None):
@@ -110,7 +110,7 @@ def test_compiled_trajectories_are_those_of_the_leapfrog():
     metric = Metric.of(peaks[0].place, peaks[0].covariance)
     curves = np.array([target.used_curve(place) for place in places])
     surrogate = Surrogate.fit(target, metric, places, curves, np.ones(200), 100)
-    surrogate = replace(surrogate, anchor=metric, hold=0.5, heat=0.7)
+    surrogate = replace(surrogate, anchor=metric, hold=0.5, power=0.7)
     start, momentum = Position.at(peaks[0].place, target, surrogate), rng.standard_normal(len(FREE))
     one = surrogate.trajectory(metric, start, momentum, 0.2, 12)
     two = leapfrog(surrogate, metric, start, momentum, 0.2, 12)
@@ -119,7 +119,7 @@ def test_compiled_trajectories_are_those_of_the_leapfrog():
 
 
 def test_exploring_finds_where_the_posterior_lies():
-    """Two strains that trade with each other: the covariance of the fit does not show how far they may."""
+    """Two strains that are strongly correlated: the covariance of the fit does not show how far they may."""
     target = target_of(("scale", "Dmax1", "D01", "D02", "L2", "Rp2"))
     spreads = []
     for seed in (3, 4, 5):  # what one set of 120 places says of a spread is right to a tenth

@@ -178,19 +178,19 @@ class RockingCurve:
         """Names of the parameters of the diffuse model."""
         return self.diffuse.space.names if self.diffuse else ()
 
-    def fringe(self, rung: int = 0) -> float:
+    def fringe(self, half_octaves: int = 0) -> float:
         """Shortest period that the deepest layer gives the curve [rad], λ γ_h/(t sin 2θ_B).
 
-        Every rung stands for half an octave of depth more; see `depth_rung`.
+        Of a layer that is deeper by so many half octaves than expected; see `deeper`.
         """
-        reflection, depth = self.reflection, self._usual_depth * 2.0 ** (0.5 * rung)
+        reflection, depth = self.reflection, self._usual_depth * 2.0 ** (0.5 * half_octaves)
         return reflection.wavelength * reflection.gammah / (depth * math.sin(2.0 * reflection.bragg_angle))
 
     @cached_property
     def _usual_depth(self) -> float:
         return max(self.max_depth, 1.25 * sum(film.thickness for film in self.films))
 
-    def depth_rung(self, values: Values) -> int:
+    def deeper(self, values: Values) -> int:
         """Return by how many half octaves the layer is deeper than what was expected; 0 if it is not."""
         end = values["L1"] if isinstance(self.profile, ImplantedProfile) else end_of(self.profile, values)
         depth = max(end, sum(values[f"{film.name}_thickness"] for film in self.films))
@@ -314,8 +314,8 @@ class BoundCurve:
         need = self._need(values)
         fringe, width = self.model.fringe(need.depth), max(values["fwhm"], self._narrowest) * ARCSEC
         needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
-        rung = 0.5 if self._loose else 1.0
-        octave = min(rung * math.ceil(math.log2(max(needed, 1.0)) / rung), self._octaves)
+        step = 0.5 if self._loose else 1.0
+        octave = min(step * math.ceil(math.log2(max(needed, 1.0)) / step), self._octaves)
         # A broad plateau is no reason for a grid that a narrow resolution cannot be followed on.
         even = AngleGrid.even_step(self._step, fringe, self.model.reflection.darwin_width())
         finer = math.ceil(math.log2(max(even / (_STEPS_PER_WIDTH * width * 2.0**octave), 1.0)))
@@ -340,7 +340,7 @@ class BoundCurve:
             values,
             self._farthest,
             self.model.reflection,
-            rung=self.model.depth_rung(values),
+            deeper=self.model.deeper(values),
             reach=self.model.response.reach(values),
             length=self.model.defect_length(values),
         )

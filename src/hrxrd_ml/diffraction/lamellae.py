@@ -1,4 +1,4 @@
-"""What every twin of the dynamical kernel takes and what it means.
+"""What every kernel of dynamical diffraction takes, and what it means.
 
 A damaged crystal is a stack of *lamellae* on a semi-infinite substrate.  The kernels do not know about crystals or
 reflections; they see, for every lamella, the deviation

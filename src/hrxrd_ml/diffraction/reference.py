@@ -1,6 +1,6 @@
-"""Reference twin: NumPy, one lamella at a time, written like the formulas.
+"""Reference implementation: NumPy, one lamella at a time, written like the formulas.
 
-Slow and short on purpose.  The other twins are tested against this one.
+Slow and short on purpose; the compiled kernels are tested against it.
 """
 
 from __future__ import annotations

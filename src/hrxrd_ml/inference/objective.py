@@ -105,11 +105,11 @@ class Expansion:
         return (self.jacobian * self.terms.information[:, None]).T @ self.jacobian
 
 
-Judge = Callable[[Likelihood, Array], PointTerms]
+TermsOf = Callable[[Likelihood, Array], PointTerms]
 """What the data of a likelihood say about expected values."""
 
 
-def plainly(likelihood: Likelihood, mu: Array) -> PointTerms:
+def plain_terms(likelihood: Likelihood, mu: Array) -> PointTerms:
     """Return what a likelihood says by itself."""
     return likelihood.terms(mu)
 
@@ -251,16 +251,16 @@ class Objective:
         """Return the derivatives of the residuals by the coordinates of the box."""
         return self._by_box(self.jacobian_at(self.outward(y)), y)
 
-    def log_likelihood(self, y: Array, judge: Judge = plainly) -> float:
+    def log_likelihood(self, y: Array, terms_of: TermsOf = plain_terms) -> float:
         """Return the logarithm of the likelihood, up to a constant."""
         values = self.values(self.outward(y))
-        return sum(judge(curve.likelihood, curve.expected(values)).value for curve in self.curves)
+        return sum(terms_of(curve.likelihood, curve.expected(values)).value for curve in self.curves)
 
-    def expand(self, y: Array, judge: Judge = plainly) -> Expansion:
+    def expand(self, y: Array, terms_of: TermsOf = plain_terms) -> Expansion:
         """Return the logarithm of the likelihood with its gradient and its information."""
         values = self.values(self.outward(y))
         parts = [self._linear(curve, values) for curve in self.curves]
-        terms = [judge(curve.likelihood, mu) for curve, (mu, _) in zip(self.curves, parts, strict=True)]
+        terms = [terms_of(curve.likelihood, mu) for curve, (mu, _) in zip(self.curves, parts, strict=True)]
         return Expansion(PointTerms.total(terms), self._by_box(_joined([by_x for _, by_x in parts]), y))
 
     def _by_box(self, by_x: Array, y: Array) -> Array:

@@ -33,12 +33,12 @@ _MOST_OCTAVES = 5
 
 @dataclass(frozen=True)
 class Need:
-    """What values of the parameters ask of a grid, in steps, so that grids can be kept.
+    """What a grid must provide for given values of the parameters, in steps, so that grids can be kept.
 
     Attributes
     ----------
     depth : int
-        Half octaves by which the layer is deeper than usual; see `RockingCurve.depth_rung`.
+        Half octaves by which the layer is deeper than usual; see `RockingCurve.deeper`.
     width : int
         Octaves by which the instrument reaches farther than usual.
     length : int
@@ -53,8 +53,10 @@ class Need:
     endless: bool = True
 
     @classmethod
-    def of(cls, values: Values, scan: float, reflection: Reflection, *, rung: int, reach: float, length: float) -> Need:
-        """Return what values ask for.
+    def of(
+        cls, values: Values, scan: float, reflection: Reflection, *, deeper: int, reach: float, length: float
+    ) -> Need:
+        """Return what values of the parameters need.
 
         Parameters
         ----------
@@ -62,7 +64,7 @@ class Need:
         scan : float
             How far the scan goes from the substrate peak [arcsec].
         reflection : Reflection
-        rung : int
+        deeper : int
             Half octaves by which the layer is deeper than usual.
         reach : float
             How far the resolution function reaches [arcsec].
@@ -75,7 +77,7 @@ class Need:
         per_angle = 2.0 * math.pi / reflection.wavelength * math.sin(2.0 * reflection.bragg_angle)
         line = length * per_angle * 4.0 * _FAR_PICK * ARCSEC
         width = _octaves(far / MARGIN)
-        return cls(rung, width, _octaves(line), reach > _REACH * MARGIN * 2.0**width)
+        return cls(deeper, width, _octaves(line), reach > _REACH * MARGIN * 2.0**width)
 
     @property
     def margin(self) -> float:

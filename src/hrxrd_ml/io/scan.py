@@ -1,4 +1,4 @@
-"""What a reader hands on: one scan as the file holds it, before any choice of axis or check of values."""
+"""What a reader returns: one scan as the file holds it, before any choice of axis or check of values."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -139,7 +139,7 @@ class CurveFitting(Model):
             Curve, as for `fit`.
         provider
             Who guesses: an object with ``guess(model, curve) -> Parameters``, or the name of one
-            (`PROVIDERS`); the trained "network" if None, which hands over to "classical" where it is of no use.
+            (`PROVIDERS`); the trained "network" if None, which uses "classical" where it is of no use.
         **kws
             Values or settings of single parameters, which the guess leaves as they are given.
 

@@ -14,7 +14,7 @@ PROVIDERS: Mapping[str, str] = {
     "classical": "hrxrd_ml.guess.classical:ClassicalGuess",
     "network": "hrxrd_ml.guess.network.provider:NetworkGuess",
 }
-"""Names of guess providers, and where they live."""
+"""Names of guess providers, and the modules that define them."""
 
 
 class GuessProvider(Protocol):

@@ -90,7 +90,7 @@ def estimate_errors(
         *_misfit(result, scale_covar),
         *_at_bounds(result, objective, covariance),
         *_hardly_determined(result, objective, covariance, stderr),
-        *_trading(result, np.abs(correlation)),
+        *_correlated(result, np.abs(correlation)),
         *_competing(result, objective, stderr, size),
     ]
     result.bound_notes = (*result.bound_notes, *notes)
@@ -131,7 +131,7 @@ def _hardly_determined(result: FitStatistics, objective: Objective, covariance: 
     ]
 
 
-def _trading(result: FitStatistics, correlation: Array) -> list[str]:
+def _correlated(result: FitStatistics, correlation: Array) -> list[str]:
     """Name parameters of which the curve determines combinations only."""
     names, notes = result.var_names, []
     count, group = connected_components(correlation > _TRADING, directed=False)
@@ -143,7 +143,7 @@ def _trading(result: FitStatistics, correlation: Array) -> list[str]:
         listed = f"{', '.join(names[i] for i in members[:-1])} and {names[members[-1]]}"
         up_to = "" if len(members) == 2 else "up to "
         notes.append(
-            f"{listed} trade with each other (correlation {up_to}{among:.3f}): the curve fixes combinations of "
+            f"{listed} are strongly correlated ({up_to}{among:.3f}): the curve fixes combinations of "
             "them far better than each, whose errors hold to first order only; sample"
         )
     return notes

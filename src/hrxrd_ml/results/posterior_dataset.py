@@ -151,7 +151,8 @@ def _notes(
         if known.all() and steps > TAUS * float(tau.max()):
             notes.append(
                 f"the chain is too short for its walkers to agree: R-hat of {apart} is {dataset.attrs['rhat']:.3f} (at "
-                f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that trade"
+                f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that are "
+                "strongly correlated"
             )
         else:
             length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"

@@ -91,7 +91,7 @@ class Trainer:
         self.training, self.device, self.out, self.progress = training, torch.device(device), Path(out), progress
         self.version = version
         precision = training.settings.precision
-        self.short = half_pays(self.device) if precision == "auto" else precision == "bf16"
+        self.short = half_is_faster(self.device) if precision == "auto" else precision == "bf16"
         self.out.mkdir(parents=True, exist_ok=True)
         settings, plan = training.settings, training.plan
         if isinstance(data, DatasetSettings):
@@ -312,7 +312,7 @@ class Trainer:
         return np.concatenate(hidden), np.concatenate(constants)
 
 
-def half_pays(device: torch.device, size: int = 512) -> bool:
+def half_is_faster(device: torch.device, size: int = 512) -> bool:
     """Tell whether matrix products in bf16 are faster than in single precision, on a CPU by a trial."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()

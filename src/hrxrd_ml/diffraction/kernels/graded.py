@@ -1,4 +1,4 @@
-"""Numba twin for graded lamellae, vectorised over angles: the value.
+"""Compiled kernel for graded lamellae, vectorised over angles: the value.
 
 The formulas are those of ``reference.graded_lamella``.  What differs is the bookkeeping that makes it fast:
 

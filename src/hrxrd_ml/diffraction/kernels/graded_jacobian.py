@@ -1,4 +1,4 @@
-"""Numba twin for graded lamellae: value and exact Jacobian by a reverse sweep.
+"""Compiled kernel for graded lamellae: value and exact Jacobian by a reverse sweep.
 
 With (alpha, beta) = dR/d(a, b) carried from the surface down and (a, b) kept from the way up, the derivative of the
 reflectivity with respect to anything in a lamella is a product of the two.  Shifting the phase of everything below an

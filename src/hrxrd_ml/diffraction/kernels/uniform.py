@@ -1,4 +1,4 @@
-"""Numba twin for uniform lamellae, exact for any thickness, vectorised over angles: value and Jacobian.
+"""Compiled kernel for uniform lamellae, exact for any thickness, vectorised over angles: value and Jacobian.
 
 The wave is the vector (a, b) with ``r = b/a``.  A uniform lamella multiplies it by
 

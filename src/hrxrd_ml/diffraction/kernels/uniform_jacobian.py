@@ -1,4 +1,4 @@
-"""Numba twin for uniform lamellae: value and exact Jacobian by a reverse sweep.
+"""Compiled kernel for uniform lamellae: value and exact Jacobian by a reverse sweep.
 
 The method is that of ``diffraction.kernels.graded_jacobian``: (alpha, beta) = dR/d(a, b) goes from the surface down
 while the (a, b) of the way up are at hand.

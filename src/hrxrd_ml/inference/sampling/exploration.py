@@ -15,10 +15,10 @@ from hrxrd_ml.inference.covariance import draw_inside
 from hrxrd_ml.inference.sampling.hamiltonian import (
     Field,
     HamiltonianMove,
-    Heated,
     Metric,
     Position,
     Task,
+    Tempered,
     Trajectory,
     integrate,
 )
@@ -41,7 +41,7 @@ these, the last rounds may have more."""
 _HOLD, _LOOSE = 3.0, 0.03
 """How strongly the first surrogate is held about the maximum, and the last."""
 
-_HEAT = 0.6
+_TEMPERED = 0.6
 """Power of the posterior that is explored: wider than what is sampled, so that its tails are known too."""
 
 _TRIALS, _TRIAL = 6, 30
@@ -229,7 +229,7 @@ def _walk(
     surrogate: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
 ) -> tuple[Array, Metric, float]:
     """Sample a surrogate; return the samples, and the metric and the step that suit it."""
-    field = replace(surrogate, heat=_HEAT)
+    field = replace(surrogate, power=_TEMPERED)
     move = HamiltonianMove.of(field, field, metric, step, adapts=True)
     chain = _chain(move, field, begin, _WARM, rng)
     move.metric = metric_of(chain[_WARM // 3 :], metric)
@@ -241,7 +241,7 @@ def _trial(
     target: LogPosterior, guide: Surrogate, metric: Metric, step: float, begin: Array, rng: np.random.Generator
 ) -> tuple[Array, Array, Metric, float]:
     """Sample the posterior itself for a while; return samples, the ends of all trajectories, metric and step."""
-    field, guided = Heated(target, _HEAT), replace(guide, heat=_HEAT)
+    field, guided = Tempered(target, _TEMPERED), replace(guide, power=_TEMPERED)
     tried: list[Array] = []
 
     def positions(places: Array) -> list[Position]:

@@ -151,7 +151,7 @@ End = tuple[Array, Array, float, Array]
 
 
 @dataclass(frozen=True)
-class Heated:
+class Tempered:
     """A distribution whose logarithm is multiplied by a factor below 1, so that it is wider."""
 
     field: Field

@@ -60,9 +60,9 @@ class Polynomial:
         """Return the values, shape (k,), at a place (d,)."""
         return np.asarray(products(z, self.monomials) @ self.coefficients)
 
-    def pull(self, z: Array, weights: Array) -> Array:
+    def pullback(self, z: Array, weights: Array) -> Array:
         """Return the gradient, shape (d,), of the sum of the values times weights (k,)."""
-        return np.asarray(pull(z, products(z, self.monomials), self.monomials, self.coefficients @ weights))
+        return np.asarray(pullback(z, products(z, self.monomials), self.monomials, self.coefficients @ weights))
 
 
 @njit(cache=True)
@@ -75,7 +75,7 @@ def products(z: Array, monomials: Monomials) -> Array:
 
 
 @njit(cache=True)
-def pull(z: Array, known: Array, monomials: Monomials, by: Array) -> Array:
+def pullback(z: Array, known: Array, monomials: Monomials, by: Array) -> Array:
     """Return the gradient of the sum of known products times ``by``, which is overwritten: the chain rule backwards."""
     gradient = np.zeros(len(z))
     for m in range(len(known) - 1, 0, -1):

@@ -19,7 +19,7 @@ from scipy.special import digamma, gammaln
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.inference.coordinates import NestedCoordinates
 from hrxrd_ml.inference.likelihood import GaussianLikelihood, Likelihood, PointTerms, PoissonLikelihood
-from hrxrd_ml.inference.objective import Expansion, Judge, Objective, plainly
+from hrxrd_ml.inference.objective import Expansion, Objective, TermsOf, plain_terms
 
 Array = NDArray[np.float64]
 Prior = Callable[[float], float]
@@ -117,7 +117,7 @@ class LogPosterior:
         total, x = self._in_box(y)
         if not math.isfinite(total):
             return -math.inf
-        return total + self.objective.log_likelihood(y[: len(self.objective.names)], self._judge(x))
+        return total + self.objective.log_likelihood(y[: len(self.objective.names)], self._terms_of(x))
 
     def slope(self, y: Array) -> tuple[float, Array]:
         """Return the logarithm of the posterior and its gradient; minus infinity and zeros outside the box."""
@@ -151,7 +151,7 @@ class LogPosterior:
     def _expand(self, y: Array, x: Array) -> tuple[Expansion, Array, Array]:
         """Return the likelihood, the matrix dx/dy, and the gradient of the posterior by y."""
         free = len(self.objective.names)
-        about = self.objective.expand(y[:free], self._judge(x))
+        about = self.objective.expand(y[:free], self._terms_of(x))
         by_box = self.coordinates.derivatives(y[:free])
         gradient = np.append(about.gradient + self._volume_slope(x, by_box), [about.terms.by_extra][: len(y) - free])
         for i, prior, step in self._steps(x):
@@ -199,15 +199,15 @@ class LogPosterior:
 
     def points(self, mu: Array, x: Array) -> PointTerms:
         """Return what the used points say about expected values ``mu`` and the values ``x`` of `names`."""
-        return self._judge(x)(self.likelihood, mu)
+        return self._terms_of(x)(self.likelihood, mu)
 
-    def _judge(self, x: Array) -> Judge:
+    def _terms_of(self, x: Array) -> TermsOf:
         """Return what likelihoods say about expected values, beside the last of the values ``x`` of `names`."""
         if self.extra == MODEL_ERROR:
             return lambda likelihood, mu: with_model_error(likelihood, mu, float(x[-1]))
         if self.extra == NOISE:
             return lambda likelihood, mu: with_noise(likelihood, mu, float(x[-1]))
-        return plainly
+        return plain_terms
 
 
 def with_noise(likelihood: Likelihood, mu: Array, factor: float) -> PointTerms:

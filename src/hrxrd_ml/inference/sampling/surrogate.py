@@ -21,7 +21,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hrxrd_ml.inference.sampling.hamiltonian import End, Metric, Position, drift
-from hrxrd_ml.inference.sampling.polynomial import Monomials, Polynomial, products, pull
+from hrxrd_ml.inference.sampling.polynomial import Monomials, Polynomial, products, pullback
 from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, LogPosterior
 from hrxrd_ml.inference.sampling.quadratic import Quadratic, Scale
 
@@ -47,7 +47,7 @@ class _Shape(NamedTuple):
     held_centre: Array
     held_back: Array
     hold: float
-    heat: float
+    power: float
 
 
 @njit(cache=True)
@@ -73,14 +73,14 @@ def _slope(y: Array, shape: _Shape) -> tuple[float, Array]:
         by_c += t * (quadratic.slope[j] - bent)
         t, before, by_u, by_before = 2.0 * u * t - before, t, 2.0 * t + 2.0 * u * by_u - by_before, by_u
     by = shape.coefficients @ np.append(by_c, 1.0)
-    gradient[:free] = shape.back.T @ pull(z, monomials, shape.monomials, by)
+    gradient[:free] = shape.back.T @ pullback(z, monomials, shape.monomials, by)
     if len(y) > free and -1.0 < u < 1.0:
         gradient[free] = by_extra * 2.0 / (high - low)
     if shape.hold > 0.0:
         off = shape.held_back @ (y - shape.held_centre)
         value -= 0.5 * shape.hold * (off @ off)
         gradient -= shape.hold * (shape.held_back.T @ off)
-    return shape.heat * value, shape.heat * gradient
+    return shape.power * value, shape.power * gradient
 
 
 @njit(cache=True)
@@ -89,16 +89,16 @@ def _trajectory(
     shape: _Shape,
 ) -> tuple[Array, Array, float, Array, bool]:  # fmt: skip
     """Do what `leapfrog` does, compiled."""
-    value, kick = 0.0, 0.5 * step * root.T
+    value, half = 0.0, 0.5 * step * root.T
     for _ in range(count):
-        momentum = momentum + kick @ gradient
+        momentum = momentum + half @ gradient
         z, place, momentum, arrived = drift(centre, root, z, momentum, step, shape.lower, shape.upper)
         if not arrived:
             return place, momentum, value, gradient, False
         value, gradient = _slope(place, shape)
         if not math.isfinite(value):
             return place, momentum, value, gradient, False
-        momentum = momentum + kick @ gradient
+        momentum = momentum + half @ gradient
     return place, momentum, value, gradient, True
 
 
@@ -120,7 +120,7 @@ class Surrogate:
         About what the surrogate is held, so that nobody goes where it was not fitted yet.
     hold : float
         How strongly: as by so many normal distributions of this metric.
-    heat : float
+    power : float
         Multiplies the logarithm; below 1, the distribution is wider.
     """
 
@@ -130,7 +130,7 @@ class Surrogate:
     quadratic: Quadratic
     anchor: Metric | None = None
     hold: float = 0.0
-    heat: float = 1.0
+    power: float = 1.0
     _shape: _Shape = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ class Surrogate:
         shape = _Shape(
             self.lower, self.upper, self.metric.centre, np.ascontiguousarray(self.metric.back),
             self.polynomial.monomials, self.polynomial.coefficients, self.quadratic, held.centre,
-            np.ascontiguousarray(held.back), float(self.hold) if self.anchor else 0.0, float(self.heat),
+            np.ascontiguousarray(held.back), float(self.hold) if self.anchor else 0.0, float(self.power),
         )  # fmt: skip
         object.__setattr__(self, "_shape", shape)
 
