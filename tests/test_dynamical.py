@@ -138,8 +138,8 @@ def test_jacobian_agrees_with_differences_of_the_reference(seed, nodes):
     rows[rng.uniform(size=(n, parameters)) < 0.3] = 0.0
     rows[0] = scales
 
-    def reference(pile):
-        return coherent.reflectivity(reflection, pile, dtheta, linear=linear, backend="reference")
+    def reference(stack):
+        return coherent.reflectivity(reflection, stack, dtheta, linear=linear, backend="reference")
 
     value, jacobian = coherent.reflectivity_and_jacobian(reflection, lamellae, dtheta, *by_node(rows), linear=linear)
     assert jacobian.shape == (parameters + 1, len(dtheta))

@@ -30,7 +30,7 @@ backends = st.sampled_from(["numba", "reference"])
 seeds = st.integers(0, 2**32 - 1)
 
 
-def pile(reflection, thickness, strain, e=1.0, substrate_e=1.0, nodes=1):
+def stack(reflection, thickness, strain, e=1.0, substrate_e=1.0, nodes=1):
     thickness = np.atleast_1d(np.asarray(thickness, dtype=float))
     n = len(thickness)
     strain, e = (np.broadcast_to(np.reshape(v, (-1, 1)), (n, nodes)).astype(float) for v in (strain, e))
@@ -100,17 +100,17 @@ def test_splitting_a_graded_lamella_changes_nothing_but_the_third_order(reflecti
 @given(reflections, st.floats(1.0, 1e5), backends)
 def test_a_lamella_like_the_substrate_changes_nothing(reflection, thickness, backend):
     dtheta = around(reflection)
-    got = curve(reflection, pile(reflection, thickness, 0.0, 0.9, 0.9), dtheta, backend=backend)
+    got = curve(reflection, stack(reflection, thickness, 0.0, 0.9, 0.9), dtheta, backend=backend)
     np.testing.assert_allclose(
-        got, curve(reflection, pile(reflection, BARE, 0.0, 1.0, 0.9), dtheta, backend=backend), atol=1e-12
+        got, curve(reflection, stack(reflection, BARE, 0.0, 1.0, 0.9), dtheta, backend=backend), atol=1e-12
     )
 
 
 @both
 def test_a_graded_lamella_like_the_substrate_changes_nothing(backend):
     dtheta = around(GGG)
-    got = curve(GGG, pile(GGG, np.full(20, 100.0), 0.0, nodes=3), dtheta, backend=backend)
-    np.testing.assert_allclose(got, curve(GGG, pile(GGG, BARE, 0.0), dtheta), atol=1e-5)
+    got = curve(GGG, stack(GGG, np.full(20, 100.0), 0.0, nodes=3), dtheta, backend=backend)
+    np.testing.assert_allclose(got, curve(GGG, stack(GGG, BARE, 0.0), dtheta), atol=1e-5)
 
 
 @quick
@@ -119,8 +119,8 @@ def test_an_infinitely_thick_layer_hides_the_substrate(reflection, strain, backe
     tilt, bragg = reflection.inclination, reflection.bragg_angle
     shift = -strain * (np.cos(tilt) ** 2 * np.tan(bragg) - np.sin(tilt) * np.cos(tilt))
     dtheta = around(reflection)
-    thick = curve(reflection, pile(reflection, 3e7, strain, 0.9), dtheta + shift, linear=True, backend=backend)
-    bare = curve(reflection, pile(reflection, BARE, 0.0, 1.0, 0.9), dtheta, linear=True, backend=backend)
+    thick = curve(reflection, stack(reflection, 3e7, strain, 0.9), dtheta + shift, linear=True, backend=backend)
+    bare = curve(reflection, stack(reflection, BARE, 0.0, 1.0, 0.9), dtheta, linear=True, backend=backend)
     np.testing.assert_allclose(thick, bare, atol=1e-7)
 
 
@@ -149,7 +149,7 @@ def test_darwin_prins_curve(reflection, lossless):
     weights = reflection.polarization_weights
     expected = sum(weights[p] * darwin_prins(reflection, dtheta, p) for p in range(2))
     for backend in INSTALLED:
-        got = curve(reflection, pile(reflection, BARE, 0.0), dtheta, linear=True, backend=backend)
+        got = curve(reflection, stack(reflection, BARE, 0.0), dtheta, linear=True, backend=backend)
         np.testing.assert_allclose(got, expected, rtol=1e-8)
 
 
@@ -162,7 +162,7 @@ def test_width_and_place_of_total_reflection(reflection, strength, polarization)
     )
     centre, width = perfect.refraction_shift(), perfect.darwin_width(polarization)
     inside, outside = centre + 0.499 * width * np.array([-1, 1]), centre + 0.501 * width * np.array([-1, 1])
-    bare = pile(perfect, BARE, 0.0)
+    bare = stack(perfect, BARE, 0.0)
     assert centre > 0.0
     np.testing.assert_allclose(curve(perfect, bare, inside, linear=True), 1.0, atol=1e-12)
     assert np.all(curve(perfect, bare, outside, linear=True) < 0.9)
@@ -176,7 +176,7 @@ def test_absorption_is_weaker_on_the_side_of_small_angles(backend):
     chi = Susceptibility(-3.0e-5 + 8e-7j, -1.5e-5 + 7e-7j)
     reflection = SILICON.replace(susceptibility=chi, polarization_ratio=0.0)
     edges = reflection.refraction_shift() + 0.45 * reflection.darwin_width() * np.array([-1.0, 1.0])
-    low, high = curve(reflection, pile(reflection, BARE, 0.0), edges, backend=backend)
+    low, high = curve(reflection, stack(reflection, BARE, 0.0), edges, backend=backend)
     assert low > high + 0.05
 
 
@@ -194,9 +194,9 @@ def test_uniform_strain_moves_the_peak(reflection, strain):
     dtheta = around(reflection, 2.0, 2001)
     middle = []
     for place, linear in ((-strain * np.tan(reflection.bragg_angle), True), (bragg, False)):
-        r = curve(reflection, pile(reflection, 1e7, strain), dtheta + place, linear=linear)
+        r = curve(reflection, stack(reflection, 1e7, strain), dtheta + place, linear=linear)
         middle.append((r * dtheta).sum() / r.sum())
-    still = curve(reflection, pile(reflection, BARE, 0.0), dtheta)
+    still = curve(reflection, stack(reflection, BARE, 0.0), dtheta)
     expected = (still * dtheta).sum() / still.sum()
     np.testing.assert_allclose(middle, expected, atol=0.05 * reflection.darwin_width())
 

@@ -39,7 +39,7 @@ INSIDE = {
 }
 """Of some packages their modules, from the ground up, where the order is part of the design."""
 
-WORKSHOP = "training"
+TRAINING = "training"
 """Trains the network; nothing that guesses, fits or samples needs it."""
 
 HEAVY = {
@@ -134,7 +134,7 @@ def test_what_the_package_offers_is_not_hidden_by_a_part() -> None:
 
 def test_few_parts_on_top() -> None:
     folders = [part for part in package().parts if package().is_folder(part)]
-    assert len(set(folders) - {WORKSHOP}) <= MOST_PACKAGES
+    assert len(set(folders) - {TRAINING}) <= MOST_PACKAGES
     assert len(package().parts) - len(folders) <= MOST_FILES
 
 
@@ -173,13 +173,13 @@ def test_slow_libraries_are_loaded_where_they_are_needed(library: str) -> None:
     assert not wrong, f"importing these loads {library}: {wrong}"
 
 
-def test_torch_is_named_in_the_workshop_only() -> None:
+def test_torch_is_named_in_training_only() -> None:
     """Not even inside of a function elsewhere."""
     found = [
         own
         for module, imports in package().imports.items()
         for own in imports
-        if own.target.partition(".")[0] == "torch" and not belongs(module, (WORKSHOP,))
+        if own.target.partition(".")[0] == "torch" and not belongs(module, (TRAINING,))
     ]
     assert not shown(found)
 

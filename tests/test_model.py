@@ -294,7 +294,7 @@ def test_a_parameter_on_its_bound_leaves_the_errors_of_the_others_alone():
 def test_parameters_without_effect_do_not_spoil_the_errors():
     model, counts, start = problem()
     reference = model.fit(counts, start, x=AXIS)
-    start["damage"].vary = True  # trades with scale, L1 and others, but not fully
+    start["damage"].vary = True  # correlated with scale, L1 and others, but not fully
     start["curvature"].vary = True  # unknown to the stub: no effect at all
     start["dead_time"].set(value=1e-9, vary=False)
     result = model.fit(counts, start, x=AXIS)

@@ -157,10 +157,10 @@ def test_lamellae_are_those_of_the_reference(lamellae: int) -> None:
     common = torch.full((len(REFLECTIONS), 1), thickness), torch.tensor(np.array(strain)), torch.tensor(np.array(e))
     found = Simulator().coherent(known, *(c.double() for c in common), torch.full((4, 1), 0.95), x, y).numpy()
     for i, reflection in enumerate(REFLECTIONS):
-        pile = Lamellae.of_one_crystal(
+        stack = Lamellae.of_one_crystal(
             reflection, np.full(lamellae, thickness), strain[i][:, None], e[i][:, None], substrate_debye_waller=0.95
         )
-        amplitude = reference.amplitude(coefficients(reflection, pile), *Deviation.of(reflection).axes(angle))
+        amplitude = reference.amplitude(coefficients(reflection, stack), *Deviation.of(reflection).axes(angle))
         expected = reflection.polarization_weights @ np.abs(amplitude) ** 2
         error = np.abs(found[i] - expected).max() / expected.max()
         assert error < 0.7 / lamellae**2  # of 3000 Å
