@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -94,7 +92,7 @@ def amplitude(
 
 def _amplitude(c: Coefficients, x: FloatArray, y: FloatArray, both: bool) -> ComplexArray:
     if c.graded:
-        return _kernel("graded", "amplitude")(*_arguments(c, x, y), both)
+        return _kernel("graded", "amplitude")(*_arguments(c, x, y), 2 if both else 1)
     return _kernel("uniform", "amplitude")(*_arguments(c, x, y))
 
 
@@ -311,7 +309,9 @@ def _cut(
 def _kernel(module: str, name: str) -> Any:
     """Return a numba function; say so where the first call will compile it, which takes some seconds."""
     function = getattr(importlib.import_module(f"hrxrd_ml.diffraction.kernels.{module}"), name)
-    if not function.signatures and not _in_cache(function):
+    from hrxrd_ml.diffraction.kernels.compiling import in_cache  # loads numba, as the module itself does
+
+    if not function.signatures and not in_cache(function):
         _announce()
     return function
 
@@ -319,21 +319,3 @@ def _kernel(module: str, name: str) -> Any:
 @cache
 def _announce() -> None:
     print("hrxrd_ml: compiling kernels that were not needed before (some seconds; cached afterwards)", file=sys.stderr)
-
-
-def _in_cache(function: Any) -> bool:
-    """Return whether numba's cache on disk holds the function as the sources have it.
-
-    Numba itself looks at the source of the function's own module, not at those of the functions that it
-    calls; so what is older than any kernel source is removed here.
-    """
-    folder = function.stats.cache_path
-    if folder is None:
-        return True  # caching is switched off
-    newest = max(source.stat().st_mtime for source in (Path(__file__).parent / "kernels").glob("*.py"))
-    for index in list(Path(folder).glob("*.nbi")):
-        with suppress(OSError):
-            if index.stat().st_mtime < newest:
-                index.unlink()
-    stem = Path(sys.modules[function.__module__].__file__ or "").stem
-    return any(Path(folder).glob(f"{stem}.{function.__name__}-*.nbi"))

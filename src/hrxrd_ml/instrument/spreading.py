@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 
 from hrxrd_ml.diffraction.kernels.graded import decay
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _weights(f):  # type: ignore[no-untyped-def]
     """Cubic B-spline weights of the four neighbours of a point at fraction f of its cell."""
     g = 1.0 - f
@@ -26,19 +26,19 @@ def _weights(f):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True)
+@helper
 def _cells(position):  # type: ignore[no-untyped-def]
     """Return the first of four neighbours of each point (n,), in grid steps, and their weights (n, 4)."""
     n = position.shape[0]
     first, weights = np.empty(n, dtype=np.int64), np.empty((n, 4))
     for k in range(n):
-        cell = int(np.floor(position[k]))
+        cell = math.floor(position[k])
         first[k] = cell - 1
         weights[k, 0], weights[k, 1], weights[k, 2], weights[k, 3] = _weights(position[k] - cell)
     return first, weights
 
 
-@njit(cache=True)
+@entry
 def spread(position, weight, rows, size):  # type: ignore[no-untyped-def]
     """Spread rows of samples (p, m) at ``position`` (m,), in grid steps, times ``weight``; returns (p, size)."""
     count, m = rows.shape
@@ -58,7 +58,7 @@ def spread(position, weight, rows, size):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
+@entry
 def interpolate(position, grid):  # type: ignore[no-untyped-def]
     """Interpolate rows of spline coefficients (p, size) at ``position`` (n,), in grid steps; returns (p, n)."""
     count, n = grid.shape[0], position.shape[0]
@@ -72,7 +72,7 @@ def interpolate(position, grid):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
+@entry
 def interpolate_columns(position, grid, factor, columns, out):  # type: ignore[no-untyped-def]
     """Write rows of spline coefficients (p, size), interpolated and times ``factor`` (n,), to columns of ``out``.
 
@@ -87,13 +87,13 @@ def interpolate_columns(position, grid, factor, columns, out):  # type: ignore[n
             out[k, columns[p]] = a * grid[p, i] + b * grid[p, i + 1] + c * grid[p, i + 2] + d * grid[p, i + 3]
 
 
-@njit(cache=True)
+@entry
 def slope(position, grid):  # type: ignore[no-untyped-def]
     """Derivative of the spline with respect to position, in grid steps; ``grid`` (size,), returns (n,)."""
     n = position.shape[0]
     out = np.empty(n)
     for k in range(n):
-        cell = int(np.floor(position[k]))
+        cell = math.floor(position[k])
         f = position[k] - cell
         g = 1.0 - f
         out[k] = (
@@ -108,7 +108,7 @@ def slope(position, grid):  # type: ignore[no-untyped-def]
 _CUT = math.exp(-12.5)  # of a Gaussian at five standard deviations
 
 
-@njit(cache=True, fastmath={"reassoc", "contract", "nsz", "arcp"})
+@entry(reassociate=True)
 def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-untyped-def]
     """Smear rows (p, m) over angles with a Gaussian whose width is ``spread`` times the distance from ``centre``.
 
@@ -152,7 +152,7 @@ def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-un
     return out, slope
 
 
-@njit(cache=True)
+@entry
 def refine(coarse, rows, fine):  # type: ignore[no-untyped-def]
     """Interpolate rows (p, n) from coarse angles (n,) to fine ones (m,) among them; both ascending, returns (p, m).
 
@@ -187,7 +187,7 @@ def refine(coarse, rows, fine):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True)
+@entry
 def subdivide(rows, every):  # type: ignore[no-untyped-def]
     """Interpolate rows (p, n) at ``every`` - 1 points between neighbours, in equal parts of the node number.
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from hrxrd_ml.diffraction.kernels.graded import BLOCK, FLAGS, decay
-from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, sparse, with_optics
+from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
+from hrxrd_ml.diffraction.kernels.graded import BLOCK, decay
+from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, accumulate, clear, sparse, store, with_optics
 
 OWN_ROWS = (
     "correlation_length",
@@ -25,32 +25,27 @@ OWN_ROWS = (
 _OWN_ROWS = len(OWN_ROWS)
 
 # Rows of flat arrays, each BLOCK numbers long: constant offsets tell the compiler that rows do not overlap. The
-# workspace: angles, mu_d at strength 1, the derivative with respect to it, those by deviation (3), E (3), thickness,
-# strengths (2) and absorption of a lamella, own rows.
-_X, _Y, _DENSITY, _BY_DENSITY, _STRAIN, _E, _T, _BY_STRENGTH, _BY_MU0, _OWN = (
-    BLOCK * k for k in (0, 1, 2, 3, 4, 7, 10, 11, 13, 14)
-)
-_WORKSPACE = _OWN + _OWN_ROWS * BLOCK
+# workspace: angles, mu_d at strength 1, the derivative with respect to it, those by deviation (3), E (3), thickness and
+# absorption of a lamella.
+_X, _Y, _DENSITY, _BY_DENSITY, _STRAIN, _E, _T, _BY_MU0 = (BLOCK * k for k in (0, 1, 2, 3, 4, 7, 10, 11))
+_WORKSPACE = BLOCK * 12
 # A node: u = Q ell and the two line shapes.
 _U, _LORENTZ, _GAUSS, _NODE = (BLOCK * k for k in range(4))
 # One polarisation: Im s of the substrate, the beam that arrives from above, what leaves from below.
 _IM_S, _ABOVE, _BELOW, _BEAM = (BLOCK * k for k in range(4))
-# One polarisation in one lamella: mu_d, and P and P' times the beam from above.
+# One polarisation in one lamella: mu_d, and P and P' times the beam from above; in the place of the last one, on the way
+# up, the derivative by mu_d.
 _MU, _ESCAPE, _SLOPE, _KEPT = (BLOCK * k for k in range(4))
 
-# With Python's division, which raises at zero, no loop that divides is vectorised.
-_kernel = njit(cache=True, fastmath=FLAGS, error_model="numpy")
-_inline = njit(cache=True, fastmath=FLAGS, error_model="numpy", inline="always")
 
-
-@_inline
+@inlined
 def _shape(u, lorentz, gauss, mix):  # type: ignore[no-untyped-def]
     """Line shape and its derivative with respect to u."""
     slope = -2.0 * u * (mix * lorentz * lorentz + (1.0 - mix) / math.pi * gauss)
     return mix * lorentz + (1.0 - mix) * gauss, slope
 
 
-@_inline
+@inlined
 def _thin_escape(x):  # type: ignore[no-untyped-def]
     """P(x) = (1 - exp(-x))/x and P'(x) for x < 0.02, to 1e-12."""
     r = 0.5 - x * (1.0 / 6.0 - x * (1.0 / 24.0 - x * (1.0 / 120.0 - x / 720.0)))  # r = (1 - P)/x, P' = r - P
@@ -58,7 +53,7 @@ def _thin_escape(x):  # type: ignore[no-untyped-def]
     return p, r - p
 
 
-@_inline
+@inlined
 def _escape(x):  # type: ignore[no-untyped-def]
     """P(x) and P'(x) for any x, to 1e-12 and without a branch."""
     r = 2.08767569878681e-09 - x * 1.6059043836821613e-10
@@ -68,17 +63,18 @@ def _escape(x):  # type: ignore[no-untyped-def]
     r = 0.041666666666666664 - x * (0.008333333333333333 - x * r)
     r = 0.5 - x * (0.16666666666666666 - x * r)
     thin = 1.0 - x * r
-    left = decay(min(x, 128.0))
+    left = decay(x if x < 128.0 else 128.0)
     p = (1.0 - left) / x
     slope = (left - p) / x
     return (thin, r - thin) if x < 0.5 else (p, slope)
 
 
-@_kernel
+@helper
 def _load(w, beam, x, y, substrate_im_s, begin):  # type: ignore[no-untyped-def]
     """Load one block of angles."""
+    last = x.shape[0] - 1
     for i in range(BLOCK):
-        k = min(begin + i, x.shape[0] - 1)
+        k = begin + i if begin + i < last else last
         w[_X + i], w[_Y + i] = x[k], y[k]
         for p in range(2):
             beam[p, _IM_S + i] = substrate_im_s[p, k]
@@ -86,146 +82,171 @@ def _load(w, beam, x, y, substrate_im_s, begin):  # type: ignore[no-untyped-def]
             beam[p, _BELOW + i] = 0.0
 
 
-@_kernel
-def _node(node, w, a, b, c):  # type: ignore[no-untyped-def]
+@helper
+def _node(nodes, at, w, a, b, c):  # type: ignore[no-untyped-def]
     """Fill u = a + b x + c y and the line shapes."""
     for i in range(BLOCK):
         u = a + b * w[_X + i] + c * w[_Y + i]
-        node[_U + i] = u
-        node[_LORENTZ + i] = 1.0 / (1.0 + u * u)
-        node[_GAUSS + i] = decay(min(u * u / math.pi, 128.0))
+        v = u * u / math.pi
+        nodes[at, _U + i] = u
+        nodes[at, _LORENTZ + i] = 1.0 / (1.0 + u * u)
+        nodes[at, _GAUSS + i] = decay(v if v < 128.0 else 128.0)
 
 
-@_kernel
-def _density(w, nodes, follows, scale, g0, q1, q2, e, ell, mix):  # type: ignore[no-untyped-def]
+@helper
+def _density(w, nodes, top, follows, scale, g0, q1, q2, e, ell, mix, j):  # type: ignore[no-untyped-def]
     """Fill mu_d of a lamella at strength 1, and its nodes; return what mu_d does not exceed.
 
     The node on top is there already where the lamella ``follows`` another.
     """
     for k in range(1 if follows else 0, 3):
-        _node(nodes[k * _NODE : (k + 1) * _NODE], w, scale * g0[k], scale * q1, scale * q2)
-    return _fill_density(w, nodes, e, ell, mix)
+        _node(nodes, top + k, w, scale * g0[j, k], scale * q1, scale * q2[j])
+    return _fill_density(w, nodes, top, e, ell, mix, j)
 
 
-@_kernel
-def _fill_density(w, nodes, e, ell, mix):  # type: ignore[no-untyped-def]
+@helper
+def _fill_density(w, nodes, top, e, ell, mix, j):  # type: ignore[no-untyped-def]
     """Fill mu_d of a lamella at strength 1 from its nodes; return what it does not exceed."""
-    b0, b1, b2 = (1.0 - e[0] * e[0]) * ell / 6.0, (1.0 - e[1] * e[1]) * ell / 1.5, (1.0 - e[2] * e[2]) * ell / 6.0
+    e0, e1, e2 = e[j, 0], e[j, 1], e[j, 2]
+    b0, b1, b2 = (1.0 - e0 * e0) * ell / 6.0, (1.0 - e1 * e1) * ell / 1.5, (1.0 - e2 * e2) * ell / 6.0
     for i in range(BLOCK):
-        lorentz = b0 * nodes[_LORENTZ + i] + b1 * nodes[_NODE + _LORENTZ + i] + b2 * nodes[2 * _NODE + _LORENTZ + i]
-        gauss = b0 * nodes[_GAUSS + i] + b1 * nodes[_NODE + _GAUSS + i] + b2 * nodes[2 * _NODE + _GAUSS + i]
+        lorentz = b0 * nodes[top, _LORENTZ + i] + b1 * nodes[top + 1, _LORENTZ + i] + b2 * nodes[top + 2, _LORENTZ + i]
+        gauss = b0 * nodes[top, _GAUSS + i] + b1 * nodes[top + 1, _GAUSS + i] + b2 * nodes[top + 2, _GAUSS + i]
         w[_DENSITY + i] = mix * lorentz + (1.0 - mix) * gauss
     return b0 + b1 + b2
 
 
-@_kernel
-def _descend(beam, kept, w, largest, strength, mu0, path, t, share):  # type: ignore[no-untyped-def]
-    """Take from the beam what a lamella absorbs, and keep what the lamella scatters by."""
-    thin = (mu0 + strength * largest) * path * t < 0.02
-    for i in range(BLOCK):
-        mu, above = strength * w[_DENSITY + i], beam[_ABOVE + i]
-        loss = (mu0 + mu) * path * t
-        escape, slope = _thin_escape(loss) if thin else _escape(loss)
-        kept[_MU + i], kept[_ESCAPE + i], kept[_SLOPE + i] = mu, share * above * escape, share * above * slope
-        beam[_ABOVE + i] = above * (1.0 - loss * escape)
+@helper
+def _descend(beam, kept, at, w, largest, strength, mu0, path, t, weights, gamma0, j):  # type: ignore[no-untyped-def]
+    """Take from the beam what a lamella absorbs, and keep ``at`` some place what the lamella scatters by."""
+    t_path, own = path * t[j], mu0[j]
+    for p in range(2):
+        if weights[p] == 0.0:
+            continue
+        factor, share = strength[j, p], weights[p] / gamma0
+        thin = (own + factor * largest) * t_path < 0.02
+        for i in range(BLOCK):
+            mu, above = factor * w[_DENSITY + i], beam[p, _ABOVE + i]
+            loss = (own + mu) * t_path
+            escape, slope = _thin_escape(loss) if thin else _escape(loss)
+            kept[at, p, _MU + i] = mu
+            kept[at, p, _ESCAPE + i] = share * above * escape
+            kept[at, p, _SLOPE + i] = share * above * slope
+            beam[p, _ABOVE + i] = above * (1.0 - loss * escape)
 
 
-@_kernel
-def _substrate(beam, w, node, strength, mu0, path, gamma0, b, e, ell, mix, weights):  # type: ignore[no-untyped-def]
-    """Fill the node of the substrate and its density; the rest is `_scatter_below`."""
-    _node(node, w, 0.0, b, 0.0)
+@helper
+def _substrate(nodes, at, w, b, e, ell, mix):  # type: ignore[no-untyped-def]
+    """Fill the node of the substrate and its density at strength 1."""
+    _node(nodes, at, w, 0.0, b, 0.0)
     bare = (1.0 - e * e) * ell
     for i in range(BLOCK):
-        w[_DENSITY + i] = bare * (mix * node[_LORENTZ + i] + (1.0 - mix) * node[_GAUSS + i])
-    _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
+        w[_DENSITY + i] = bare * (mix * nodes[at, _LORENTZ + i] + (1.0 - mix) * nodes[at, _GAUSS + i])
 
 
-@_kernel
+@helper
 def _scatter_below(beam, w, strength, mu0, path, gamma0, weights):  # type: ignore[no-untyped-def]
     """Add what the substrate scatters, and fill the derivative with respect to its density."""
+    n = mu0.shape[0] - 1
+    own = mu0[n]
     for i in range(BLOCK):
         w[_BY_DENSITY + i] = 0.0
     for p in range(2):
-        share, row = weights[p] / gamma0, beam[p]
+        share, factor = weights[p] / gamma0, strength[n, p]
         for i in range(BLOCK):
-            mu = strength[p] * w[_DENSITY + i]
-            depth = 1.0 / (0.5 * (mu0 + mu) * path + row[_IM_S + i] + 1e-30)
-            escape = share * row[_ABOVE + i] * depth
-            row[_BELOW + i] += mu * escape
-            w[_BY_DENSITY + i] += strength[p] * escape * (1.0 - 0.5 * path * mu * depth)
+            mu = factor * w[_DENSITY + i]
+            depth = 1.0 / (0.5 * (own + mu) * path + beam[p, _IM_S + i] + 1e-30)
+            escape = share * beam[p, _ABOVE + i] * depth
+            beam[p, _BELOW + i] += mu * escape
+            w[_BY_DENSITY + i] += factor * escape * (1.0 - 0.5 * path * mu * depth)
 
 
-@_kernel
-def _gather(beam, kept, t):  # type: ignore[no-untyped-def]
+@helper
+def _gather(beam, kept, at, t, weights):  # type: ignore[no-untyped-def]
     """Add what a lamella scatters."""
+    for p in range(2):
+        if weights[p] != 0.0:
+            for i in range(BLOCK):
+                beam[p, _BELOW + i] += kept[at, p, _MU + i] * t * kept[at, p, _ESCAPE + i]
+
+
+@helper
+def _ascend(beam, kept, w, strength, mu0, path, t, weights, j):  # type: ignore[no-untyped-def]
+    """Fill the derivatives with respect to density, thickness, absorption and strength of a lamella; do `_gather`."""
+    own, thickness = mu0[j], t[j]
     for i in range(BLOCK):
-        beam[_BELOW + i] += kept[_MU + i] * t * kept[_ESCAPE + i]
+        w[_BY_DENSITY + i], w[_T + i], w[_BY_MU0 + i] = 0.0, 0.0, 0.0
+    for p in range(2):
+        factor = strength[j, p]
+        if weights[p] == 0.0:
+            for i in range(BLOCK):
+                kept[j, p, _SLOPE + i] = 0.0
+            continue
+        for i in range(BLOCK):
+            mu, escape, below = kept[j, p, _MU + i], kept[j, p, _ESCAPE + i], beam[p, _BELOW + i]
+            # What leaves from below goes as exp(-loss).
+            by_loss = mu * thickness * kept[j, p, _SLOPE + i] - below
+            by_mu = thickness * (escape + by_loss * path)
+            kept[j, p, _SLOPE + i] = by_mu
+            w[_BY_DENSITY + i] += factor * by_mu
+            w[_BY_MU0 + i] += by_loss * path * thickness
+            w[_T + i] += mu * escape + by_loss * (own + mu) * path
+            beam[p, _BELOW + i] = below + mu * thickness * escape
 
 
-@_kernel
-def _ascend(beam, kept, w, strength, mu0, path, t, by_strength):  # type: ignore[no-untyped-def]
-    """Add the derivatives with respect to density, thickness and absorption of a lamella; fill those by strength."""
-    for i in range(BLOCK):
-        mu, escape = kept[_MU + i], kept[_ESCAPE + i]
-        # What leaves from below goes as exp(-loss).
-        by_loss = mu * t * kept[_SLOPE + i] - beam[_BELOW + i]
-        by_mu = t * (escape + by_loss * path)
-        w[_BY_DENSITY + i] += strength * by_mu
-        w[by_strength + i] = by_mu
-        w[_BY_MU0 + i] += by_loss * path * t
-        w[_T + i] += mu * escape + by_loss * (mu0 + mu) * path
-
-
-@_kernel
-def _by_nodes(w, nodes, scale, e, ell, mix):  # type: ignore[no-untyped-def]
+@helper
+def _by_nodes(w, nodes, top, rows, scale, e, ell, mix, j):  # type: ignore[no-untyped-def]
     """Fill the derivatives with respect to deviation and E at the nodes; add to those of correlation length and mix."""
-    b0, b1, b2 = (1.0 - e[0] * e[0]) / 6.0, (1.0 - e[1] * e[1]) / 1.5, (1.0 - e[2] * e[2]) / 6.0
-    e0, e1, e2 = -ell * e[0] / 3.0, -ell * e[1] / 0.75, -ell * e[2] / 3.0
-    c0, c1, c2 = ell * scale * b0, ell * scale * b1, ell * scale * b2
+    own = rows.shape[0] - _OWN_ROWS
+    for k in range(3):
+        share = (4.0 if k == 1 else 1.0) / 6.0
+        bare = share * (1.0 - e[j, k] * e[j, k])
+        by_u, by_e = ell * scale * bare, -2.0 * share * ell * e[j, k]
+        strain, debye_waller = w[_STRAIN + k * BLOCK : _E], w[_E + k * BLOCK : _T]
+        for i in range(BLOCK):
+            u, lorentz, gauss = nodes[top + k, _U + i], nodes[top + k, _LORENTZ + i], nodes[top + k, _GAUSS + i]
+            psi, slope = _shape(u, lorentz, gauss, mix)
+            by = w[_BY_DENSITY + i]
+            strain[i], debye_waller[i] = by * slope * by_u, by * psi * by_e
+            rows[own, i] += by * bare * (psi + u * slope)
+            rows[own + 1, i] += by * bare * ell * (lorentz - gauss)
+
+
+@helper
+def _by_substrate(w, nodes, at, rows, ell, mix, e):  # type: ignore[no-untyped-def]
+    """Fill the rows of damage, correlation length and mix of the substrate."""
+    own, e2 = rows.shape[0] - _OWN_ROWS, e * e
     for i in range(BLOCK):
-        u0, lorentz0, gauss0 = nodes[_U + i], nodes[_LORENTZ + i], nodes[_GAUSS + i]
-        u1, lorentz1, gauss1 = nodes[_NODE + _U + i], nodes[_NODE + _LORENTZ + i], nodes[_NODE + _GAUSS + i]
-        u2, lorentz2, gauss2 = nodes[2 * _NODE + _U + i], nodes[2 * _NODE + _LORENTZ + i], nodes[2 * _NODE + _GAUSS + i]
-        psi0, slope0 = _shape(u0, lorentz0, gauss0, mix)
-        psi1, slope1 = _shape(u1, lorentz1, gauss1, mix)
-        psi2, slope2 = _shape(u2, lorentz2, gauss2, mix)
-        by = w[_BY_DENSITY + i]
-        w[_STRAIN + i] = by * slope0 * c0
-        w[_STRAIN + BLOCK + i] = by * slope1 * c1
-        w[_STRAIN + 2 * BLOCK + i] = by * slope2 * c2
-        w[_E + i], w[_E + BLOCK + i], w[_E + 2 * BLOCK + i] = by * e0 * psi0, by * e1 * psi1, by * e2 * psi2
-        by_ell = b0 * (psi0 + u0 * slope0) + b1 * (psi1 + u1 * slope1) + b2 * (psi2 + u2 * slope2)
-        by_mix = b0 * (lorentz0 - gauss0) + b1 * (lorentz1 - gauss1) + b2 * (lorentz2 - gauss2)
-        w[_OWN + i] += by * by_ell
-        w[_OWN + BLOCK + i] += by * by_mix * ell
+        u, lorentz, gauss, by = nodes[at, _U + i], nodes[at, _LORENTZ + i], nodes[at, _GAUSS + i], w[_BY_DENSITY + i]
+        psi, slope = _shape(u, lorentz, gauss, mix)
+        # L of the substrate: d(1 - E**2) = 2 E**2 dL
+        rows[own + 2, i] = by * ell * psi * 2.0 * e2
+        rows[own + 3, i] = by * (1.0 - e2) * (psi + u * slope)
+        rows[own + 4, i] = by * (1.0 - e2) * ell * (lorentz - gauss)
 
 
-@_kernel
-def _add(row, w, v):  # type: ignore[no-untyped-def]
-    """Add what a parameter changes of a lamella to its row of the Jacobian."""
-    u0, u1, u2, e0, e1, e2, t = v[0], v[1], v[2], v[3], v[4], v[5], v[6]
-    for i in range(BLOCK):
-        row[i] += (
-            u0 * w[_STRAIN + i]
-            + u1 * w[_STRAIN + BLOCK + i]
-            + u2 * w[_STRAIN + 2 * BLOCK + i]
-            + e0 * w[_E + i]
-            + e1 * w[_E + BLOCK + i]
-            + e2 * w[_E + 2 * BLOCK + i]
-            + t * w[_T + i]
-        )
+@helper
+def _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
+    """Add what parameters change of the `OPTICS` of a lamella, whose density is at hand."""
+    for entry in range(pointer[j], pointer[j + 1]):
+        if kind[entry] >= OPTICS:
+            k = parameter[entry]
+            q2, strength0, strength1, mu0 = optics[k, j, 0], optics[k, j, 1], optics[k, j, 2], optics[k, j, 3]
+            for i in range(BLOCK):
+                by_u = w[_STRAIN + i] + w[_STRAIN + BLOCK + i] + w[_STRAIN + 2 * BLOCK + i]
+                by_strengths = strength0 * kept[j, 0, _SLOPE + i] + strength1 * kept[j, 1, _SLOPE + i]
+                rows[k, i] += q2 * w[_Y + i] * by_u + w[_DENSITY + i] * by_strengths + mu0 * w[_BY_MU0 + i]
 
 
-@_kernel
-def _add_optics(row, w, v):  # type: ignore[no-untyped-def]
-    q2, strength0, strength1, mu0 = v[0], v[1], v[2], v[3]
-    for i in range(BLOCK):
-        by_u = w[_STRAIN + i] + w[_STRAIN + BLOCK + i] + w[_STRAIN + 2 * BLOCK + i]
-        by_strengths = strength0 * w[_BY_STRENGTH + i] + strength1 * w[_BY_STRENGTH + BLOCK + i]
-        row[i] += q2 * w[_Y + i] * by_u + w[_DENSITY + i] * by_strengths + mu0 * w[_BY_MU0 + i]
+@helper
+def _finish(beam, begin, out):  # type: ignore[no-untyped-def]
+    """Write what leaves, of both polarisations, to ``out`` (m,)."""
+    m = out.shape[0]
+    for i in range(m - begin if m - begin < BLOCK else BLOCK):
+        out[begin + i] = beam[0, _BELOW + i] + beam[1, _BELOW + i]
 
 
-@_kernel
+@entry
 def diffuse(  # type: ignore[no-untyped-def]
     x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix, substrate_im_s,
     substrate_e, substrate_ell, substrate_mix, weights,
@@ -233,29 +254,25 @@ def diffuse(  # type: ignore[no-untyped-def]
     """Return R_diff (m,), arguments as in ``diffuse_and_jacobian``."""
     n, m = t.shape[0], x.shape[0]
     out = np.empty(m)
-    w, nodes, beam, kept = np.empty(_WORKSPACE), np.empty(3 * _NODE), np.empty((2, _BEAM)), np.empty(_KEPT)
+    w, nodes, beam, kept = np.empty(_WORKSPACE), np.empty((3, _NODE)), np.empty((2, _BEAM)), np.empty((1, 2, _KEPT))
     scale, substrate_scale = ell * gammah, substrate_ell * gammah
     for begin in range(0, m, BLOCK):
         _load(w, beam, x, y, substrate_im_s, begin)
         for j in range(n):
             follows = j > 0 and g0[j, 0] == g0[j - 1, 2] and q2[j] == q2[j - 1]
             if follows:
-                nodes[:_NODE] = nodes[2 * _NODE :]
-            largest = _density(w, nodes, follows, scale, g0[j], q1, q2[j], e[j], ell, mix)
-            for p in range(2):
-                if weights[p] != 0.0:
-                    _descend(beam[p], kept, w, largest, strength[j, p], mu0[j], path, t[j], weights[p] / gamma0)
-                    _gather(beam[p], kept, t[j])
-        _substrate(
-            beam, w, nodes, strength[n], mu0[n], path, gamma0, substrate_scale * q1, substrate_e,
-            substrate_ell, substrate_mix, weights,
-        )  # fmt: skip
-        for i in range(min(BLOCK, m - begin)):
-            out[begin + i] = beam[0, _BELOW + i] + beam[1, _BELOW + i]
+                for i in range(_NODE):
+                    nodes[0, i] = nodes[2, i]
+            largest = _density(w, nodes, n - n, follows, scale, g0, q1, q2, e, ell, mix, j)
+            _descend(beam, kept, n - n, w, largest, strength, mu0, path, t, weights, gamma0, j)
+            _gather(beam, kept, n - n, t[j], weights)
+        _substrate(nodes, n - n, w, substrate_scale * q1, substrate_e, substrate_ell, substrate_mix)
+        _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
+        _finish(beam, begin, out)
     return out
 
 
-@_kernel
+@entry
 def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
     x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix, substrate_im_s,
     substrate_e, substrate_ell, substrate_mix, weights, du, de, dt, optics,
@@ -293,68 +310,41 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
         Of q2, both strengths and mu0.
     """
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
-    out = np.empty(m)
-    jacobian = np.empty((parameters + _OWN_ROWS, m))
+    out, jacobian = np.empty(m), np.empty((parameters + _OWN_ROWS, m))
     pointer, parameter, kind, value = sparse(du, de, dt, optics)
     optical = with_optics(pointer, kind)
-    # The node on top of each lamella: the one below the lamella above where the two are the same.
-    top = np.zeros(n + 1, dtype=np.int64)
-    for j in range(1, n):
-        top[j] = top[j - 1] + (2 if g0[j, 0] == g0[j - 1, 2] and q2[j] == q2[j - 1] else 3)
-    w, beam, rows = np.empty(_WORKSPACE), np.empty((2, _BEAM)), np.empty((parameters, BLOCK))
-    nodes, bottom, kept = np.empty((top[n - 1] + 3) * _NODE), np.empty(_NODE), np.empty((n, 2, _KEPT))
+    # The node on top of each lamella: the one below the lamella above where the two are the same. The substrate's last.
+    top = np.empty(n + 1, dtype=np.int64)
+    top[0] = 0
+    for j in range(1, n + 1):
+        same = j < n and g0[j, 0] == g0[j - 1, 2] and q2[j] == q2[j - 1]
+        top[j] = top[j - 1] + (2 if same else 3)
+    w, beam, rows = np.empty(_WORKSPACE), np.empty((2, _BEAM)), np.empty((parameters + _OWN_ROWS, BLOCK))
+    nodes, kept = np.empty((top[n] + 1, _NODE)), np.empty((n, 2, _KEPT))
     scale, substrate_scale = ell * gammah, substrate_ell * gammah
-    se2 = substrate_e * substrate_e
     for begin in range(0, m, BLOCK):
         _load(w, beam, x, y, substrate_im_s, begin)
         for j in range(n):
-            own, follows = nodes[top[j] * _NODE :], j > 0 and top[j] == top[j - 1] + 2
-            largest = _density(w, own, follows, scale, g0[j], q1, q2[j], e[j], ell, mix)
-            for p in range(2):
-                if weights[p] != 0.0:
-                    share = weights[p] / gamma0
-                    _descend(beam[p], kept[j, p], w, largest, strength[j, p], mu0[j], path, t[j], share)
-        _substrate(
-            beam, w, bottom, strength[n], mu0[n], path, gamma0, substrate_scale * q1, substrate_e,
-            substrate_ell, substrate_mix, weights,
-        )  # fmt: skip
-        w[_OWN:] = 0.0
-        for i in range(BLOCK):
-            u, lorentz, gauss, by = bottom[_U + i], bottom[_LORENTZ + i], bottom[_GAUSS + i], w[_BY_DENSITY + i]
-            psi, slope = _shape(u, lorentz, gauss, substrate_mix)
-            # L of the substrate: d(1 - E**2) = 2 E**2 dL
-            w[_OWN + 2 * BLOCK + i] = by * substrate_ell * psi * 2.0 * se2
-            w[_OWN + 3 * BLOCK + i] = by * (1.0 - se2) * (psi + u * slope)
-            w[_OWN + 4 * BLOCK + i] = by * (1.0 - se2) * substrate_ell * (lorentz - gauss)
-        rows[:] = 0.0
+            follows = j > 0 and top[j] == top[j - 1] + 2
+            largest = _density(w, nodes, top[j], follows, scale, g0, q1, q2, e, ell, mix, j)
+            _descend(beam, kept, j, w, largest, strength, mu0, path, t, weights, gamma0, j)
+        _substrate(nodes, top[n], w, substrate_scale * q1, substrate_e, substrate_ell, substrate_mix)
+        _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
+        clear(rows)
+        _by_substrate(w, nodes, top[n], rows, substrate_ell, substrate_mix, substrate_e)
         for j in range(n - 1, -1, -1):
-            w[_BY_DENSITY:_STRAIN] = 0.0
-            w[_T:_OWN] = 0.0
-            for p in range(2):
-                if weights[p] != 0.0:
-                    by_strength = _BY_STRENGTH + p * BLOCK
-                    _ascend(beam[p], kept[j, p], w, strength[j, p], mu0[j], path, t[j], by_strength)
-                    _gather(beam[p], kept[j, p], t[j])
-            _by_nodes(w, nodes[top[j] * _NODE :], scale, e[j], ell, mix)
-            for entry in range(pointer[j], pointer[j + 1]):
-                _add(rows[parameter[entry]], w, value[entry])
-            if optical[j]:
-                _fill_density(w, nodes[top[j] * _NODE :], e[j], ell, mix)
-                for entry in range(pointer[j], pointer[j + 1]):
-                    if kind[entry] >= OPTICS:
-                        _add_optics(rows[parameter[entry]], w, optics[parameter[entry], j])
-        for i in range(min(BLOCK, m - begin)):
-            out[begin + i] = beam[0, _BELOW + i] + beam[1, _BELOW + i]
-        for k in range(parameters):
-            for i in range(min(BLOCK, m - begin)):
-                jacobian[k, begin + i] = rows[k, i]
-        for k in range(_OWN_ROWS):
-            for i in range(min(BLOCK, m - begin)):
-                jacobian[parameters + k, begin + i] = w[_OWN + k * BLOCK + i]
+            _ascend(beam, kept, w, strength, mu0, path, t, weights, j)
+            _by_nodes(w, nodes, top[j], rows, scale, e, ell, mix, j)
+            accumulate(rows, w[_STRAIN:_BY_MU0], pointer, parameter, kind, value, j)
+            if optical[j] != 0:
+                _fill_density(w, nodes, top[j], e, ell, mix, j)
+                _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j)
+        _finish(beam, begin, out)
+        store(rows, begin, jacobian)
     return out, jacobian
 
 
-@_kernel
+@entry
 def transport(t, density, strength, mu0, path, gamma0, substrate_im_s, weights):  # type: ignore[no-untyped-def]
     """Return R_diff (m,) of lamellae with given densities, and its derivatives.
 
@@ -376,37 +366,29 @@ def transport(t, density, strength, mu0, path, gamma0, substrate_im_s, weights):
     """
     n, m = t.shape[0], density.shape[1]
     value, by_density, by_lamella = np.empty(m), np.empty((n + 1, m)), np.empty((n, 4, m))
-    w, beam, kept = np.zeros(_WORKSPACE), np.empty((2, _BEAM)), np.empty((n, 2, _KEPT))
-    nowhere = np.zeros(m)
+    w, beam, kept = np.empty(_WORKSPACE), np.empty((2, _BEAM)), np.empty((n, 2, _KEPT))
+    nowhere = density[n]  # angles are not asked for
     for begin in range(0, m, BLOCK):
-        size = min(BLOCK, m - begin)
+        size = m - begin if m - begin < BLOCK else BLOCK
+        for i in range(BLOCK):
+            w[_DENSITY + i] = 0.0
         _load(w, beam, nowhere, nowhere, substrate_im_s, begin)
         for j in range(n):
             for i in range(size):
                 w[_DENSITY + i] = density[j, begin + i]
-            for p in range(2):
-                if weights[p] != 0.0:
-                    share = weights[p] / gamma0
-                    _descend(beam[p], kept[j, p], w, 1e300, strength[j, p], mu0[j], path, t[j], share)
+            _descend(beam, kept, j, w, 1e300, strength, mu0, path, t, weights, gamma0, j)
         for i in range(size):
             w[_DENSITY + i] = density[n, begin + i]
-        _scatter_below(beam, w, strength[n], mu0[n], path, gamma0, weights)
+        _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
         for i in range(size):
             by_density[n, begin + i] = w[_BY_DENSITY + i]
         for j in range(n - 1, -1, -1):
-            w[_BY_DENSITY:_STRAIN] = 0.0
-            w[_T:_OWN] = 0.0
-            for p in range(2):
-                if weights[p] != 0.0:
-                    by_strength = _BY_STRENGTH + p * BLOCK
-                    _ascend(beam[p], kept[j, p], w, strength[j, p], mu0[j], path, t[j], by_strength)
-                    _gather(beam[p], kept[j, p], t[j])
+            _ascend(beam, kept, w, strength, mu0, path, t, weights, j)
             for i in range(size):
                 at, here = begin + i, density[j, begin + i]
                 by_density[j, at] = w[_BY_DENSITY + i]
                 by_lamella[j, 0, at], by_lamella[j, 3, at] = w[_T + i], w[_BY_MU0 + i]
-                by_lamella[j, 1, at] = here * w[_BY_STRENGTH + i]
-                by_lamella[j, 2, at] = here * w[_BY_STRENGTH + BLOCK + i]
-        for i in range(size):
-            value[begin + i] = beam[0, _BELOW + i] + beam[1, _BELOW + i]
+                by_lamella[j, 1, at] = here * kept[j, 0, _SLOPE + i]
+                by_lamella[j, 2, at] = here * kept[j, 1, _SLOPE + i]
+        _finish(beam, begin, value)
     return value, by_density, by_lamella

@@ -17,14 +17,13 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from hrxrd_ml.diffraction.kernels import series as _series
+from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
 
 BLOCK = 64
 X_MAX = 8.0
-FLAGS = {"contract", "nsz", "arcp"}
 
 # Rows of the workspace, each BLOCK numbers long: angles, phase, ordered integral, oscillatory integral, vectors.
 X, Y, PX, COS, SIN, ODD, FR, FI = (BLOCK * k for k in range(8))
@@ -39,7 +38,7 @@ PLAN_BETA, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 7, 8, 9, 10, 13
 PLAN_COLUMNS = 14
 
 
-@njit(cache=True, fastmath=FLAGS, inline="always")
+@inlined
 def sincos(phase):  # type: ignore[no-untyped-def]
     """Sine and cosine to 1e-15 by half-angle Taylor series: branch-free, so the loop around it vectorises."""
     h = 0.5 * (phase - 6.283185307179586 * math.floor(phase * 0.15915494309189535 + 0.5))
@@ -59,7 +58,7 @@ def sincos(phase):  # type: ignore[no-untyped-def]
     return 2.0 * s * c, 1.0 - 2.0 * s * s
 
 
-@njit(cache=True, fastmath=FLAGS, inline="always")
+@inlined
 def decay(v):  # type: ignore[no-untyped-def]
     """exp(-v) for v from 0 to 128, to 1e-13, as a power of a Taylor series: branch-free like ``sincos``."""
     y = 0.5 - 0.0078125 * v
@@ -79,7 +78,7 @@ def decay(v):  # type: ignore[no-untyped-def]
     return p * p
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def ordered_integral(w, x_max):  # type: ignore[no-untyped-def]
     """Fill the ordered double integral D(x) = (2x - sin 2x)/x**2."""
     # Up to 2.6: sum of (-1)**m 2**(2m+3) x**(2m+1)/(2m+3)!, m = 0..8 or 0..14
@@ -112,8 +111,8 @@ def ordered_integral(w, x_max):  # type: ignore[no-untyped-def]
             w[ODD + i] /= w[PX + i] * w[PX + i] + 1e-30
 
 
-@njit(cache=True, fastmath=FLAGS)
-def substrate(w, x, y, begin, u0, q1, q2, sh, sb, row_r, row_i, slope_r, slope_i):  # type: ignore[no-untyped-def]
+@helper
+def substrate(w, u0, q1, q2, sh, sb, row, slope):  # type: ignore[no-untyped-def]
     """Fill r of the substrate and dr/d(ln E), one polarisation, with real arithmetic so that the loop vectorises."""
     product = 4.0 * sh * sb
     # A crystal without absorption is the limit of one with little: the tiny number decides the root's sign.
@@ -132,41 +131,47 @@ def substrate(w, x, y, begin, u0, q1, q2, sh, sb, row_r, row_i, slope_r, slope_i
         dr, di = ur + sr, ui + si
         n = 1.0 / (dr * dr + di * di)
         rr, ri = (hr * dr + hi * di) * n, (hi * dr - hr * di) * n
-        w[row_r + i] = rr
-        w[row_i + i] = ri
+        w[row + i] = rr
+        w[row + BLOCK + i] = ri
         # dr/d(ln E) = r (1 + product/(s (u + s)))
         mr, mi = sr * dr - si * di, sr * di + si * dr
         n = 1.0 / (mr * mr + mi * mi + 1e-300)
         gr, gi = 1.0 + (pr * mr + pi * mi) * n, (pi * mr - pr * mi) * n
-        w[slope_r + i] = rr * gr - ri * gi
-        w[slope_i + i] = rr * gi + ri * gr
+        w[slope + i] = rr * gr - ri * gi
+        w[slope + BLOCK + i] = rr * gi + ri * gr
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def start(w, x, y, begin, us, qs1, qs2, shs, sbs, phase0, phase1, phase2, decay):  # type: ignore[no-untyped-def]
     """Load one block of angles and start the vectors (a, b) on the substrate; T is db/d(ln E of the substrate)."""
     m = x.shape[0]
     for i in range(BLOCK):
-        k = min(begin + i, m - 1)
+        k = begin + i if begin + i < m else m - 1
         w[X + i] = x[k]
         w[Y + i] = y[k]
-    substrate(w, x, y, begin, us, qs1, qs2, shs[0], sbs[0], B0R, B0I, T0R, T0I)
-    substrate(w, x, y, begin, us, qs1, qs2, shs[1], sbs[1], B1R, B1I, T1R, T1I)
     for i in range(BLOCK):
         s, c = sincos(phase0 + phase1 * w[X + i] + phase2 * w[Y + i])
-        s, c = s * decay, c * decay
-        r, q = w[B0R + i], w[B0I + i]
-        w[B0R + i], w[B0I + i] = r * c - q * s, r * s + q * c
-        r, q = w[B1R + i], w[B1I + i]
-        w[B1R + i], w[B1I + i] = r * c - q * s, r * s + q * c
-        r, q = w[T0R + i], w[T0I + i]
-        w[T0R + i], w[T0I + i] = r * c - q * s, r * s + q * c
-        r, q = w[T1R + i], w[T1I + i]
-        w[T1R + i], w[T1I + i] = r * c - q * s, r * s + q * c
-        w[A0R + i], w[A0I + i], w[A1R + i], w[A1I + i] = 1.0, 0.0, 1.0, 0.0
+        w[SIN + i], w[COS + i] = s * decay, c * decay
+    for p in range(2):  # rows that numba knows as constants would be two specialisations
+        wave, slope = A0R + 4 * BLOCK * p, T0R + 2 * BLOCK * p
+        substrate(w, us, qs1, qs2, shs[p], sbs[p], wave + 2 * BLOCK, slope)
+        for i in range(BLOCK):
+            s, c = w[SIN + i], w[COS + i]
+            r, q = w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]
+            w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i] = r * c - q * s, r * s + q * c
+            r, q = w[slope + i], w[slope + BLOCK + i]
+            w[slope + i], w[slope + BLOCK + i] = r * c - q * s, r * s + q * c
+            w[wave + i], w[wave + BLOCK + i] = 1.0, 0.0
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
+def bound(first, last):  # type: ignore[no-untyped-def]
+    """Return what abs(x) does not exceed between two angles: monotonic but for the curvature of sin, for the margin."""
+    first, last = abs(first), abs(last)
+    return 1.001 * (first if first > last else last) + 1e-3
+
+
+@helper
 def lamella_phase(w, plan, j):  # type: ignore[no-untyped-def]
     """Fill x, and the sine and cosine of the phase in the middle of the lamella; return the largest abs(x)."""
     x0, x1, x2, p0, p1, p2 = plan[j, 0], plan[j, 1], plan[j, 2], plan[j, 3], plan[j, 4], plan[j, 5]
@@ -175,117 +180,109 @@ def lamella_phase(w, plan, j):  # type: ignore[no-untyped-def]
         s, c = sincos(p0 + p1 * w[X + i] + p2 * w[Y + i])
         w[SIN + i] = s
         w[COS + i] = c
-    # x is monotonic over a block but for the curvature of sin, which the margin covers.
-    return 1.001 * max(abs(w[PX]), abs(w[PX + BLOCK - 1])) + 1e-3
+    return bound(w[PX], w[PX + BLOCK - 1])
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def horner(w, series, j, count):  # type: ignore[no-untyped-def]
     """Fill f(x)."""
     for i in range(BLOCK):
         w[FR + i] = 0.0
         w[FI + i] = 0.0
     for k in range(count - 4, -1, -4):
-        c0r, c0i = series[j, k, 0], series[j, k, 1]
-        c1r, c1i = series[j, k + 1, 0], series[j, k + 1, 1]
-        c2r, c2i = series[j, k + 2, 0], series[j, k + 2, 1]
-        c3r, c3i = series[j, k + 3, 0], series[j, k + 3, 1]
+        c0, c1, c2, c3 = series[j, k], series[j, k + 1], series[j, k + 2], series[j, k + 3]
+        c0r, c0i, c1r, c1i, c2r, c2i, c3r, c3i = c0.real, c0.imag, c1.real, c1.imag, c2.real, c2.imag, c3.real, c3.imag
         for i in range(BLOCK):
             x = w[PX + i]
             w[FR + i] = (((w[FR + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
             w[FI + i] = (((w[FI + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
 
 
-@njit(cache=True, fastmath=FLAGS)
-def advance(w, forth, back, t, e, sh, sb, j, both):  # type: ignore[no-untyped-def]
+@helper
+def advance(w, forth, back, t, e, sh, sb, j, polarisations):  # type: ignore[no-untyped-def]
     """Carry (a, b) of both polarisations over a lamella, or of sigma alone.
 
     ``forth`` and ``back`` are t exp(-+ absorption depth).
     """
     quarter_e2 = 0.25 * e * e
-    h0r, h0i, h1r, h1i = forth * sh[j, 0].real, forth * sh[j, 0].imag, forth * sh[j, 1].real, forth * sh[j, 1].imag
-    k0r, k0i, k1r, k1i = back * sb[j, 0].real, back * sb[j, 0].imag, back * sb[j, 1].real, back * sb[j, 1].imag
-    st0, st1 = sh[j, 0] * sb[j, 0] * t * t, sh[j, 1] * sb[j, 1] * t * t
-    s0r, s0i, s1r, s1i = st0.real, st0.imag, st1.real, st1.imag
-    for i in range(BLOCK):
-        fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
-        gr, gi = fr * c - fi * s, fr * s + fi * c
-        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
-
-        # forwards i sigma_h F, backwards -i sigma_hbar conj(F)
-        fwr, fwi = -h0r * gi - h0i * gr, h0r * gr - h0i * gi
-        bwr, bwi = k0i * gr - k0r * gi, -k0r * gr - k0i * gi
-        evr, evi, odr, odi = 1.0 + s0r * even, s0i * even, -s0i * odd, s0r * odd
-        ar, ai, br, bi = w[A0R + i], w[A0I + i], w[B0R + i], w[B0I + i]
-        w[A0R + i] = (evr + odr) * ar - (evi + odi) * ai + bwr * br - bwi * bi
-        w[A0I + i] = (evr + odr) * ai + (evi + odi) * ar + bwr * bi + bwi * br
-        w[B0R + i] = (evr - odr) * br - (evi - odi) * bi + fwr * ar - fwi * ai
-        w[B0I + i] = (evr - odr) * bi + (evi - odi) * br + fwr * ai + fwi * ar
-    if not both:
-        return
-    for i in range(BLOCK):
-        fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
-        gr, gi = fr * c - fi * s, fr * s + fi * c
-        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
-        fwr, fwi = -h1r * gi - h1i * gr, h1r * gr - h1i * gi
-        bwr, bwi = k1i * gr - k1r * gi, -k1r * gr - k1i * gi
-        evr, evi, odr, odi = 1.0 + s1r * even, s1i * even, -s1i * odd, s1r * odd
-        ar, ai, br, bi = w[A1R + i], w[A1I + i], w[B1R + i], w[B1I + i]
-        w[A1R + i] = (evr + odr) * ar - (evi + odi) * ai + bwr * br - bwi * bi
-        w[A1I + i] = (evr + odr) * ai + (evi + odi) * ar + bwr * bi + bwi * br
-        w[B1R + i] = (evr - odr) * br - (evi - odi) * bi + fwr * ar - fwi * ai
-        w[B1I + i] = (evr - odr) * bi + (evi - odi) * br + fwr * ai + fwi * ar
+    for p in range(polarisations):
+        h, k, st = sh[j, p], sb[j, p], sh[j, p] * sb[j, p] * t * t
+        hr, hi, kr, ki, sr, si = forth * h.real, forth * h.imag, back * k.real, back * k.imag, st.real, st.imag
+        wave = w[A0R + 4 * BLOCK * p : A0R + 4 * BLOCK * (p + 1)]  # offsets in a view are known not to be negative
+        for i in range(BLOCK):
+            fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
+            gr, gi = fr * c - fi * s, fr * s + fi * c
+            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
+            # forwards i sigma_h F, backwards -i sigma_hbar conj(F)
+            fwr, fwi = -hr * gi - hi * gr, hr * gr - hi * gi
+            bwr, bwi = ki * gr - kr * gi, -kr * gr - ki * gi
+            evr, evi, odr, odi = 1.0 + sr * even, si * even, -si * odd, sr * odd
+            ar, ai, br, bi = wave[i], wave[BLOCK + i], wave[2 * BLOCK + i], wave[3 * BLOCK + i]
+            wave[i] = (evr + odr) * ar - (evi + odi) * ai + bwr * br - bwi * bi
+            wave[BLOCK + i] = (evr + odr) * ai + (evi + odi) * ar + bwr * bi + bwi * br
+            wave[2 * BLOCK + i] = (evr - odr) * br - (evi - odi) * bi + fwr * ar - fwi * ai
+            wave[3 * BLOCK + i] = (evr - odr) * bi + (evi - odi) * br + fwr * ai + fwi * ar
 
 
-@njit(cache=True)
+@helper
 def make_plan(x, y, t, u0, q1, q2, absorption, e):  # type: ignore[no-untyped-def]
     """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase and the depth of the substrate."""
     n, last = t.shape[0], x.shape[0] - 1
-    plan = np.zeros((n + 1, PLAN_COLUMNS))
+    plan = np.empty((n + 1, PLAN_COLUMNS))
     c0, c1, c2, depth = 0.0, 0.0, 0.0, 0.0
     for j in range(n):
-        h = t[j]
-        x0, x1, x2 = 0.5 * h * (u0[j, 0] + 4.0 * u0[j, 1] + u0[j, 2]) / 6.0, 0.5 * h * q1, 0.5 * h * q2[j]
-        mu, beta = 0.5 * h * absorption[j], 0.125 * h * (u0[j, 2] - u0[j, 0])
-        row = plan[j]
-        row[0], row[1], row[2] = x0, x1, x2
-        row[3], row[4], row[5] = c0 + x0 - beta, c1 + x1, c2 + x2
-        row[6], row[7] = depth + mu, beta
-        row[8] = h / 6.0 * (0.5 * (u0[j, 0] + u0[j, 2]) - u0[j, 1])
-        row[9] = mu
-        row[10] = e[j, 1]
-        row[11] = 0.5 * (e[j, 2] - e[j, 0])
-        row[12] = 0.5 * (e[j, 2] + e[j, 0]) - e[j, 1]
-        row[13] = 1.001 * max(abs(x0 + x1 * x[0] + x2 * y[0]), abs(x0 + x1 * x[last] + x2 * y[last])) + 1e-3
+        h, a, b, c = t[j], u0[j, 0], u0[j, 1], u0[j, 2]
+        x0, x1, x2 = h * (a + 4.0 * b + c) / 12.0, 0.5 * h * q1, 0.5 * h * q2[j]
+        mu, beta = 0.5 * h * absorption[j], 0.125 * h * (c - a)
+        plan[j, 0], plan[j, 1], plan[j, 2] = x0, x1, x2
+        plan[j, 3], plan[j, 4], plan[j, 5] = c0 + x0 - beta, c1 + x1, c2 + x2
+        plan[j, 6], plan[j, 7], plan[j, 8], plan[j, 9] = depth + mu, beta, h * (0.5 * (a + c) - b) / 6.0, mu
+        a, b, c = e[j, 0], e[j, 1], e[j, 2]
+        plan[j, 10], plan[j, 11], plan[j, 12] = b, 0.5 * (c - a), 0.5 * (c + a) - b
+        plan[j, 13] = bound(x0 + x1 * x[0] + x2 * y[0], x0 + x1 * x[last] + x2 * y[last])
         c0, c1, c2, depth = c0 + 2.0 * x0, c1 + 2.0 * x1, c2 + 2.0 * x2, depth + 2.0 * mu
     plan[n, 3], plan[n, 4], plan[n, 5], plan[n, 6] = c0, c1, c2, depth
     return plan
 
 
-@njit(cache=True)
+@helper
 def make_series(plan):  # type: ignore[no-untyped-def]
-    """Return the series of f of every lamella, shape (n, TERMS_MAX, 2)."""
+    """Return the series of f of every lamella, shape (n, TERMS_MAX) complex."""
     n = plan.shape[0] - 1
-    series = np.empty((n, TERMS_MAX, 2))
+    series = np.empty((n, TERMS_MAX), dtype=np.complex128)
     for j in range(n):
-        s = plan[j]
-        _series.integral(s[7], s[8], s[9], s[10], s[11], s[12], terms(s[13]), series[j])
+        beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
+        _series.integral(beta, gamma, mu, e0, e1, e2, terms(plan[j, 13]), j, series)
     return series
 
 
-@njit(cache=True)
+@helper
+def finish(w, begin, polarisations, out):  # type: ignore[no-untyped-def]
+    """Write r = b/a of a block to ``out`` (2, m); zero where a polarisation is not wanted."""
+    m = out.shape[1]
+    for p in range(2):
+        wave = A0R + 4 * BLOCK * p
+        for i in range(m - begin if m - begin < BLOCK else BLOCK):
+            if p < polarisations:
+                a = complex(w[wave + i], w[wave + BLOCK + i])
+                out[p, begin + i] = complex(w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]) / a
+            else:
+                out[p, begin + i] = 0.0
+
+
+@entry
 def amplitude(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, both
+    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, polarisations
 ):  # fmt: skip
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``, angles ascending.
 
-    Polarisation pi is left at zero unless ``both`` are wanted.
+    Polarisation pi is left at zero unless two ``polarisations`` are wanted.
     """
     n, m = t.shape[0], x.shape[0]
-    out = np.zeros((2, m), dtype=np.complex128)
+    out = np.empty((2, m), dtype=np.complex128)
     plan = make_plan(x, y, t, u0, q1, q2, absorption, e)
     series = make_series(plan)
-    w = np.zeros(WORKSPACE)
+    w = np.empty(WORKSPACE)
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
         start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
@@ -294,9 +291,6 @@ def amplitude(  # type: ignore[no-untyped-def]
             ordered_integral(w, x_max)
             horner(w, series, j, terms(x_max))
             absorbed = math.exp(-plan[j, 6])
-            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh, sb, j, both)
-        for i in range(min(BLOCK, m - begin)):
-            out[0, begin + i] = complex(w[B0R + i], w[B0I + i]) / complex(w[A0R + i], w[A0I + i])
-            if both:
-                out[1, begin + i] = complex(w[B1R + i], w[B1I + i]) / complex(w[A1R + i], w[A1I + i])
+            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh, sb, j, polarisations)
+        finish(w, begin, polarisations, out)
     return out

@@ -14,31 +14,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from hrxrd_ml.diffraction.kernels import graded
 from hrxrd_ml.diffraction.kernels import series as _series
-from hrxrd_ml.diffraction.kernels.graded import (
-    A0R,
-    A1R,
-    B0I,
-    B0R,
-    B1I,
-    B1R,
-    BLOCK,
-    COS,
-    FI,
-    FLAGS,
-    FR,
-    ODD,
-    PX,
-    SIN,
-    T0I,
-    T0R,
-    T1I,
-    T1R,
-    Y,
-)
+from hrxrd_ml.diffraction.kernels.compiling import entry, helper
+from hrxrd_ml.diffraction.kernels.graded import A0R, B0I, B0R, B1I, B1R, BLOCK, COS, FI, FR, ODD, PX, SIN, T0R, Y
 from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
 
 # Kept on the way up, where they stand in the workspace: x, cos, sin, ordered integral, f and the vector below.
@@ -60,7 +40,7 @@ _MOMENTS = BLOCK * 2 * _SERIES
 DEVIATION, E, THICKNESS, OPTICS = 1, 2, 4, 8
 
 
-@njit(cache=True)
+@helper
 def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
     """Return the number of terms for derivatives: the first one left out, x**n/(n! (n + 1)), is below 1e-7."""
     if x_max < 0.65:
@@ -80,7 +60,7 @@ def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
     return TERMS_MAX
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-def]
     """Fill ``moments`` with G1 times the series; the first eight terms in one pass, more in passes of four before."""
     for q in range(_SERIES):
@@ -89,18 +69,17 @@ def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-de
             moments[re + i] = 0.0
             moments[im + i] = 0.0
         for k in range(count - 4, 7, -4):
-            c0r, c0i = series[j, q, k, 0], series[j, q, k, 1]
-            c1r, c1i = series[j, q, k + 1, 0], series[j, q, k + 1, 1]
-            c2r, c2i = series[j, q, k + 2, 0], series[j, q, k + 2, 1]
-            c3r, c3i = series[j, q, k + 3, 0], series[j, q, k + 3, 1]
+            c0, c1, c2, c3 = series[j, q, k], series[j, q, k + 1], series[j, q, k + 2], series[j, q, k + 3]
+            c0r, c1r, c2r, c3r = c0.real, c1.real, c2.real, c3.real
+            c0i, c1i, c2i, c3i = c0.imag, c1.imag, c2.imag, c3.imag
             for i in range(BLOCK):
                 x = kept[j, PX + i]
                 moments[re + i] = (((moments[re + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
                 moments[im + i] = (((moments[im + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-        c0r, c1r, c2r, c3r = series[j, q, 0, 0], series[j, q, 1, 0], series[j, q, 2, 0], series[j, q, 3, 0]
-        c4r, c5r, c6r, c7r = series[j, q, 4, 0], series[j, q, 5, 0], series[j, q, 6, 0], series[j, q, 7, 0]
-        c0i, c1i, c2i, c3i = series[j, q, 0, 1], series[j, q, 1, 1], series[j, q, 2, 1], series[j, q, 3, 1]
-        c4i, c5i, c6i, c7i = series[j, q, 4, 1], series[j, q, 5, 1], series[j, q, 6, 1], series[j, q, 7, 1]
+        c0, c1, c2, c3 = series[j, q, 0], series[j, q, 1], series[j, q, 2], series[j, q, 3]
+        c4, c5, c6, c7 = series[j, q, 4], series[j, q, 5], series[j, q, 6], series[j, q, 7]
+        c0r, c1r, c2r, c3r, c4r, c5r, c6r, c7r = c0.real, c1.real, c2.real, c3.real, c4.real, c5.real, c6.real, c7.real
+        c0i, c1i, c2i, c3i, c4i, c5i, c6i, c7i = c0.imag, c1.imag, c2.imag, c3.imag, c4.imag, c5.imag, c6.imag, c7.imag
         for i in range(BLOCK):
             x = kept[j, PX + i]
             a = (((moments[re + i] * x + c7r) * x + c6r) * x + c5r) * x + c4r
@@ -111,7 +90,7 @@ def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-de
             moments[im + i] = z[_G1R + i] * b + z[_G1I + i] * a
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def _ordered_slope(kept, j, z, x_max):  # type: ignore[no-untyped-def]
     """Fill D'(x)."""
     if x_max < 1.0:
@@ -147,112 +126,122 @@ def _ordered_slope(kept, j, z, x_max):  # type: ignore[no-untyped-def]
             z[_ODDX + i] = value if abs(x) > 1e-3 else 1.3333333333333333 - 0.8 * x * x
 
 
-@njit(cache=True)
+@helper
+def clear(rows):  # type: ignore[no-untyped-def]
+    """Fill rows with zeros."""
+    for p in range(rows.shape[0]):
+        for i in range(BLOCK):
+            rows[p, i] = 0.0
+
+
+@helper
+def store(rows, begin, out):  # type: ignore[no-untyped-def]
+    """Copy rows (p, BLOCK) of a block of angles to ``out``, shape (p, m) or more."""
+    m = out.shape[1]
+    for p in range(rows.shape[0]):
+        for i in range(m - begin if m - begin < BLOCK else BLOCK):
+            out[p, begin + i] = rows[p, i]
+
+
+@helper
+def by_substrate(w, z, rows):  # type: ignore[no-untyped-def]
+    """Fill the last row: below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T."""
+    last = rows.shape[0] - 1
+    for i in range(BLOCK):
+        rows[last, i] = 0.0
+    for p in range(2):
+        slope, adjoint = T0R + 2 * BLOCK * p, _BE0R + 4 * BLOCK * p
+        for i in range(BLOCK):
+            rows[last, i] += z[adjoint + i] * w[slope + i] - z[adjoint + BLOCK + i] * w[slope + BLOCK + i]
+
+
+@helper
 def _keep(w, kept, j):  # type: ignore[no-untyped-def]
     """Copy the rows to keep: as a loop it is vectorised, as a slice it is not."""
     for i in range(_KEEP_FROM, _KEEP_TO):
         kept[j, i] = w[i]
 
 
-@njit(cache=True, fastmath=FLAGS)
-def _start_adjoint(w, z, weight0, weight1, reflectivity, begin, m):  # type: ignore[no-untyped-def]
+@helper
+def start_adjoint(w, z, weights, reflectivity, begin):  # type: ignore[no-untyped-def]
     """R and dR/d(a, b) at the surface."""
+    m = reflectivity.shape[0]
     for i in range(BLOCK):
-        ar, ai, br, bi = w[A0R + i], w[A0R + BLOCK + i], w[B0R + i], w[B0I + i]
-        n = 1.0 / (ar * ar + ai * ai)
-        # r = b/a; beta = 2 w conj(r)/a; alpha = -beta r
-        rr, ri = (br * ar + bi * ai) * n, (bi * ar - br * ai) * n
-        total = weight0 * (rr * rr + ri * ri)
-        er, ei = 2.0 * weight0 * (rr * ar - ri * ai) * n, -2.0 * weight0 * (rr * ai + ri * ar) * n
-        z[_BE0R + i], z[_BE0I + i] = er, ei
-        z[_AL0R + i], z[_AL0I + i] = -(er * rr - ei * ri), -(er * ri + ei * rr)
-        ar, ai, br, bi = w[A1R + i], w[A1R + BLOCK + i], w[B1R + i], w[B1I + i]
-        n = 1.0 / (ar * ar + ai * ai)
-        rr, ri = (br * ar + bi * ai) * n, (bi * ar - br * ai) * n
-        total += weight1 * (rr * rr + ri * ri)
-        er, ei = 2.0 * weight1 * (rr * ar - ri * ai) * n, -2.0 * weight1 * (rr * ai + ri * ar) * n
-        z[_BE1R + i], z[_BE1I + i] = er, ei
-        z[_AL1R + i], z[_AL1I + i] = -(er * rr - ei * ri), -(er * ri + ei * rr)
-        z[_NODE + i] = total
-    for i in range(min(BLOCK, m - begin)):
+        z[_NODE + i] = 0.0
+    for p in range(2):
+        wave, adjoint, weight = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p, weights[p]
+        for i in range(BLOCK):
+            ar, ai, br, bi = w[wave + i], w[wave + BLOCK + i], w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]
+            n = 1.0 / (ar * ar + ai * ai)
+            # r = b/a; beta = 2 weight conj(r)/a; alpha = -beta r
+            rr, ri = (br * ar + bi * ai) * n, (bi * ar - br * ai) * n
+            z[_NODE + i] += weight * (rr * rr + ri * ri)
+            er, ei = 2.0 * weight * (rr * ar - ri * ai) * n, -2.0 * weight * (rr * ai + ri * ar) * n
+            z[adjoint + 2 * BLOCK + i], z[adjoint + 3 * BLOCK + i] = er, ei
+            z[adjoint + i], z[adjoint + BLOCK + i] = -(er * rr - ei * ri), -(er * ri + ei * rr)
+    for i in range(m - begin if m - begin < BLOCK else BLOCK):
         reflectivity[begin + i] = z[_NODE + i]
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def _retreat(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
     """Carry (alpha, beta) down over a lamella; fill dR/d of f, phase, depth, ordered integral, explicit thickness."""
     quarter_e2 = 0.25 * e * e
-    h0r, h0i, h1r, h1i = forth * sh[j, 0].real, forth * sh[j, 0].imag, forth * sh[j, 1].real, forth * sh[j, 1].imag
-    k0r, k0i, k1r, k1i = back * sb[j, 0].real, back * sb[j, 0].imag, back * sb[j, 1].real, back * sb[j, 1].imag
-    st0, st1 = sh[j, 0] * sb[j, 0] * t * t, sh[j, 1] * sb[j, 1] * t * t
-    s0r, s0i, s1r, s1i = st0.real, st0.imag, st1.real, st1.imag
-    for i in range(BLOCK):
-        fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
-        even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
-
-        # i sigma_h t omega and -i sigma_hbar t conj(omega): what multiplies f and conj(f)
-        pr, pi = -h0r * s - h0i * c, h0r * c - h0i * s
-        qr, qi = k0i * c - k0r * s, -k0r * c - k0i * s
-        ar, ai, br, bi = kept[j, A0R + i], kept[j, A0R + BLOCK + i], kept[j, B0R + i], kept[j, B0I + i]
-        xr, xi, yr, yi = z[_AL0R + i], z[_AL0I + i], z[_BE0R + i], z[_BE0I + i]
-        tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
-        fwd_r, fwd_i = tr * pr - ti * pi, tr * pi + ti * pr
-        tr, ti = xr * br - xi * bi, xr * bi + xi * br
-        bwd_r, bwd_i = tr * qr - ti * qi, tr * qi + ti * qr
-        aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
-        g_even = s0r * (aar + bbr) - s0i * (aai + bbi)
-        g_odd = -s0r * (aai - bbi) - s0i * (aar - bbr)
-        fwr, fwi, bwr, bwi = pr * fr - pi * fi, pr * fi + pi * fr, qr * fr + qi * fi, qi * fr - qr * fi
-        evr, evi, odr, odi = 1.0 + s0r * even, s0i * even, -s0i * odd, s0r * odd
-        z[_AL0R + i] = xr * (evr + odr) - xi * (evi + odi) + yr * fwr - yi * fwi
-        z[_AL0I + i] = xr * (evi + odi) + xi * (evr + odr) + yr * fwi + yi * fwr
-        z[_BE0R + i] = yr * (evr - odr) - yi * (evi - odi) + xr * bwr - xi * bwi
-        z[_BE0I + i] = yr * (evi - odi) + yi * (evr - odr) + xr * bwi + xi * bwr
-        sum_fr, sum_fi, sum_br, sum_bi = fwd_r, fwd_i, bwd_r, bwd_i
-        sum_even, sum_odd = g_even, g_odd
-
-        pr, pi = -h1r * s - h1i * c, h1r * c - h1i * s
-        qr, qi = k1i * c - k1r * s, -k1r * c - k1i * s
-        ar, ai, br, bi = kept[j, A1R + i], kept[j, A1R + BLOCK + i], kept[j, B1R + i], kept[j, B1I + i]
-        xr, xi, yr, yi = z[_AL1R + i], z[_AL1I + i], z[_BE1R + i], z[_BE1I + i]
-        tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
-        sum_fr, sum_fi = sum_fr + tr * pr - ti * pi, sum_fi + tr * pi + ti * pr
-        tr, ti = xr * br - xi * bi, xr * bi + xi * br
-        sum_br, sum_bi = sum_br + tr * qr - ti * qi, sum_bi + tr * qi + ti * qr
-        aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
-        sum_even += s1r * (aar + bbr) - s1i * (aai + bbi)
-        sum_odd += -s1r * (aai - bbi) - s1i * (aar - bbr)
-        fwr, fwi, bwr, bwi = pr * fr - pi * fi, pr * fi + pi * fr, qr * fr + qi * fi, qi * fr - qr * fi
-        evr, evi, odr, odi = 1.0 + s1r * even, s1i * even, -s1i * odd, s1r * odd
-        z[_AL1R + i] = xr * (evr + odr) - xi * (evi + odi) + yr * fwr - yi * fwi
-        z[_AL1I + i] = xr * (evi + odi) + xi * (evr + odr) + yr * fwi + yi * fwr
-        z[_BE1R + i] = yr * (evr - odr) - yi * (evi - odi) + xr * bwr - xi * bwi
-        z[_BE1I + i] = yr * (evi - odi) + yi * (evr - odr) + xr * bwi + xi * bwr
-
-        z[_G1R + i] = sum_fr + sum_br + sum_even * fr
-        z[_G1I + i] = sum_fi - sum_bi - sum_even * fi
-        f_re, f_im = sum_fr * fr - sum_fi * fi, sum_fr * fi + sum_fi * fr
-        b_re, b_im = sum_br * fr + sum_bi * fi, sum_bi * fr - sum_br * fi
-        z[_GPHI + i] = b_im - f_im
-        z[_GM + i] = b_re - f_re
-        z[_GODD + i] = sum_odd
-        z[_GH + i] = f_re + b_re + 2.0 * (sum_even * even + sum_odd * odd)
+    for i in range(_G1R, _ODDX):
+        z[i] = 0.0
+    for p in range(2):
+        h, k, st = sh[j, p], sb[j, p], sh[j, p] * sb[j, p] * t * t
+        hr, hi, kr, ki, s_r, s_i = forth * h.real, forth * h.imag, back * k.real, back * k.imag, st.real, st.imag
+        wave, adjoint = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p
+        for i in range(BLOCK):
+            fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
+            # i sigma_h t omega and -i sigma_hbar t conj(omega): what multiplies f and conj(f)
+            pr, pi = -hr * s - hi * c, hr * c - hi * s
+            qr, qi = ki * c - kr * s, -kr * c - ki * s
+            ar, ai = kept[j, wave + i], kept[j, wave + BLOCK + i]
+            br, bi = kept[j, wave + 2 * BLOCK + i], kept[j, wave + 3 * BLOCK + i]
+            xr, xi = z[adjoint + i], z[adjoint + BLOCK + i]
+            yr, yi = z[adjoint + 2 * BLOCK + i], z[adjoint + 3 * BLOCK + i]
+            tr, ti = yr * ar - yi * ai, yr * ai + yi * ar
+            fwd_r, fwd_i = tr * pr - ti * pi, tr * pi + ti * pr
+            tr, ti = xr * br - xi * bi, xr * bi + xi * br
+            bwd_r, bwd_i = tr * qr - ti * qi, tr * qi + ti * qr
+            aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
+            g_even = s_r * (aar + bbr) - s_i * (aai + bbi)
+            g_odd = -s_r * (aai - bbi) - s_i * (aar - bbr)
+            fwr, fwi, bwr, bwi = pr * fr - pi * fi, pr * fi + pi * fr, qr * fr + qi * fi, qi * fr - qr * fi
+            evr, evi, odr, odi = 1.0 + s_r * even, s_i * even, -s_i * odd, s_r * odd
+            z[adjoint + i] = xr * (evr + odr) - xi * (evi + odi) + yr * fwr - yi * fwi
+            z[adjoint + BLOCK + i] = xr * (evi + odi) + xi * (evr + odr) + yr * fwi + yi * fwr
+            z[adjoint + 2 * BLOCK + i] = yr * (evr - odr) - yi * (evi - odi) + xr * bwr - xi * bwi
+            z[adjoint + 3 * BLOCK + i] = yr * (evi - odi) + yi * (evr - odr) + xr * bwi + xi * bwr
+            f_re, f_im = fwd_r * fr - fwd_i * fi, fwd_r * fi + fwd_i * fr
+            b_re, b_im = bwd_r * fr + bwd_i * fi, bwd_i * fr - bwd_r * fi
+            z[_G1R + i] += fwd_r + bwd_r + g_even * fr
+            z[_G1I + i] += fwd_i - bwd_i - g_even * fi
+            z[_GPHI + i] += b_im - f_im
+            z[_GM + i] += b_re - f_re
+            z[_GODD + i] += g_odd
+            z[_GH + i] += f_re + b_re + 2.0 * (g_even * even + g_odd * odd)
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def _by_couplings(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
     """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
     quarter_e2, t2 = 0.25 * e * e, t * t
     for p in range(2):
-        al, be, a, b = (_AL0R, _BE0R, A0R, B0R) if p == 0 else (_AL1R, _BE1R, A1R, B1R)
+        wave, adjoint = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p
         own_h, own_b = sh[j, p] * t2, sb[j, p] * t2
         hr, hi, kr, ki = own_h.real, own_h.imag, own_b.real, own_b.imag
         row_h, row_b = _COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK
         for i in range(BLOCK):
             fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
             even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
-            ar, ai, br, bi = kept[j, a + i], kept[j, a + BLOCK + i], kept[j, b + i], kept[j, b + BLOCK + i]
-            xr, xi, yr, yi = z[al + i], z[al + BLOCK + i], z[be + i], z[be + BLOCK + i]
+            ar, ai = kept[j, wave + i], kept[j, wave + BLOCK + i]
+            br, bi = kept[j, wave + 2 * BLOCK + i], kept[j, wave + 3 * BLOCK + i]
+            xr, xi = z[adjoint + i], z[adjoint + BLOCK + i]
+            yr, yi = z[adjoint + 2 * BLOCK + i], z[adjoint + 3 * BLOCK + i]
             aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
             # second order: even (alpha a + beta b) + i odd (alpha a - beta b), times the other coupling
             mr, mi = even * (aar + bbr) - odd * (aai - bbi), even * (aai + bbi) + odd * (aar - bbr)
@@ -266,7 +255,7 @@ def _by_couplings(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-unt
             z[row_b + BLOCK + i] = -(abr * qi + abi * qr + hr * mi + hi * mr)
 
 
-@njit(cache=True, fastmath=FLAGS)
+@helper
 def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
     """Fill the derivatives by deviation and E at the nodes, thickness and absorption.
 
@@ -308,32 +297,34 @@ def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-un
         z[_NODE + 7 * BLOCK + i] = 0.5 * t * by_mu
 
 
-@njit(cache=True, fastmath=FLAGS)
-def _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j):  # type: ignore[no-untyped-def]
-    """Add what parameters change of a lamella to their rows of the Jacobian."""
-    for entry in range(pointer[j], pointer[j + 1]):
-        p, bits = parameter[entry], kind[entry] & ~OPTICS
-        u0, u1, u2 = value[entry, 0], value[entry, 1], value[entry, 2]
-        e0, e1, e2, t = value[entry, 3], value[entry, 4], value[entry, 5], value[entry, 6]
+@helper
+def accumulate(rows, by, pointer, parameter, kind, value, j):  # type: ignore[no-untyped-def]
+    """Add what parameters change of a lamella to their rows of the Jacobian.
+
+    ``by`` holds the derivatives by deviation and E at the nodes, and by thickness, one row after the other.
+    """
+    for k in range(pointer[j], pointer[j + 1]):
+        p, bits = parameter[k], kind[k] & ~OPTICS
+        u0, u1, u2, e0, e1, e2 = value[k, 0], value[k, 1], value[k, 2], value[k, 3], value[k, 4], value[k, 5]
         if bits == DEVIATION:
             for i in range(BLOCK):
-                rows[p, i] += u0 * z[_NODE + i] + u1 * z[_NODE + BLOCK + i] + u2 * z[_NODE + 2 * BLOCK + i]
+                rows[p, i] += u0 * by[i] + u1 * by[BLOCK + i] + u2 * by[2 * BLOCK + i]
         elif bits == E:
             for i in range(BLOCK):
-                rows[p, i] += (
-                    e0 * z[_NODE + 3 * BLOCK + i] + e1 * z[_NODE + 4 * BLOCK + i] + e2 * z[_NODE + 5 * BLOCK + i]
-                )
+                rows[p, i] += e0 * by[3 * BLOCK + i] + e1 * by[4 * BLOCK + i] + e2 * by[5 * BLOCK + i]
         elif bits != 0:
+            t = value[k, 6]
             for i in range(BLOCK):
-                rows[p, i] += (
-                    u0 * z[_NODE + i]
-                    + u1 * z[_NODE + BLOCK + i]
-                    + u2 * z[_NODE + 2 * BLOCK + i]
-                    + e0 * z[_NODE + 3 * BLOCK + i]
-                    + e1 * z[_NODE + 4 * BLOCK + i]
-                    + e2 * z[_NODE + 5 * BLOCK + i]
-                    + t * z[_NODE + 6 * BLOCK + i]
-                )
+                by_u = u0 * by[i] + u1 * by[BLOCK + i] + u2 * by[2 * BLOCK + i]
+                by_e = e0 * by[3 * BLOCK + i] + e1 * by[4 * BLOCK + i] + e2 * by[5 * BLOCK + i]
+                rows[p, i] += by_u + by_e + t * by[6 * BLOCK + i]
+
+
+@helper
+def _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
+    """Add what parameters change of the `OPTICS` of a lamella."""
+    for entry in range(pointer[j], pointer[j + 1]):
+        p = parameter[entry]
         if kind[entry] >= OPTICS:
             q2, absorption = optics[p, j, 0], optics[p, j, 1]
             for i in range(BLOCK):
@@ -345,7 +336,7 @@ def _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j):  # type
                     rows[p, i] += change * z[first + i]
 
 
-@njit(cache=True)
+@helper
 def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
     """Return what parameters change of lamellae, lamella by lamella, without zeros.
 
@@ -365,8 +356,9 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
         Derivatives of deviation and E at the nodes, and of thickness.
     """
     p, n = dt.shape
-    nodes, optical = du.shape[2], optics.shape[1] > 0
-    pointer = np.zeros(n + 1, dtype=np.int64)
+    nodes, columns = du.shape[2], optics.shape[2] if optics.shape[1] > 0 else 0
+    pointer = np.empty(n + 1, dtype=np.int64)
+    pointer[0] = 0
     parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
     value = np.empty((n * p, 2 * nodes + 1))
     entry = 0
@@ -380,10 +372,9 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                     bits |= E
             if dt[k, j] != 0.0:
                 bits |= THICKNESS
-            if optical:
-                for column in range(optics.shape[2]):
-                    if optics[k, j, column] != 0.0:
-                        bits |= OPTICS
+            for column in range(columns):
+                if optics[k, j, column] != 0.0:
+                    bits |= OPTICS
             if bits != 0:
                 parameter[entry], kind[entry] = k, bits
                 for node in range(nodes):
@@ -394,17 +385,19 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
     return pointer, parameter, kind, value
 
 
-@njit(cache=True)
+@helper
 def with_optics(pointer, kind):  # type: ignore[no-untyped-def]
     """Return for each lamella whether a parameter changes its `OPTICS`."""
-    out = np.zeros(len(pointer) - 1, dtype=np.bool_)
-    for j in range(len(out)):
-        for entry in range(pointer[j], pointer[j + 1]):
-            out[j] |= kind[entry] >= OPTICS
+    n = pointer.shape[0] - 1
+    out = np.empty(n, dtype=np.int64)
+    for j in range(n):
+        out[j] = 0
+        for k in range(pointer[j], pointer[j + 1]):
+            out[j] |= kind[k] & OPTICS
     return out
 
 
-@njit(cache=True)
+@entry
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, weights, du, de, dt, optics,
 ):  # fmt: skip
@@ -426,18 +419,15 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     jacobian = np.empty((parameters + 1, m))
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
     f_series = graded.make_series(plan)
-    series = np.empty((n, _SERIES, TERMS_MAX, 2))
+    series = np.empty((n, _SERIES, TERMS_MAX), dtype=np.complex128)
     pointer, parameter, kind, value = sparse(du, de, dt, optics)
     optical = with_optics(pointer, kind)
     for j in range(n):
         if pointer[j] != pointer[j + 1]:
-            s = plan[j]
-            count = _coarse_terms(s[graded.PLAN_XMAX])
-            _series.moments_of_integral(s[7], s[8], s[9], s[10], s[11], s[12], count, series[j])
-    w = np.zeros(graded.WORKSPACE)
-    z, moments = np.zeros(_WORK2), np.zeros(_MOMENTS)
-    kept = np.empty((n, _KEEP_TO))
-    rows = np.empty((parameters + 1, BLOCK))
+            beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
+            _series.moments_of_integral(beta, gamma, mu, e0, e1, e2, _coarse_terms(plan[j, 13]), j, series)
+    w, z, moments = np.empty(graded.WORKSPACE), np.empty(_WORK2), np.empty(_MOMENTS)
+    kept, rows = np.empty((n, _KEEP_TO)), np.empty((parameters + 1, BLOCK))
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
@@ -447,30 +437,26 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             graded.horner(w, f_series, j, terms(x_max))
             _keep(w, kept, j)
             absorbed = math.exp(-plan[j, 6])
-            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh, sb, j, True)
-        _start_adjoint(w, z, weights[0], weights[1], reflectivity, begin, m)
-        rows[:] = 0.0
+            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh, sb, j, sh.shape[1])
+        start_adjoint(w, z, weights, reflectivity, begin)
+        clear(rows)
         for j in range(n):
             absorbed, middle = math.exp(-plan[j, 6]), plan[j, graded.PLAN_E]
-            if optical[j]:
-                _by_couplings(kept, j, z, t[j] * absorbed, t[j] / absorbed, t[j], middle, sh, sb)
-            _retreat(kept, j, z, t[j] * absorbed, t[j] / absorbed, t[j], middle, sh, sb)
+            forth, back = t[j] * absorbed, t[j] / absorbed
+            if optical[j] != 0:
+                _by_couplings(kept, j, z, forth, back, t[j], middle, sh, sb)
+            _retreat(kept, j, z, forth, back, t[j], middle, sh, sb)
             if pointer[j] == pointer[j + 1]:
                 continue
-            x_max = 1.001 * max(abs(kept[j, PX]), abs(kept[j, PX + BLOCK - 1])) + 1e-3
+            x_max = graded.bound(kept[j, PX], kept[j, PX + BLOCK - 1])
             _ordered_slope(kept, j, z, x_max)
             _multiply(moments, kept, z, series, j, _coarse_terms(x_max))
             inverse = 1.0 / t[j]
             beta, gamma, mu = plan[j, 7] * inverse, plan[j, 8] * inverse, plan[j, 9] * inverse
             _by_nodes(kept, j, z, moments, t[j], middle, beta, gamma, mu)
-            _accumulate(rows, w, z, pointer, parameter, kind, value, optics, j)
-        # below the last lamella (alpha, beta) stands on the substrate, whose db/d(ln E) is in T
-        for i in range(BLOCK):
-            rows[parameters, i] = (
-                z[_BE0R + i] * w[T0R + i] - z[_BE0I + i] * w[T0I + i]
-                + z[_BE1R + i] * w[T1R + i] - z[_BE1I + i] * w[T1I + i]
-            )  # fmt: skip
-        for p in range(parameters + 1):
-            for i in range(min(BLOCK, m - begin)):
-                jacobian[p, begin + i] = rows[p, i]
+            accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
+            if optical[j] != 0:
+                _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j)
+        by_substrate(w, z, rows)
+        store(rows, begin, jacobian)
     return reflectivity, jacobian

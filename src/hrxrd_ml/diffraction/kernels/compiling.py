@@ -1,0 +1,76 @@
+"""How functions are compiled: entries, which Python calls, and helpers, which only compiled functions call.
+
+Most of what compiling costs is time of numba's own, in proportion to functions and statements.  A helper has no wrapper
+for calls from Python or C and no file in the cache: it becomes part of its entries.  Division is that of NumPy, since
+a check for zero in a loop keeps it from being vectorised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from numba import njit
+
+FLAGS = frozenset({"contract", "nsz", "arcp"})
+"""What may be done to floating-point numbers: nothing that changes more than the last digit."""
+
+_STAMP = "hrxrd_ml-sources"
+_KERNELS = Path(__file__).parent
+
+helper: Callable[..., Any] = njit(
+    error_model="numpy", fastmath=set(FLAGS), no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+"""Decorator of what compiled functions call."""
+
+inlined: Callable[..., Any] = njit(
+    error_model="numpy", fastmath=set(FLAGS), no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
+)
+"""The same of what loops call: LLVM inlines it, which unlike inlining by numba costs nothing."""
+
+
+def entry(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Any:
+    """Return a function compiled at its first call and kept on disk; sums may be ``reassociate``d."""
+    if function is None:
+        return lambda function: entry(function, reassociate=reassociate)
+    flags = {*FLAGS, "reassoc"} if reassociate else set(FLAGS)
+    compiled = njit(cache=True, error_model="numpy", fastmath=flags)(function)
+    folder = compiled.stats.cache_path
+    if folder is not None:
+        _forget(Path(folder), Path(_source(function)).parent)
+    return compiled
+
+
+def in_cache(compiled: Any) -> bool:
+    """Return whether the cache on disk holds an entry."""
+    folder = compiled.stats.cache_path
+    if folder is None:
+        return True  # caching is switched off
+    return any(Path(folder).glob(f"{Path(_source(compiled)).stem}.{compiled.__name__}-*.nbi"))
+
+
+def _source(function: Callable[..., Any]) -> str:
+    return sys.modules[function.__module__].__file__ or ""
+
+
+@cache
+def _forget(folder: Path, sources: Path) -> None:
+    """Remove from a cache on disk what was compiled from other sources than those beside an entry and here.
+
+    Numba itself looks at the source of the entry alone, not at those of its helpers.
+    """
+    files = sorted({*sources.glob("*.py"), *_KERNELS.glob("*.py")})
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    stamp = folder / _STAMP
+    with suppress(OSError):
+        if stamp.read_text() == digest:
+            return
+    with suppress(OSError):
+        for index in folder.glob("*.nbi"):
+            index.unlink()
+        stamp.write_text(digest)
