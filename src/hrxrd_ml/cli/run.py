@@ -20,7 +20,7 @@ from hrxrd_ml.cli.overrides import evaluated_expressions, hint_parameters, start
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
-from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
+from hrxrd_ml.errors import CrystalError, HrxrdError, ParameterError
 from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.io.curve import leave_out, make_curve
@@ -105,11 +105,7 @@ def build_films(experiment: Experiment, source: str) -> tuple[Film, ...]:
     """
     films = []
     for layer in experiment.sample.layers:
-        if layer.roughness:
-            raise ExperimentError(
-                f"{source}: [sample] {layer.name}: interfaces are sharp in this version; leave out roughness"
-            )
-        given = {name: value for name, value in vars(layer).items() if value is not None and name != "roughness"}
+        given = {name: value for name, value in vars(layer).items() if value is not None}
         try:
             films.append(Film(**given))
         except (ParameterError, CrystalError) as error:

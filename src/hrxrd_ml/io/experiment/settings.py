@@ -14,11 +14,6 @@ from hrxrd_ml.io.experiment.parameters import ParameterValue, read_parameters
 from hrxrd_ml.io.experiment.table import Table, is_number, key, shown
 from hrxrd_ml.units import ANGLE_UNITS, AXIS_KINDS
 
-PROFILES = ("implanted", "bspline", "pseudo_voigt", "none")
-DAMAGES = ("none", "tied", "bspline")
-DIFFUSES = ("none", "correlation", "loops", "clusters")
-RESOLUTIONS = ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")
-BACKGROUNDS = ("constant", "linear", "exponential")
 DATA_KINDS = ("counts", "intensity")
 EXITS = ("high", "low")
 METHODS = (
@@ -168,7 +163,6 @@ class LayerSettings:
     x: float | None = key(values.number(0.0, 1.0), None)
     strain: float | None = key(values.number(-0.1, 0.1), None)
     relaxation: float | None = key(values.number(0.0, 1.0), None)
-    roughness: float | None = key(values.number(0.0, 1e5, "Å"), None)
     density: float | None = key(values.number(0.0, 2.0, "times the nominal one", above=True), None)
     damage: float | None = key(values.number(0.0, 20.0), None)
 
@@ -201,15 +195,16 @@ class SampleSettings:
 class ModelSettings:
     """``[model]``: which strain profile, damage profile, diffuse component, resolution function and background to use.
 
+    By name; whether there is one of that name is seen when the model is made.
     ``strain_knots`` and ``damage_knots`` are numbers of B-spline coefficients, ``tolerance`` is the relative
     error that the discretisation of the profile may leave in the reflectivity; None leaves them to the model.
     """
 
-    profile: str = key(values.choice(PROFILES), "implanted")
-    damage: str = key(values.choice(DAMAGES), "tied")
-    diffuse: str = key(values.choice(DIFFUSES), "correlation")
-    resolution: str = key(values.choice(RESOLUTIONS), "gaussian")
-    background: str = key(values.choice(BACKGROUNDS), "constant")
+    profile: str = key(values.text, "implanted")
+    damage: str = key(values.text, "tied")
+    diffuse: str = key(values.text, "correlation")
+    resolution: str = key(values.text, "gaussian")
+    background: str = key(values.text, "constant")
     strain_knots: int | None = key(values.integer(4, 100), None)
     damage_knots: int | None = key(values.integer(4, 100), None)
     tolerance: float | None = key(values.number(0.0, 0.1, above=True), None)
