@@ -64,20 +64,20 @@ def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
 def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-def]
     """Fill ``moments`` with G1 times the series; the first eight terms in one pass, more in passes of four before."""
     for q in range(_SERIES):
-        re, im = 2 * q * BLOCK, (2 * q + 1) * BLOCK
+        re, im, own = 2 * q * BLOCK, (2 * q + 1) * BLOCK, _SERIES * j + q
         for i in range(BLOCK):
             moments[re + i] = 0.0
             moments[im + i] = 0.0
         for k in range(count - 4, 7, -4):
-            c0, c1, c2, c3 = series[j, q, k], series[j, q, k + 1], series[j, q, k + 2], series[j, q, k + 3]
+            c0, c1, c2, c3 = series[own, k], series[own, k + 1], series[own, k + 2], series[own, k + 3]
             c0r, c1r, c2r, c3r = c0.real, c1.real, c2.real, c3.real
             c0i, c1i, c2i, c3i = c0.imag, c1.imag, c2.imag, c3.imag
             for i in range(BLOCK):
                 x = kept[j, PX + i]
                 moments[re + i] = (((moments[re + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
                 moments[im + i] = (((moments[im + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-        c0, c1, c2, c3 = series[j, q, 0], series[j, q, 1], series[j, q, 2], series[j, q, 3]
-        c4, c5, c6, c7 = series[j, q, 4], series[j, q, 5], series[j, q, 6], series[j, q, 7]
+        c0, c1, c2, c3 = series[own, 0], series[own, 1], series[own, 2], series[own, 3]
+        c4, c5, c6, c7 = series[own, 4], series[own, 5], series[own, 6], series[own, 7]
         c0r, c1r, c2r, c3r, c4r, c5r, c6r, c7r = c0.real, c1.real, c2.real, c3.real, c4.real, c5.real, c6.real, c7.real
         c0i, c1i, c2i, c3i, c4i, c5i, c6i, c7i = c0.imag, c1.imag, c2.imag, c3.imag, c4.imag, c5.imag, c6.imag, c7.imag
         for i in range(BLOCK):
@@ -419,7 +419,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     jacobian = np.empty((parameters + 1, m))
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
     f_series = graded.make_series(plan)
-    series = np.empty((n, _SERIES, TERMS_MAX), dtype=np.complex128)
+    series = np.empty((n * _SERIES, np.int64(TERMS_MAX)), dtype=np.complex128)
     pointer, parameter, kind, value = sparse(du, de, dt, optics)
     optical = with_optics(pointer, kind)
     for j in range(n):
@@ -427,7 +427,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
             _series.moments_of_integral(beta, gamma, mu, e0, e1, e2, _coarse_terms(plan[j, 13]), j, series)
     w, z, moments = np.empty(graded.WORKSPACE), np.empty(_WORK2), np.empty(_MOMENTS)
-    kept, rows = np.empty((n, _KEEP_TO)), np.empty((parameters + 1, BLOCK))
+    kept, rows = np.empty((n, np.int64(_KEEP_TO))), np.empty((parameters + 1, np.int64(BLOCK)))
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)

@@ -78,7 +78,7 @@ def integral(beta, gamma, mu, e0, e1, e2, count, j, out):  # type: ignore[no-unt
 
 @helper
 def moments_of_integral(beta, gamma, mu, e0, e1, e2, count, j, out):  # type: ignore[no-untyped-def]
-    """Fill ``out[j]``, shape (6, count) complex, with the series of the integrals in the derivatives of f.
+    """Fill the six rows from ``out[6 j]``, complex, with the series of the integrals in the derivatives of f.
 
     With weights zeta E and zeta**2 E; i (zeta**3 - zeta) E to zeroth order in gamma; 1, zeta and zeta**2.
     """
@@ -90,9 +90,9 @@ def moments_of_integral(beta, gamma, mu, e0, e1, e2, count, j, out):  # type: ig
         h[k] = moment[k] + gamma * odd[k]
     factor = complex(1.0, 0.0)
     for k in range(count):
-        out[j, 0, k] = factor * (e0 * h[k + 1] + e1 * h[k + 2] + e2 * h[k + 3])
-        out[j, 1, k] = factor * (e0 * h[k + 2] + e1 * h[k + 3] + e2 * h[k + 4])
-        out[j, 2, k] = factor * (e0 * odd[k] + e1 * odd[k + 1] + e2 * odd[k + 2])
+        out[6 * j, k] = factor * (e0 * h[k + 1] + e1 * h[k + 2] + e2 * h[k + 3])
+        out[6 * j + 1, k] = factor * (e0 * h[k + 2] + e1 * h[k + 3] + e2 * h[k + 4])
+        out[6 * j + 2, k] = factor * (e0 * odd[k] + e1 * odd[k + 1] + e2 * odd[k + 2])
         for q in range(3):
-            out[j, 3 + q, k] = factor * h[k + q]
+            out[6 * j + 3 + q, k] = factor * h[k + q]
         factor = complex(-factor.imag, factor.real) / (k + 1.0)

@@ -157,7 +157,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     pointer, parameter, kind, value = sparse(du, de, dt, optics)
     optical = with_optics(pointer, kind)
     w, z = np.empty(uniform.WORK), np.empty(_WORK2)
-    kept, rows = np.empty((n, _KEPT)), np.empty((parameters + 1, BLOCK))
+    kept, rows = np.empty((n, np.int64(_KEPT))), np.empty((parameters + 1, np.int64(BLOCK)))
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
         ranges = uniform.ranges(w)
