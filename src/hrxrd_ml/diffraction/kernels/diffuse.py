@@ -12,7 +12,7 @@ import numpy as np
 
 from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 from hrxrd_ml.diffraction.kernels.graded import BLOCK, decay
-from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, accumulate, clear, sparse, store, with_optics
+from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, accumulate, clear, sparse, store
 
 OWN_ROWS = (
     "correlation_length",
@@ -308,13 +308,12 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
         Derivatives of g0, E and thickness by p parameters.
-    optics : ndarray, shape (p, n, 4) or (p, 0, 4)
-        Of q2, both strengths and mu0.
+    optics : ndarray, shape (p, n, 4), or None
+        Of q2, both strengths and mu0; without them, what they need is not compiled.
     """
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     out, jacobian = np.empty(m), np.empty((parameters + _OWN_ROWS, m))
-    pointer, parameter, kind, value = sparse(du, de, dt, optics)
-    optical = with_optics(pointer, kind)
+    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
     # The node on top of each lamella: the one below the lamella above where the two are the same. The substrate's last.
     top = np.empty(n + 1, dtype=np.int64)
     top[0] = 0
@@ -339,7 +338,7 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
             _ascend(beam, kept, w, strength, mu0, path, t, weights, j)
             _by_nodes(w, nodes, top[j], rows, scale, e, ell, mix, j)
             accumulate(rows, w[_STRAIN:_BY_MU0], pointer, parameter, kind, value, j)
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _fill_density(w, nodes, top[j], e, ell, mix, j)
                 _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j)
         _finish(beam, begin, out)

@@ -264,8 +264,9 @@ def finish(w, begin, polarisations, out):  # type: ignore[no-untyped-def]
         wave = A0R + 4 * BLOCK * p
         for i in range(m - begin if m - begin < BLOCK else BLOCK):
             if p < polarisations:
-                a = complex(w[wave + i], w[wave + BLOCK + i])
-                out[p, begin + i] = complex(w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]) / a
+                ar, ai, br, bi = w[wave + i], w[wave + BLOCK + i], w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]
+                n = ar * ar + ai * ai
+                out[p, begin + i] = complex((br * ar + bi * ai) / n, (bi * ar - br * ai) / n)
             else:
                 out[p, begin + i] = 0.0
 

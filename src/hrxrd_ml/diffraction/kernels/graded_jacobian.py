@@ -344,25 +344,28 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
     ----------
     du, de : ndarray, shape (p, n, nodes)
     dt : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, columns) or (p, 0, columns)
+    optics : ndarray, shape (p, n, columns), or None
 
     Returns
     -------
     pointer : ndarray of int, shape (n + 1,)
         The entries of lamella j begin at ``pointer[j]``.
+    optical : ndarray of int, shape (n,)
+        Not zero where a parameter changes the `OPTICS` of a lamella.
     parameter, kind : ndarray of int, shape (entries,)
         Which parameter it is, and the bits of what it changes.
     value : ndarray, shape (entries, 2 nodes + 1)
         Derivatives of deviation and E at the nodes, and of thickness.
     """
     p, n = dt.shape
-    nodes, columns = du.shape[2], optics.shape[2] if optics.shape[1] > 0 else 0
-    pointer = np.empty(n + 1, dtype=np.int64)
+    nodes = du.shape[2]
+    pointer, optical = np.empty(n + 1, dtype=np.int64), np.empty(n, dtype=np.int64)
     pointer[0] = 0
     parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
     value = np.empty((n * p, 2 * nodes + 1))
     entry = 0
     for j in range(n):
+        optical[j] = 0
         for k in range(p):
             bits = 0
             for node in range(nodes):
@@ -372,9 +375,11 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                     bits |= E
             if dt[k, j] != 0.0:
                 bits |= THICKNESS
-            for column in range(columns):
-                if optics[k, j, column] != 0.0:
-                    bits |= OPTICS
+            if optics is not None:
+                for column in range(optics.shape[2]):
+                    if optics[k, j, column] != 0.0:
+                        bits |= OPTICS
+                optical[j] |= bits & OPTICS
             if bits != 0:
                 parameter[entry], kind[entry] = k, bits
                 for node in range(nodes):
@@ -382,19 +387,7 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                 value[entry, 2 * nodes] = dt[k, j]
                 entry += 1
         pointer[j + 1] = entry
-    return pointer, parameter, kind, value
-
-
-@helper
-def with_optics(pointer, kind):  # type: ignore[no-untyped-def]
-    """Return for each lamella whether a parameter changes its `OPTICS`."""
-    n = pointer.shape[0] - 1
-    out = np.empty(n, dtype=np.int64)
-    for j in range(n):
-        out[j] = 0
-        for k in range(pointer[j], pointer[j + 1]):
-            out[j] |= kind[k] & OPTICS
-    return out
+    return pointer, optical, parameter, kind, value
 
 
 @entry
@@ -411,8 +404,8 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
         Weights of the two polarisations in R.
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, 10) or (p, 0, 10)
-        As in ``Slopes``.
+    optics : ndarray, shape (p, n, 10), or None
+        As in ``Slopes``; without them, what they need is not compiled.
     """
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     reflectivity = np.empty(m)
@@ -420,8 +413,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
     f_series = graded.make_series(plan)
     series = np.empty((n * _SERIES, np.int64(TERMS_MAX)), dtype=np.complex128)
-    pointer, parameter, kind, value = sparse(du, de, dt, optics)
-    optical = with_optics(pointer, kind)
+    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
     for j in range(n):
         if pointer[j] != pointer[j + 1]:
             beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
@@ -443,7 +435,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
         for j in range(n):
             absorbed, middle = math.exp(-plan[j, 6]), plan[j, graded.PLAN_E]
             forth, back = t[j] * absorbed, t[j] / absorbed
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _by_couplings(kept, j, z, forth, back, t[j], middle, sh, sb)
             _retreat(kept, j, z, forth, back, t[j], middle, sh, sb)
             if pointer[j] == pointer[j + 1]:
@@ -455,7 +447,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             beta, gamma, mu = plan[j, 7] * inverse, plan[j, 8] * inverse, plan[j, 9] * inverse
             _by_nodes(kept, j, z, moments, t[j], middle, beta, gamma, mu)
             accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j)
         by_substrate(w, z, rows)
         store(rows, begin, jacobian)
