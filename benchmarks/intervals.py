@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from tqdm import tqdm
 
-from hrxrd_ml import Reflection, RockingCurveModel, specimen
+from hrxrd_ml import Reflection, RockingCurveModel, sample
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.io.files import atomic_path, write_text
 
@@ -92,7 +92,7 @@ def one(number: int, parts: tuple[str, ...], steps: int) -> dict[str, Any]:
         if "profile" in parts:
             row["profile"] = _profiled(result)
         if "rank" in parts:
-            posterior = specimen(result, steps, seed=number, workers=1, progress=False)
+            posterior = sample(result, steps, seed=number, workers=1, progress=False)
             row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples", "rhat")}
             row["rank"] = {name: float(np.mean(posterior[name].values < truth[name])) for name in result.var_names}
     return row

@@ -715,11 +715,11 @@ def _fit() -> Any:
 
 
 def _sample(path: Path) -> Any:
-    from hrxrd_ml import specimen
+    from hrxrd_ml import sample
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the chain is too short")
-        return specimen(_fit(), 3, burn=20, walkers=4, progress=False, workers=1, seed=3, backend=path)
+        return sample(_fit(), 3, burn=20, walkers=4, progress=False, workers=1, seed=3, backend=path)
 
 
 @cache

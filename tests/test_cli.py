@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 
 from bad_input_cases import EXPERIMENT, FIXED, BadInput, cases
-from hrxrd_ml import io, read_experiment
+from hrxrd_ml import read_curve, read_experiment
 from hrxrd_ml.cli import main, outputs, run
 from hrxrd_ml.guess.strategy import REFINEMENTS
 
@@ -77,7 +77,7 @@ def test_fit_writes_four_files_and_nothing_else(folder, capsys):
 
     table = np.genfromtxt(out / "fit.csv", delimiter=",", names=True)
     assert table.dtype.names == ("x", "data", "sigma", "guess", "best_fit")
-    curve = io.read_curve("sample.csv")
+    curve = read_curve("sample.csv")
     np.testing.assert_allclose(table["x"], curve["x"], rtol=1e-9)
     np.testing.assert_array_equal(table["data"], curve)
     np.testing.assert_allclose(table["sigma"], np.sqrt(np.maximum(curve, 1.0)), rtol=1e-8)
@@ -139,7 +139,7 @@ def test_fit_that_does_not_converge_says_so(folder, capsys):
 @pytest.mark.usefixtures("known_start")
 def test_masked_points_are_shown_but_not_fitted(folder):
     Path("sample.toml").write_text(EXPERIMENT + FIXED + "[fit]\nmask = [[-30.0, 30.0]]\n", encoding="utf-8")
-    x = io.read_curve("sample.csv")["x"].values
+    x = read_curve("sample.csv")["x"].values
     lines = Path("sample.csv").read_text().splitlines()
     spoiled = [  # whatever a masked point holds must not matter
         f"{line.split(',')[0]},7" if line[0] in "-0123456789" and abs(float(line.split(",")[0])) <= 30.0 else line
@@ -203,7 +203,7 @@ def _demo_experiment():
 
 
 def test_simulated_curve_reads_back(folder):
-    curve = io.read_curve("sample.csv")
+    curve = read_curve("sample.csv")
     assert curve.attrs["kind"] == "counts"
     assert (curve["x"].attrs["kind"], curve["x"].attrs["units"]) == ("offset", "arcsec")
     truth = outputs.read_truth("sample.csv")
@@ -322,7 +322,10 @@ def test_version_and_help(capsys):
 
 
 def test_help_loads_nothing_slow():
-    code = "import sys\nfrom hrxrd_ml.cli import main as cli\ntry: cli.main(['--help'])\nexcept SystemExit: print('+', *sys.modules)"
+    code = (
+        "import sys\nfrom hrxrd_ml.cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: print('+', *sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.rpartition("+")[2].split())
     assert not loaded & {"lmfit", "numpy", "scipy", "torch", "matplotlib", "numba", "xarray", "xraydb"}

@@ -148,7 +148,7 @@ def test_a_parameter_that_depends_on_itself_is_refused(texts):
 DOORS = """
 import contextlib, io, json, os, resource, signal, sys
 import hrxrd_ml as hx
-from hrxrd_ml import cli
+from hrxrd_ml.cli import main as cli
 from hrxrd_ml.errors import HrxrdError
 
 texts = json.loads(open("texts.json", encoding="utf-8").read())

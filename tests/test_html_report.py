@@ -9,7 +9,7 @@ import xarray as xr
 
 import hrxrd_ml as hx
 from fit_results import FREE, result
-from hrxrd_ml import specimen
+from hrxrd_ml import sample
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.results.html import page
 
@@ -45,7 +45,7 @@ def outline(text):
 
 @pytest.mark.filterwarnings("ignore:the chain is too short")
 def test_everything_is_in_one_file(tmp_path):
-    posterior = specimen(result(), 10, burn=20, seed=1, workers=1, progress=False)
+    posterior = sample(result(), 10, burn=20, seed=1, workers=1, progress=False)
     written = hx.report(result(), tmp_path / "fit.html", posterior=posterior)
     seen = outline(written.read_text(encoding="utf-8"))
     assert all(link.startswith("data:image/png;base64,") for link in seen.links)

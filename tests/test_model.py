@@ -13,7 +13,7 @@ from lmfit.models import ConstantModel, ExponentialModel, GaussianModel, LinearM
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml import RockingCurveModel, RockingCurveResult
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.model import provider
+from hrxrd_ml.model import composite
 from hrxrd_ml.model.composite import CurveComposite
 
 AXIS = np.linspace(-1400.0, 400.0, 451)
@@ -730,7 +730,7 @@ def test_composite_guess_asks_every_component():
 def test_fit_without_parameters_guesses(monkeypatch):
 
     model, counts, _ = problem()
-    monkeypatch.setattr(provider, "guess_provider", lambda provider: TruthTeller())
+    monkeypatch.setattr(composite, "guess_provider", lambda provider: TruthTeller())
     result = model.fit(counts, x=AXIS, damage=0.3)
     assert result.init_values["Dmax1"] == TRUTH["Dmax1"]
 
@@ -773,7 +773,7 @@ def test_masked_points_do_not_reach_the_guess(monkeypatch):
 
     model, counts, _ = problem()
     provider = TruthTeller()
-    monkeypatch.setattr(provider, "guess_provider", lambda _: provider)
+    monkeypatch.setattr(composite, "guess_provider", lambda _: provider)
     spoiled = counts.astype(float)
     spoiled[5] = np.nan
     model.fit(spoiled, x=AXIS, weights=np.isfinite(spoiled) * 1.0, damage=0.3)

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hrxrd_ml.dynamical import Deviation, Lamellae, Slopes, coefficients
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.film import Film
 
 from differences import central, error
-from hrxrd_ml import dynamical
+from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction import coherent
+from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.lamellae import Lamellae, Slopes, coefficients
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.units import ARCSEC
 
 GAAS = Reflection("GaAs", (0, 0, 4), "CuKa1")
@@ -42,9 +43,11 @@ def case(reflection, nodes):
 @NODES
 def test_rates_of_the_reference_are_those_that_users_get(reflection, nodes):
     c, x, y, flux = case(reflection, nodes)
-    both = [dynamical.rates(c, x, y, WEIGHTS, flux, backend) for backend in dynamical.BACKENDS]
+    both = [coherent.weighted_reflectivity(c, x, y, WEIGHTS, flux, backend) for backend in coherent.BACKENDS]
     np.testing.assert_allclose(both[0], both[1], rtol=0.0, atol=1e-10)
-    value, _ = dynamical.rates_and_jacobian(c, slopes_of(c, np.zeros((1, 9, 2 * nodes + 11))), x, y, WEIGHTS, flux)
+    value, _ = coherent.weighted_reflectivity_and_jacobian(
+        c, slopes_of(c, np.zeros((1, 9, 2 * nodes + 11))), x, y, WEIGHTS, flux
+    )
     np.testing.assert_allclose(value, both[1], rtol=0.0, atol=1e-10)
 
 
@@ -87,11 +90,14 @@ def test_derivatives_by_all_that_a_lamella_has(reflection, nodes):
         rows[k, :, k] = rng.uniform(0.5, 1.0, n) * sizes[k]
     rows[-2:] = rng.normal(size=(2, n, each)) * sizes * (rng.uniform(size=(2, n, 1)) < 0.5)
     slopes = slopes_of(c, rows)
-    _, jacobian = dynamical.rates_and_jacobian(c, slopes, x, y, WEIGHTS, flux)
+    _, jacobian = coherent.weighted_reflectivity_and_jacobian(c, slopes, x, y, WEIGHTS, flux)
     assert jacobian.shape == (len(WEIGHTS), each + 3, len(x))
     for k in range(each + 2):
         expected = central(
-            lambda step, k=k: dynamical.rates(moved(c, slopes, k, step), x, y, WEIGHTS, flux, "reference"), 1e-3
+            lambda step, k=k: coherent.weighted_reflectivity(
+                moved(c, slopes, k, step), x, y, WEIGHTS, flux, "reference"
+            ),
+            1e-3,
         )
         for row in range(len(WEIGHTS)):
             size, off = np.abs(expected[row]).max(), np.abs(jacobian[row, k] - expected[row]).max()

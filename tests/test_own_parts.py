@@ -5,19 +5,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hrxrd_ml.diffuse import CorrelationDiffuse, LineShape
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.damage import FunctionDamage
-from hrxrd_ml.sample.film import Film
-from hrxrd_ml.sample.profile import FunctionProfile
 from scipy.interpolate import CubicSpline
 
 import hrxrd_ml as hx
 from differences import central, error
 from hrxrd_ml.complex_step import extended
+from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, LineShape, diffuse_space
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, diffuse_space
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.damage import FunctionDamage
+from hrxrd_ml.specimen.film import Film
+from hrxrd_ml.specimen.profile.function import FunctionProfile
 from hrxrd_ml.units import ARCSEC
 
 GGG = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))

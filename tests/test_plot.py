@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from fit_results import curve, model, parameters, result
 from hrxrd_ml import plot, to_dataset
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.results.plots.style import COLUMN
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_draws_into_a_given_figure_and_leaves_no_state(dataset):
     settings, open_before = dict(mpl.rcParams), Gcf.get_num_fig_managers()
     own = Figure(figsize=(5.0, 4.0))
     assert plot.fit(dataset, own) is own
-    assert plot.profile(result()).get_figwidth() == pytest.approx(plot.COLUMN)
+    assert plot.profile(result()).get_figwidth() == pytest.approx(COLUMN)
     plot.overview(dataset)
     assert dict(mpl.rcParams) == settings
     assert Gcf.get_num_fig_managers() == open_before

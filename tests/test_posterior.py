@@ -11,7 +11,7 @@ from lmfit import Parameters
 from scipy import stats
 
 from curve_stub import TRUTH, StubCurve
-from hrxrd_ml import Reflection, RockingCurveModel, load_result, plot, specimen
+from hrxrd_ml import Reflection, RockingCurveModel, load_result, plot, sample
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.inference.likelihood import GaussianLikelihood, PoissonLikelihood
 from hrxrd_ml.inference.sampling.chain_file import ChainStore
@@ -43,7 +43,7 @@ def simple():
 
 @pytest.fixture(scope="module")
 def posterior(simple):
-    return specimen(simple, 800, burn=100, stop=False, **QUIET)
+    return sample(simple, 800, burn=100, stop=False, **QUIET)
 
 
 def test_where_the_posterior_is_normal_it_is_that_of_the_covariance(simple, posterior):
@@ -72,13 +72,13 @@ def test_everything_has_names_and_units(simple, posterior):
 
 
 def test_the_same_seed_gives_the_same_chain(simple):
-    one, two = (specimen(simple, 20, burn=20, stop=False, **QUIET) for _ in range(2))
+    one, two = (sample(simple, 20, burn=20, stop=False, **QUIET) for _ in range(2))
     xr.testing.assert_identical(one, two)
 
 
 def test_processes_give_the_same_chain(simple):
-    one = specimen(simple, 10, burn=20, progress=False, workers=1, seed=4)
-    two = specimen(simple, 10, burn=20, progress=False, workers=2, seed=4)
+    one = sample(simple, 10, burn=20, progress=False, workers=1, seed=4)
+    two = sample(simple, 10, burn=20, progress=False, workers=2, seed=4)
     np.testing.assert_array_equal(one["scale"], two["scale"])
 
 
@@ -87,14 +87,14 @@ def test_where_processes_cannot_fork_no_script_is_run_twice(simple, monkeypatch)
 
     monkeypatch.setattr(module.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("started processes"))
-    assert specimen(simple, 5, burn=20, progress=False, seed=4).sizes["draw"] == 5
+    assert sample(simple, 5, burn=20, progress=False, seed=4).sizes["draw"] == 5
 
 
 def test_a_normal_prior_multiplies_a_normal_likelihood():
     result = fitted(free=("scale",))
     value, error = result.params["scale"].value, result.params["scale"].stderr
     centre, width = value + 2.0 * error, error
-    found = specimen(result, 500, burn=100, priors={"scale": stats.norm(centre, width)}, **QUIET)["scale"].values
+    found = sample(result, 500, burn=100, priors={"scale": stats.norm(centre, width)}, **QUIET)["scale"].values
     assert found.mean() == pytest.approx(0.5 * (value + centre), abs=0.08 * error)
     assert found.std() == pytest.approx(error / np.sqrt(2.0), rel=0.08)
 
@@ -157,9 +157,9 @@ def test_model_error_is_found_where_the_model_is_wrong():
     for name in params:
         params[name].vary = name in ("scale", "offset")
     result = model.fit(counts, params, x=AXIS)
-    found = specimen(result, 400, burn=60, model_error=True, **QUIET)
+    found = sample(result, 400, burn=60, model_error=True, **QUIET)
     assert found["model_error"].mean() == pytest.approx(0.05, rel=0.25)
-    narrow = specimen(result, 60, burn=40, stop=False, **QUIET)
+    narrow = sample(result, 60, burn=40, stop=False, **QUIET)
     assert "model_error=True" in narrow.attrs["notes"]
 
 
@@ -171,7 +171,7 @@ def test_data_with_errors_of_unknown_size_get_a_factor():
     for name in params:
         params[name].vary = name in ("scale", "fwhm")
     result = model.fit(data, params, x=AXIS)
-    found = specimen(result, 400, burn=60, **QUIET)
+    found = sample(result, 400, burn=60, **QUIET)
     assert found["noise_factor"].mean() == pytest.approx(2.0, rel=0.15)
     assert found["scale"].values.std() == pytest.approx(result.params["scale"].stderr, rel=0.15)
 
@@ -191,12 +191,12 @@ def test_two_maxima_are_noticed_and_one_is_not():
 def test_a_chain_goes_on_where_its_file_ends(simple, tmp_path, monkeypatch):
     file = tmp_path / "chain.h5"
     settings = {"burn": 30, "stop": False, **QUIET}
-    short = specimen(simple, 15, backend=file, **settings)
+    short = sample(simple, 15, backend=file, **settings)
     monkeypatch.setattr("hrxrd_ml.inference.sampling.exploration.explore", lambda *_: pytest.fail("explored once more"))
-    long = specimen(simple, 40, backend=file, **settings)
+    long = sample(simple, 40, backend=file, **settings)
     np.testing.assert_array_equal(long["scale"].values[:, :15], short["scale"].values)
     assert long.sizes["draw"] == 40
-    again = specimen(simple, 40, backend=file, **settings)
+    again = sample(simple, 40, backend=file, **settings)
     np.testing.assert_array_equal(again["scale"], long["scale"])
 
 
@@ -220,18 +220,18 @@ def test_what_was_explored_is_kept_to_the_last_digit(tmp_path):
 
 def test_a_file_of_another_fit_is_refused(simple, tmp_path):
     file = tmp_path / "chain.h5"
-    specimen(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+    sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
     with pytest.raises(InputFileError, match="another fit"):
-        specimen(fitted(seed=2), 5, burn=20, backend=file, stop=False, **QUIET)
+        sample(fitted(seed=2), 5, burn=20, backend=file, stop=False, **QUIET)
 
 
 def test_a_chain_with_another_prior_is_refused(simple, tmp_path):
     file, value = tmp_path / "chain.h5", simple.params["fwhm"].value
     settings = {"burn": 20, "stop": False, "backend": file, **QUIET}
-    specimen(simple, 5, priors={"fwhm": stats.norm(value, 2.0)}, **settings)
-    specimen(simple, 6, priors={"fwhm": stats.norm(value, 2.0)}, **settings)
+    sample(simple, 5, priors={"fwhm": stats.norm(value, 2.0)}, **settings)
+    sample(simple, 6, priors={"fwhm": stats.norm(value, 2.0)}, **settings)
     with pytest.raises(InputFileError, match="another fit"):
-        specimen(simple, 7, priors={"fwhm": stats.norm(value, 3.0)}, **settings)
+        sample(simple, 7, priors={"fwhm": stats.norm(value, 3.0)}, **settings)
 
 
 def test_damaged_files_are_refused_and_kept(simple, tmp_path):
@@ -239,18 +239,18 @@ def test_damaged_files_are_refused_and_kept(simple, tmp_path):
         file = tmp_path / "bad.h5"
         file.write_bytes(content)
         if not content:  # an empty file is as good as none
-            specimen(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+            sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
             continue
         with pytest.raises(InputFileError, match="cannot be read as a chain"):
-            specimen(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+            sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
         assert file.read_bytes() == content
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as opened:
         opened["mine"] = np.arange(5)
     with pytest.raises(InputFileError, match="something else"):
-        specimen(simple, 5, backend=other, **QUIET)
+        sample(simple, 5, backend=other, **QUIET)
     with pytest.raises(InputFileError, match="does not exist"):
-        specimen(simple, 5, backend=tmp_path / "no" / "chain.h5", **QUIET)
+        sample(simple, 5, backend=tmp_path / "no" / "chain.h5", **QUIET)
 
 
 # --- bad input ---
@@ -269,7 +269,7 @@ def test_damaged_files_are_refused_and_kept(simple, tmp_path):
 )
 def test_what_cannot_be_sampled_is_said(simple, settings, message):
     with pytest.raises(ParameterError, match=message):
-        specimen(simple, **{"steps": 10, **QUIET, **settings})
+        sample(simple, **{"steps": 10, **QUIET, **settings})
 
 
 def test_a_fit_without_covariance_can_be_sampled(simple):
@@ -277,7 +277,7 @@ def test_a_fit_without_covariance_can_be_sampled(simple):
     result = fitted(free=("scale",))
     width = result.params["scale"].stderr
     result.covar = None
-    assert specimen(result, 300, **QUIET)["scale"].values.std() == pytest.approx(width, rel=0.1)
+    assert sample(result, 300, **QUIET)["scale"].values.std() == pytest.approx(width, rel=0.1)
 
 
 def test_walkers_start_at_other_maxima_that_are_as_high(simple):
@@ -287,7 +287,7 @@ def test_walkers_start_at_other_maxima_that_are_as_high(simple):
     places = [len(peaks_of(LogPosterior(simple, {}), starts)) for starts in ([], [near], [far])]
     assert places == [1, 1, 1]
     with pytest.raises(ParameterError, match=r"lacks the free parameters .*offset"):
-        specimen(simple, 10, starts=[Parameters()], **QUIET)
+        sample(simple, 10, starts=[Parameters()], **QUIET)
 
 
 def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
@@ -303,7 +303,7 @@ def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
     was, found = (LogPosterior(each, {}, None) for each in (result, read))
     for a, b in zip(was.expansion(was.start()), found.expansion(was.start()), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-9)
-    posterior = specimen(load_result(tmp_path / "result.json"), 20, burn=20, **QUIET)
+    posterior = sample(load_result(tmp_path / "result.json"), 20, burn=20, **QUIET)
     assert posterior.sizes["draw"] == 20
 
 
@@ -321,7 +321,7 @@ def test_looking_at_the_profiles_before_changes_nothing():
 
 def test_a_short_chain_says_so(simple):
     with pytest.warns(UserWarning, match="too short"):
-        found = specimen(simple, 12, burn=20, **QUIET)
+        found = sample(simple, 12, burn=20, **QUIET)
     assert found.attrs["converged"] == 0
 
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import lmfit
 import numpy as np
 import pytest
-from hrxrd_ml.bound import BoundCurve
 
 from hrxrd_ml import ParameterSpace, Reflection, RockingCurve, RockingCurveModel, make_curve
+from hrxrd_ml.simulate import BoundCurve
 from hrxrd_ml.units import ARCSEC
 
 MONOCHROMATOR = ("Ge 220",)

@@ -120,7 +120,7 @@ def test_what_text_cannot_hold_is_refused_and_leaves_the_old_file(tmp_path):
     stub_result = stub.fit(np.ones(50), stub.make_params(**TRUTH), x=np.linspace(-1e-3, 1e-3, 50) * 57.3, max_nfev=1)
     custom = real_model() + GaussianModel(prefix="g_")
     custom.op = np.hypot
-    for thing in (stub, stub_result, real_model() + hx.model.CurveComposite.__mro__[-2](lambda x, a: a * x), custom):
+    for thing in (stub, stub_result, real_model() + CurveComposite.__mro__[-2](lambda x, a: a * x), custom):
         with pytest.raises(ParameterError, match="cannot save"):
             thing.save(path)
     assert path.read_bytes() == before

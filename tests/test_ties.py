@@ -7,11 +7,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hrxrd_ml.reflection import Reflection
-from hrxrd_ml.sample.film import Film
 
 from differences import central, error, one_sided
+from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.units import ARCSEC
 
 GGG = Reflection("GGG", (4, 4, 4), "CuKa1")

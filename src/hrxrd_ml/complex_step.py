@@ -44,7 +44,17 @@ def derivative(result: ArrayLike) -> FloatArray:
 
 def real(value: ArrayLike) -> float:
     """Return the real part of a parameter, which all rows of it have in common."""
-    return value if type(value) is float else float(np.real(value).flat[0])
+    if isinstance(value, np.ndarray):
+        return float(value.item(0).real)
+    return value if type(value) is float else float(np.real(value))
+
+
+def exp(x: Any) -> Any:
+    """Return the exponential of an array: of a step, exp(a + i b) = exp(a) (1 + i b) to the last digit.
+
+    NumPy's takes ten times as long for complex numbers.
+    """
+    return np.exp(x.real) * (1.0 + 1j * x.imag) if np.iscomplexobj(x) else np.exp(x)
 
 
 def columns(*numbers: ArrayLike) -> np.ndarray:

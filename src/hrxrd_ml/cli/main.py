@@ -19,7 +19,6 @@ from hrxrd_ml.cli import training
 from hrxrd_ml.cli.training import path_argument
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.io.files import staged_folder, write_text
-from hrxrd_ml.results import tables
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -248,6 +247,7 @@ def _fit_and_write(
 ) -> int:
     from hrxrd_ml.cli import outputs, run
     from hrxrd_ml.cli.overrides import evaluated_expressions
+    from hrxrd_ml.results import tables
 
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
     with staged_folder(arguments.out) as folder:
@@ -297,6 +297,8 @@ def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments
     with staged_folder(arguments.out) as folder:
         outputs.write_posterior(found, dataset, folder)
     print()
+    from hrxrd_ml.results import tables
+
     print(tables.posterior_table(found))
     for note in filter(None, found.attrs["notes"].split("\n")):
         print(f"note: {note}")

@@ -10,8 +10,3 @@
 Binary .raw files are refused with advice how to export them: no kept, permissively licensed library reads
 them.
 """
-
-from hrxrd_ml.io.curve import MAX_POINTS, MIN_POINTS, leave_out, make_curve
-from hrxrd_ml.io.read import read_curve
-
-__all__ = ["MAX_POINTS", "MIN_POINTS", "leave_out", "make_curve", "read_curve"]

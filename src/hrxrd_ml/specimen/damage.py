@@ -6,6 +6,7 @@ as those of strain profiles do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -65,7 +66,8 @@ class TiedDamage:
         strain, largest = strained.strain, strained.largest
         if abs(real(largest)) < 1e-12:
             return np.zeros(np.shape(strain)) * values["damage"]
-        return values["damage"] * np.sign(np.real(strain)) * strain / (np.sign(real(largest)) * largest)
+        size = np.sign(strain.real) * strain if np.iscomplexobj(strain) else np.abs(strain)
+        return values["damage"] / (math.copysign(1.0, real(largest)) * largest) * size
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,8 @@
 """From profiles of strain and damage, and from films, to lamellae and their derivatives.
 
-The grid follows the profile: nodes sit on its kinks and move smoothly with its parameters, and the lamellae are as
-thick as a stated tolerance allows.  The thickness is therefore a numerical setting and not a parameter of the
-physics; for comparison with programs that use fixed sublayers, ``sublayers`` cuts the same profile into uniform ones.
-
-Where the nodes lie is decided with real numbers.  The derivatives then follow from the same functions with complex
-steps, the motion of the nodes included (`hrxrd_ml.complex_step`).
+Where the nodes lie is decided with real numbers (`cut`).  The derivatives then follow from the same functions with
+complex steps, the motion of the nodes included (`hrxrd_ml.complex_step`).  For comparison with programs that use fixed
+sublayers, ``sublayers`` cuts the same profile into uniform ones.
 """
 
 from __future__ import annotations
@@ -13,27 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray, IntArray, Values
 from hrxrd_ml.complex_step import derivative, stepped
-from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.specimen.cut import THINNEST, plan
 from hrxrd_ml.specimen.damage import Damage, Strained
 from hrxrd_ml.specimen.film import Stack
-from hrxrd_ml.specimen.profile.base import Profile, Segments, extreme, steepest
-from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
-
-PHASE_LIMIT = 5.0
-"""Largest abs(u) t/2 over a lamella [rad]; the kernel's series are good to 8."""
-
-FILM_PHASE_LIMIT = 3.0
-"""The same in films, whose fringes reach as far as the scan does."""
-
-THINNEST = 1e-9
-"""Thickness of a lamella that has none [Å]: where two kinks coincide, what lies between them keeps its derivative."""
+from hrxrd_ml.specimen.profile.base import Profile, extreme
 
 
 @dataclass(frozen=True)
@@ -108,71 +95,6 @@ class Layer:
         return cls(np.zeros(0), empty, empty, empty, slopes)
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """Where lamellae lie: in which piece, and at which fractions of it.
-
-    Attributes
-    ----------
-    edge : ndarray of int, shape (n,)
-        Number of the piece, between edges ``edge`` and ``edge + 1``.
-    above, below : ndarray, shape (n, 3)
-        Weights of these edges in the depths of top, middle and bottom.
-    share : ndarray, shape (n,)
-        Of the piece.
-    """
-
-    edge: IntArray
-    above: FloatArray
-    below: FloatArray
-    share: FloatArray
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def into(cls, counts: tuple[int, ...]) -> _Cut:
-        """Cut pieces evenly into so many lamellae; a fit asks for the same numbers again and again."""
-        number = np.concatenate([np.arange(count) for count in counts])
-        edge = np.repeat(np.arange(len(counts)), counts)
-        whole = np.array(counts)[edge][:, None]
-        below = (number[:, None] + np.array([0.0, 0.5, 1.0])) / whole
-        return cls(edge, 1.0 - below, below, 1.0 / whole[:, 0])
-
-    def depth(self, edges: Any) -> Any:
-        """Return the depths of the nodes, shape (..., n, 3)."""
-        return edges[..., self.edge, None] * self.above + edges[..., self.edge + 1, None] * self.below
-
-    def thickness(self, edges: Any) -> Any:
-        """Return the thicknesses, shape (..., n)."""
-        return (edges[..., 1:] - edges[..., :-1])[..., self.edge] * self.share
-
-
-@dataclass(frozen=True)
-class _Pieces:
-    """Pieces between kinks and interfaces, and what each is part of.
-
-    Attributes
-    ----------
-    order : ndarray of int, shape (k + 1,)
-        How edges of the profile, then interfaces, are sorted by depth.
-    film : ndarray of int, shape (k,)
-        The film that a piece is part of.
-    part : ndarray of int, shape (k,)
-        The piece of the profile that it is part of.
-    """
-
-    order: IntArray
-    film: IntArray
-    part: IntArray
-
-    @classmethod
-    def of(cls, segments: Segments, interfaces: FloatArray) -> _Pieces:
-        """Sort, counting what has been passed: so it is clear at coinciding edges, too, what lies between them."""
-        known = len(segments.edges)
-        order = np.argsort(np.concatenate([segments.edges, interfaces]), kind="stable")
-        interface = (order >= known).astype(np.int64)
-        return cls(order, np.cumsum(interface)[:-1], np.cumsum(1 - interface)[:-1] - 1)
-
-
 def discretise(
     strain: Profile | None,
     damage: Damage | None,
@@ -211,107 +133,33 @@ def discretise(
     line_width : float
         Strain over which the diffuse line of a lamella changes.
     """
-    segments = _NOTHING if strain is None else strain.segments(values)
-    lengths = segments.edges[1:] - segments.edges[:-1]
-    if not (lengths.min(initial=0.0) >= -1e-9 and lengths.max(initial=0.0) < math.inf):
-        raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
-    largest, where = (0.0, 0.0) if strain is None else extreme(strain, values)
-    size, edges, scale, pieces = max(abs(largest), 1e-3), segments.edges, segments.scale, None
-    end = float(edges[-1])
-    if films is not None:
-        size += float(np.abs(films.strain).max())
-        pieces = _Pieces.of(segments, films.interfaces)
-        edges = np.concatenate([edges, films.interfaces])[pieces.order]
-        scale = np.append(scale, math.inf)[np.minimum(pieces.part, len(scale))]
-    # The phase error of a parabola through three nodes is H strain'' t**4/scale**3; the factor is calibrated in
-    # benchmarks/convergence.py.
-    thickest = 1.9 * (tolerance / 1e-4 * scale**3 / (diffraction_vector * size)) ** 0.25
-    thickest = np.minimum(thickest, 0.17 * (tolerance / 1e-4) ** 0.25 * scale)
-    # The kernel's error grows with the third power of the thickness over the extinction length, too.
-    thickest = np.minimum(thickest, 0.01 * (tolerance / 1e-4) ** (1.0 / 3.0) * extinction_length)
-    # The diffuse line is integrated over what a lamella spans of it.
-    if strain is not None and np.any(line_width * scale < size * thickest):
-        slope = steepest(strain, values, Segments(edges, scale), end)
-        thickest = np.minimum(thickest, line_width / np.maximum(slope, 1e-12))
-    lowest, highest = strain_range if isinstance(strain_range, tuple) else (-strain_range, strain_range)
-    # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as above.
-    limit = PHASE_LIMIT if films is None else FILM_PHASE_LIMIT
-    phase = limit * max(tolerance / 1e-4, 1.0) ** 0.25 / (max(-lowest, highest) + size)
-    tensile = isinstance(strain, ImplantedProfile) and films is None
-    farthest = max(size - lowest, highest + (0.0 if tensile else size))
-    thickest = np.minimum(thickest, 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest))
-    # Each piece has one lamella at least: what has no thickness has a derivative by it.
-    cut = _Cut.into(tuple(np.maximum(np.ceil((edges[1:] - edges[:-1]) / thickest), 1.0).astype(int).tolist()))
-    reached = None if pieces is None else (pieces.part < len(segments.scale))[cut.edge]
-    film = None if pieces is None else pieces.film[cut.edge]
-    share = 0.0
-    if strain is not None:
-        part = min(max(int(np.searchsorted(segments.edges, where)) - 1, 0), len(segments.scale) - 1)
-        span = segments.edges[part + 1] - segments.edges[part]
-        share = part + ((where - segments.edges[part]) / span if span > 0.0 else 0.0)
-
-    def nodes(values: Values, stack: Stack | None, stepping: bool = False) -> tuple[Any, ...]:
-        """Depth, thickness, own strain, strain and L; of floats as of complex steps."""
-        own_edges = strain.segments(values).edges if stepping and strain is not None else segments.edges
-        all_edges = own_edges
-        if pieces is not None:
-            assert stack is not None
-            interfaces = stack.interfaces
-            lead = np.broadcast_shapes(own_edges.shape[:-1], interfaces.shape[:-1])
-            both = [np.broadcast_to(a, (*lead, a.shape[-1])) for a in (own_edges, interfaces)]
-            all_edges = np.concatenate(both, axis=-1)[..., pieces.order]
-        depth, thickness = cut.depth(all_edges), cut.thickness(all_edges)
-        profile, exponent = np.zeros(cut.below.shape), np.zeros(cut.below.shape)
-        if strain is not None:
-            at = depth if reached is None else depth[..., reached, :]
-            own = strain.evaluate(at, values)
-            caused = None
-            if damage is not None:
-                peak: Any = largest
-                if stepping:  # it moves with its piece; inside of that its slope is zero
-                    first = min(int(share), len(segments.scale) - 1)
-                    top, bottom = own_edges[..., first], own_edges[..., first + 1]
-                    peak = strain.evaluate((top + (share - first) * (bottom - top))[..., None, None], values)
-                caused = damage.evaluate(at, values, Strained(own, peak, own_edges[..., -1, None, None]))
-            if reached is None:
-                profile, exponent = own, profile if caused is None else caused
-            else:
-                profile = _put(own, reached, depth.shape)
-                exponent = profile * 0.0 if caused is None else _put(caused, reached, depth.shape)
-        if stack is None:
-            return depth, thickness, profile, profile, exponent
-        total = (1.0 + stack.strain[..., film, None]) * (1.0 + profile) - 1.0
-        return depth, thickness, profile, total, exponent + stack.damage[..., film, None]
-
-    depth, thickness, own, total, exponent = nodes(values, films)
-    slopes = None
+    where = plan(
+        strain,
+        damage,
+        values,
+        films,
+        diffraction_vector=diffraction_vector,
+        strain_range=strain_range,
+        tolerance=tolerance,
+        extinction_length=extinction_length,
+        line_width=line_width,
+    )
+    at, slopes = where.nodes(values, films), None
     if names is not None:
         steps = stepped(values, names)
         moved = None if films is None else films.at(steps)
-        _, *rest = nodes(steps, moved, stepping=True)
-        shape, count = depth.shape, len(names)
+        by = where.nodes(steps, moved, stepping=True)
+        shape, count = at.depth.shape, len(names)
         slopes = LayerSlopes(
             tuple(names),
-            _rows(rest[2], count, shape),
-            _rows(rest[3], count, shape),
-            _rows(rest[0], count, shape[:1]),
+            _rows(by.strain, count, shape),
+            _rows(by.damage, count, shape),
+            _rows(by.thickness, count, shape[:1]),
             None if moved is None else _rows(moved.parallel, count, moved.parallel.shape[-1:]),
             None if moved is None else _rows(moved.susceptibility, count, moved.susceptibility.shape[-2:]),
         )
-    exponent = exponent if exponent.shape == depth.shape else np.broadcast_to(exponent, depth.shape)
-    own_strain = None if films is None else own
-    return Layer(np.maximum(thickness, THINNEST), depth, total, exponent, slopes, own_strain, film, films)
-
-
-_NOTHING = Segments(np.zeros(1), np.zeros(0))
-"""Of no profile: the surface."""
-
-
-def _put(part: Any, where: Any, shape: tuple[int, ...]) -> Any:
-    """Return zeros of a shape with ``part`` in the lamellae that the profile reaches."""
-    full = np.zeros((*np.shape(part)[:-2], *shape[-2:]), dtype=np.asarray(part).dtype)
-    full[..., where, :] = part
-    return full
+    own = None if films is None else at.own
+    return Layer(np.maximum(at.thickness, THINNEST), at.depth, at.strain, at.damage, slopes, own, where.film, films)
 
 
 def _rows(result: Any, count: int, shape: tuple[int, ...]) -> FloatArray:

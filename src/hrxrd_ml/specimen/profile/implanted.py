@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from hrxrd_ml.arrays import Values
-from hrxrd_ml.complex_step import columns, real
+from hrxrd_ml.complex_step import columns, exp, real
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import Nested, ParameterSpace, space_of
 from hrxrd_ml.specimen.profile.base import GAP, Segments
@@ -89,7 +89,7 @@ class ImplantedProfile:
         if slope(low) <= 0.0 or slope(high) >= 0.0:
             where = peak * best / _SAMPLES
         else:
-            where = brentq(slope, low, high, xtol=1e-9)
+            where = brentq(slope, low, high, xtol=1e-5)
         return strain(where), where
 
     def evaluate(self, z: Any, values: Values) -> Any:
@@ -98,9 +98,9 @@ class ImplantedProfile:
         _check(real(d_surface), real(d_max))
         rate_front, rate_back = np.log(d_surface / d_max) / peak**2, np.log(MINIMUM_STRAIN / d_max) / (end - peak) ** 2
         rate = np.where(np.real(z) < real(peak), rate_front, rate_back)
-        strain = d_max * np.exp((z - peak) ** 2 * rate)
+        strain = d_max * exp((z - peak) ** 2 * rate)
         d2, rate2 = _second(values)
-        return strain + d2 * np.exp(z * (z - 2.0 * values["Rp2"]) * rate2) if real(d2) > 0.0 else strain
+        return strain + d2 * exp(z * (z - 2.0 * values["Rp2"]) * rate2) if real(d2) > 0.0 else strain
 
 
 def _flanks(values: Values) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from hrxrd_ml.arrays import Values
-from hrxrd_ml.complex_step import columns, real
+from hrxrd_ml.complex_step import columns, exp, real
 from hrxrd_ml.parameters import Nested, ParameterSpace, space_of
 from hrxrd_ml.specimen.profile.base import Segments
 
@@ -55,7 +55,7 @@ class PseudoVoigtProfile:
         width: Any = np.where(front, values["width_front"], values["width_back"])
         eta: Any = np.where(front, values["eta_front"], values["eta_back"])
         square = (2.0 * (z - values["peak_depth"]) / width) ** 2
-        return values["peak_strain"] * (eta / (1.0 + square) + (1.0 - eta) * np.exp(-math.log(2.0) * square))
+        return values["peak_strain"] * (eta / (1.0 + square) + (1.0 - eta) * exp(-math.log(2.0) * square))
 
 
 def pseudo_voigt_space() -> ParameterSpace:
