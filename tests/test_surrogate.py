@@ -32,17 +32,6 @@ def test_a_cubic_is_found_exactly():
         np.testing.assert_allclose(polynomial(place), cubic(place[None])[0], atol=2e-3)
 
 
-@pytest.mark.parametrize("degree", [1, 2, 3, 4])
-def test_the_gradient_is_that_of_the_polynomial(degree):
-    rng = np.random.default_rng(1)
-    z = rng.standard_normal((100, 4))
-    polynomial = Polynomial.fit(z, rng.standard_normal((100, 2)), degree, np.ones(100))
-    place, weights = rng.standard_normal(4), np.array([0.7, -1.3])
-    steps = 1e-6 * np.eye(4)
-    difference = [weights @ (polynomial(place + h) - polynomial(place - h)) / 2e-6 for h in steps]
-    np.testing.assert_allclose(polynomial.pullback(place, weights), difference, atol=1e-7)
-
-
 def fit_of(free, statistics="auto", simulation=None):
     model = RockingCurveModel(
         Reflection("GGG", (4, 4, 4), "CuKa1") if simulation is None else None,

@@ -400,7 +400,7 @@ class BoundCurve:
         if model.diffuse is None:
             return Reflectivity(coherent, diffuse, (*own, *defects), slopes)
 
-        from hrxrd_ml.instrument.spreading import refine  # loads numba
+        from hrxrd_ml.instrument.spreading import gather  # loads numba
 
         rows = [0, *range(1, 1 + len(own)), *(1 + len(own) + model.defects.index(name) for name in defects)]
         for k, row in enumerate(self._weights):
@@ -408,7 +408,7 @@ class BoundCurve:
                 seen.scatterers(x[pick], y[pick], grid.extinction[:, pick], row), values
             )
             coarse = np.concatenate([value[None], by_each])[rows] if names else value[None]
-            fine = refine(grid.nodes[pick], coarse, angles.nodes)
+            fine = gather(*grid.refinement, coarse)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             fine *= fine[0] > 0.0
             diffuse[k] = fine[0]

@@ -140,8 +140,9 @@ def weighted_reflectivity_and_jacobian(
     """
     function = _kernel("graded_jacobian" if c.graded else "uniform_jacobian", "reflectivity_and_jacobian")
     arguments = _arguments(c, x, y)
-    changes = tuple(np.ascontiguousarray(a) for a in (slopes.u0, slopes.debye_waller, slopes.thickness, slopes.optics))
-    parts = [function(*arguments, np.ascontiguousarray(row), *changes) for row in weights]
+    changes = [np.ascontiguousarray(a) for a in (slopes.u0, slopes.debye_waller, slopes.thickness)]
+    optics = np.ascontiguousarray(slopes.optics) if slopes.optics.shape[1] else None
+    parts = [function(*arguments, np.ascontiguousarray(row), *changes, optics) for row in weights]
     value, factor = _with_flux(np.array([part[0] for part in parts]), weights, flux)
     jacobian = np.array([part[1] for part in parts])
     jacobian *= factor[:, None]

@@ -227,8 +227,9 @@ class CorrelationDiffuse:
             return _numba_diffuse.diffuse(*arguments), np.zeros((0, len(s.x)))
         changes = s.slopes
         value, rows = _numba_diffuse.diffuse_and_jacobian(
-            *arguments, changes.u0, changes.debye_waller, changes.thickness, changes.optics
-        )
+            *arguments, changes.u0, changes.debye_waller, changes.thickness,
+            changes.optics if changes.optics.shape[1] else None,
+        )  # fmt: skip
         p = len(rows) - len(_numba_diffuse.OWN_ROWS)
         order = [_numba_diffuse.OWN_ROWS.index(name) for name in self.space.names]
         return value, np.concatenate([rows[:p], rows[p:][order]])

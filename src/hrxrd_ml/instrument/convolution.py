@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from scipy.fft import irfft, rfft
 
-from hrxrd_ml.arrays import ComplexArray, FloatArray
+from hrxrd_ml.arrays import ComplexArray, FloatArray, IntArray
 from hrxrd_ml.instrument.angles import AngleGrid
 
 
@@ -26,12 +26,17 @@ class Convolution:
         """Return the transform of rows of samples at the nodes, ready to be multiplied with the resolution's."""
         from hrxrd_ml.instrument.spreading import spread  # loads numba
 
-        return np.asarray(rfft(spread(*self._nodes, np.ascontiguousarray(rows), self.grid.size), axis=-1))
+        out = np.zeros((len(rows), self.grid.size))
+        spread(*self._nodes, np.ascontiguousarray(rows), out)
+        return np.asarray(rfft(out, axis=-1))
 
     @cached_property
-    def _nodes(self) -> tuple[FloatArray, FloatArray]:
-        """Positions of the nodes and their weights, both in grid steps."""
-        return self.positions(self.grid.nodes), self.grid.quadrature / self.grid.step
+    def _nodes(self) -> tuple[IntArray, FloatArray]:
+        """Which grid points the nodes lie among, and their weights times those of the quadrature."""
+        from hrxrd_ml.instrument.spreading import cells  # loads numba
+
+        first, weights, _ = cells(self.positions(self.grid.nodes))
+        return first, weights * (self.grid.quadrature / self.grid.step)[:, None]
 
     def correction(self) -> FloatArray:
         """Return what divides out the splines of spreading and interpolation."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -174,6 +175,13 @@ class Grid:
             _spaced(nodes - reflection.refraction_shift(), reflection.darwin_width(), plateaus, need.farthest_pick),
             _strains(reflection, deviation, x, y),
         )
+
+    @cached_property
+    def refinement(self) -> tuple[IntArray, FloatArray]:
+        """Neighbours and weights with which `spreading.gather` goes from the nodes picked to all of them."""
+        from hrxrd_ml.instrument.spreading import refinement  # loads numba
+
+        return refinement(self.nodes[self.pick], self.angles.nodes)
 
     def between(self, reflection: Reflection, deviation: Deviation, low: float, high: float) -> Grid:
         """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""

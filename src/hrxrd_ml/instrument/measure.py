@@ -82,11 +82,12 @@ def measure(
     folded = [_folded(spectrum * each) for each in (transform, *slopes.values())]
     splines = convolution.coefficients(np.array(folded) * convolution.correction())
 
-    from hrxrd_ml.instrument.spreading import interpolate, interpolate_columns, slope  # loads numba
+    from hrxrd_ml.instrument.spreading import cells, gather, gather_columns  # loads numba
 
     position = convolution.positions(values["step"] * dtheta - values["offset"] * ARCSEC)
     position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
-    reflectivity = interpolate(position, splines[:1])[0]
+    first, weights, steepness = cells(position)
+    reflectivity = gather(first, weights, splines[:1])[0]
     arcsec, scale = dtheta / ARCSEC, values["scale"]
     arriving = scale * reflectivity + background.counts(arcsec, values)
     counts, through = recorded(arriving, values["dead_time"])
@@ -96,11 +97,11 @@ def measure(
     factor = scale * through
     for coefficients, changed in ((splines[1:], slopes), (_convolved(rows[1:], convolution, transform), names)):
         columns = np.array([place[name] for name in changed], dtype=np.int64)
-        interpolate_columns(position, coefficients, factor, columns, jacobian)
+        gather_columns(first, weights, coefficients, factor, columns, jacobian)
     if "scale" in place:
         jacobian[:, place["scale"]] = through * reflectivity
     if "offset" in place or "step" in place:
-        by_angle = factor / grid.step * slope(position, splines[0])
+        by_angle = factor / grid.step * gather(first, steepness, splines[:1])[0]
         for name, moved in (("offset", -ARCSEC), ("step", dtheta)):
             if name in place:
                 jacobian[:, place[name]] = by_angle * moved

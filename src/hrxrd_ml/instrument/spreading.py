@@ -1,4 +1,4 @@
-"""Compiled loops between nodes and a uniform grid: spreading, interpolation, refinement.
+"""Compiled loops between nodes and a uniform grid: spreading and interpolation.
 
 Importing this module loads numba; others do so where they calculate.  A B-spline of the grid's step spreads each sample
 over four grid points and is divided out in Fourier space, so that the convolution sees the samples themselves.
@@ -9,100 +9,121 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 
+from hrxrd_ml.arrays import FloatArray, IntArray
+from hrxrd_ml.diffraction.kernels.compiling import entry
 from hrxrd_ml.diffraction.kernels.graded import decay
 
 
-@inlined
-def _weights(f):  # type: ignore[no-untyped-def]
-    """Cubic B-spline weights of the four neighbours of a point at fraction f of its cell."""
-    g = 1.0 - f
-    return (
-        g * g * g / 6.0,
-        2.0 / 3.0 - f * f * (1.0 - 0.5 * f),
-        2.0 / 3.0 - g * g * (1.0 - 0.5 * g),
-        f * f * f / 6.0,
-    )
-
-
-@helper
-def _cells(position):  # type: ignore[no-untyped-def]
-    """Return the first of four neighbours of each point (n,), in grid steps, and their weights (n, 4)."""
-    n = position.shape[0]
-    first, weights = np.empty(n, dtype=np.int64), np.empty((n, 4))
-    for k in range(n):
-        cell = math.floor(position[k])
-        first[k] = cell - 1
-        weights[k, 0], weights[k, 1], weights[k, 2], weights[k, 3] = _weights(position[k] - cell)
-    return first, weights
-
-
 @entry
-def spread(position, weight, rows, size):  # type: ignore[no-untyped-def]
-    """Spread rows of samples (p, m) at ``position`` (m,), in grid steps, times ``weight``; returns (p, size)."""
-    count, m = rows.shape
-    out = np.zeros((count, size))
-    first, share = _cells(position)
-    for k in range(m):
-        for j in range(4):
-            share[k, j] *= weight[k]
-    for p in range(count):
-        line = out[p]
-        for k in range(m):
-            i, v = first[k], rows[p, k]
-            line[i] += share[k, 0] * v
-            line[i + 1] += share[k, 1] * v
-            line[i + 2] += share[k, 2] * v
-            line[i + 3] += share[k, 3] * v
-    return out
+def cells(position):  # type: ignore[no-untyped-def]
+    """Return where points (n,), in grid steps, lie on a cubic B-spline.
 
-
-@entry
-def interpolate(position, grid):  # type: ignore[no-untyped-def]
-    """Interpolate rows of spline coefficients (p, size) at ``position`` (n,), in grid steps; returns (p, n)."""
-    count, n = grid.shape[0], position.shape[0]
-    out = np.empty((count, n))
-    first, w = _cells(position)
-    for p in range(count):
-        line = grid[p]
-        for k in range(n):
-            i = first[k]
-            out[p, k] = w[k, 0] * line[i] + w[k, 1] * line[i + 1] + w[k, 2] * line[i + 2] + w[k, 3] * line[i + 3]
-    return out
-
-
-@entry
-def interpolate_columns(position, grid, factor, columns, out):  # type: ignore[no-untyped-def]
-    """Write rows of spline coefficients (p, size), interpolated and times ``factor`` (n,), to columns of ``out``.
-
-    The columns (p,) belong to the rows; ``out`` has the shape (n, q).
+    Returns
+    -------
+    first : ndarray of int, shape (n,)
+        The first of four neighbours.
+    weights, slopes : ndarray, shape (n, 4)
+        Weights of the neighbours, and the derivatives of these.
     """
-    count, n = grid.shape[0], position.shape[0]
-    first, w = _cells(position)
-    for k in range(n):
-        i, s = first[k], factor[k]
-        a, b, c, d = s * w[k, 0], s * w[k, 1], s * w[k, 2], s * w[k, 3]
-        for p in range(count):
-            out[k, columns[p]] = a * grid[p, i] + b * grid[p, i + 1] + c * grid[p, i + 2] + d * grid[p, i + 3]
-
-
-@entry
-def slope(position, grid):  # type: ignore[no-untyped-def]
-    """Derivative of the spline with respect to position, in grid steps; ``grid`` (size,), returns (n,)."""
     n = position.shape[0]
-    out = np.empty(n)
+    first = np.empty(n, dtype=np.int64)
+    weights, slopes = np.empty((n, np.int64(4))), np.empty((n, np.int64(4)))
     for k in range(n):
         cell = math.floor(position[k])
         f = position[k] - cell
         g = 1.0 - f
-        out[k] = (
-            -0.5 * g * g * grid[cell - 1]
-            + (1.5 * f * f - 2.0 * f) * grid[cell]
-            - (1.5 * g * g - 2.0 * g) * grid[cell + 1]
-            + 0.5 * f * f * grid[cell + 2]
-        )
+        first[k] = cell - 1
+        weights[k, 0], weights[k, 3] = g * g * g / 6.0, f * f * f / 6.0
+        weights[k, 1], weights[k, 2] = 2.0 / 3.0 - f * f * (1.0 - 0.5 * f), 2.0 / 3.0 - g * g * (1.0 - 0.5 * g)
+        slopes[k, 0], slopes[k, 3] = -0.5 * g * g, 0.5 * f * f
+        slopes[k, 1], slopes[k, 2] = 1.5 * f * f - 2.0 * f, 2.0 * g - 1.5 * g * g
+    return first, weights, slopes
+
+
+@entry
+def spread(first, weights, rows, out):  # type: ignore[no-untyped-def]
+    """Add rows (p, m), each sample spread over its four neighbours, to ``out`` (p, size)."""
+    for p in range(rows.shape[0]):
+        for k in range(rows.shape[1]):
+            i, v = first[k], rows[p, k]
+            out[p, i] += weights[k, 0] * v
+            out[p, i + 1] += weights[k, 1] * v
+            out[p, i + 2] += weights[k, 2] * v
+            out[p, i + 3] += weights[k, 3] * v
+
+
+@entry
+def gather(first, weights, rows):  # type: ignore[no-untyped-def]
+    """Return rows (p, size) at points (n,) from their four neighbours, shape (p, n)."""
+    count, n = rows.shape[0], first.shape[0]
+    out = np.empty((count, n))
+    for p in range(count):
+        for k in range(n):
+            i = first[k]
+            out[p, k] = (
+                weights[k, 0] * rows[p, i]
+                + weights[k, 1] * rows[p, i + 1]
+                + weights[k, 2] * rows[p, i + 2]
+                + weights[k, 3] * rows[p, i + 3]
+            )
     return out
+
+
+@entry
+def gather_columns(first, weights, rows, factor, columns, out):  # type: ignore[no-untyped-def]
+    """Write what `gather` returns, times ``factor`` (n,), to those columns (p,) of ``out`` (n, q)."""
+    for k in range(first.shape[0]):
+        i, s = first[k], factor[k]
+        a, b, c, d = s * weights[k, 0], s * weights[k, 1], s * weights[k, 2], s * weights[k, 3]
+        for p in range(rows.shape[0]):
+            out[k, columns[p]] = a * rows[p, i] + b * rows[p, i + 1] + c * rows[p, i + 2] + d * rows[p, i + 3]
+
+
+def interpolate(position: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return splines with coefficients (p, size) at ``position`` (n,), in grid steps; shape (p, n)."""
+    first, weights, _ = cells(position)
+    return np.asarray(gather(first, weights, rows))
+
+
+def refinement(coarse: FloatArray, fine: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the neighbours and weights with which `gather` interpolates from coarse to fine angles among them.
+
+    Cubic with slopes from finite differences, which makes it linear in the values.
+
+    Parameters
+    ----------
+    coarse : ndarray, shape (k,)
+        At least four, ascending.
+    fine : ndarray, shape (n,)
+
+    Returns
+    -------
+    first : ndarray of int, shape (n,)
+    weights : ndarray, shape (n, 4)
+    """
+    last = len(coarse) - 1
+    if last < 3:
+        raise ValueError(f"coarse angles: expected at least four, got {last + 1}")
+    step = np.diff(coarse)
+    share = step[:-1] / (step[:-1] + step[1:])
+    # Each slope from a node and the ones before and after it; at the ends from two of them.
+    slopes = np.zeros((last + 1, 3))
+    slopes[1:-1, 0], slopes[1:-1, 2] = (share - 1.0) / step[:-1], share / step[1:]
+    slopes[0, 2], slopes[last, 0] = 1.0 / step[0], -1.0 / step[-1]
+    slopes[:, 1] = -slopes[:, 0] - slopes[:, 2]
+    cell = np.clip(np.searchsorted(coarse, fine, side="right") - 1, 0, last - 1)
+    h, points, first = step[cell], np.arange(len(fine)), np.clip(cell - 1, 0, last - 3)
+    f = (fine - coarse[cell]) / h
+    g = 1.0 - f
+    hermite = (g * g * (3.0 - 2.0 * g), f * f * (3.0 - 2.0 * f), f * g * g * h, -f * f * g * h)
+    weights = np.zeros((len(fine), 6))  # of the nodes from one before `first` to one after the last
+    for k, value in ((0, hermite[0]), (1, hermite[1])):
+        weights[points, cell + k - first + 1] += value
+    for node, value in ((0, hermite[2]), (1, hermite[3])):
+        for k in range(3):
+            weights[points, cell + node + k - first] += value * slopes[cell + node, k]
+    return first, np.ascontiguousarray(weights[:, 1:5])
 
 
 _CUT = math.exp(-12.5)  # of a Gaussian at five standard deviations
@@ -115,9 +136,8 @@ def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-un
     Returns the smeared rows and the derivative of the first ``first`` of them with respect to ``spread``; constants
     pass unchanged, and so does everything at the centre.
     """
-    count, m = rows.shape
-    out = np.zeros((count, m))
-    slope = np.zeros((first, m))
+    count, m = rows.shape[0], rows.shape[1]
+    out, slope = np.empty((count, m)), np.empty((first, m))
     weight, pull = np.empty(m), np.empty(m)
     low, high = 0, 0
     for i in range(m):
@@ -153,48 +173,13 @@ def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-un
 
 
 @entry
-def refine(coarse, rows, fine):  # type: ignore[no-untyped-def]
-    """Interpolate rows (p, n) from coarse angles (n,) to fine ones (m,) among them; both ascending, returns (p, m).
-
-    Cubic with slopes from finite differences, which makes it linear in the rows.
-    """
-    count, n = rows.shape
-    slopes = np.empty((count, n))
-    for p in range(count):
-        slopes[p, 0] = (rows[p, 1] - rows[p, 0]) / (coarse[1] - coarse[0])
-        slopes[p, n - 1] = (rows[p, n - 1] - rows[p, n - 2]) / (coarse[n - 1] - coarse[n - 2])
-    for k in range(1, n - 1):
-        left, right = coarse[k] - coarse[k - 1], coarse[k + 1] - coarse[k]
-        share = left / (left + right)
-        for p in range(count):
-            slopes[p, k] = (
-                share * (rows[p, k + 1] - rows[p, k]) / right + (1.0 - share) * (rows[p, k] - rows[p, k - 1]) / left
-            )
-    out = np.empty((count, fine.shape[0]))
-    cell = 0
-    for i in range(fine.shape[0]):
-        while cell < n - 2 and coarse[cell + 1] <= fine[i]:
-            cell += 1
-        h = coarse[cell + 1] - coarse[cell]
-        f = (fine[i] - coarse[cell]) / h
-        g = 1.0 - f
-        top, bottom = f * f * (3.0 - 2.0 * f), g * g * (3.0 - 2.0 * g)
-        begin, end = f * g * g * h, -f * f * g * h
-        for p in range(count):
-            out[p, i] = (
-                bottom * rows[p, cell] + top * rows[p, cell + 1] + begin * slopes[p, cell] + end * slopes[p, cell + 1]
-            )
-    return out
-
-
-@entry
 def subdivide(rows, every):  # type: ignore[no-untyped-def]
     """Interpolate rows (p, n) at ``every`` - 1 points between neighbours, in equal parts of the node number.
 
     By the polynomial through eight neighbours, which wastes 1e-4 of a wave of eight nodes; returns
     (p, (n - 1) every + 1).
     """
-    count, n = rows.shape
+    count, n = rows.shape[0], rows.shape[1]
     out = np.empty((count, (n - 1) * every + 1))
     weights = np.empty(8)
     for j in range(every):
@@ -212,9 +197,9 @@ def subdivide(rows, every):  # type: ignore[no-untyped-def]
                 for a in range(8):
                     i = k + a - 3
                     if i < 0:  # beyond the ends the row goes on as its mirror image
-                        value = 2.0 * row[0] - row[min(-i, n - 1)]
+                        value = 2.0 * row[0] - row[-i if -i < n else n - 1]
                     elif i >= n:
-                        value = 2.0 * row[n - 1] - row[max(2 * n - 2 - i, 0)]
+                        value = 2.0 * row[n - 1] - row[2 * n - 2 - i if i < 2 * n - 2 else 0]
                     else:
                         value = row[i]
                     total += weights[a] * value

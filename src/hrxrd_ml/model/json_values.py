@@ -49,8 +49,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, Reflection):
-        _, (arguments,) = value.__reduce__()
-        return {"$reflection": encode(arguments)}
+        return {"$reflection": encode(value.arguments)}
     if type(value) in _PARTS.values():
         content = {field.name: encode(getattr(value, field.name)) for field in fields(value) if field.init}
         return {"$object": type(value).__name__, "fields": content}

@@ -33,9 +33,14 @@ inlined: Callable[..., Any] = njit(
 )
 """The same of what loops call: LLVM inlines it, which unlike inlining by numba costs nothing."""
 
+summing: Callable[..., Any] = njit(
+    error_model="numpy", fastmath={*FLAGS, "reassoc"}, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
+"""The same of what adds up, in any order, so that it is vectorised."""
+
 
 def entry(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Any:
-    """Return a function compiled at its first call and kept on disk; sums may be ``reassociate``d."""
+    """Return a function compiled at its first call and kept on disk; with ``reassociate``, sums are in any order."""
     if function is None:
         return lambda function: entry(function, reassociate=reassociate)
     flags = {*FLAGS, "reassoc"} if reassociate else set(FLAGS)

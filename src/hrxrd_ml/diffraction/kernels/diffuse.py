@@ -12,7 +12,7 @@ import numpy as np
 
 from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 from hrxrd_ml.diffraction.kernels.graded import BLOCK, decay
-from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, accumulate, clear, sparse, store, with_optics
+from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, accumulate, clear, sparse, store
 
 OWN_ROWS = (
     "correlation_length",
@@ -129,9 +129,9 @@ def _descend(beam, kept, at, w, largest, strength, mu0, path, t, weights, gamma0
             mu, above = factor * w[_DENSITY + i], beam[p, _ABOVE + i]
             loss = (own + mu) * t_path
             escape, slope = _thin_escape(loss) if thin else _escape(loss)
-            kept[at, p, _MU + i] = mu
-            kept[at, p, _ESCAPE + i] = share * above * escape
-            kept[at, p, _SLOPE + i] = share * above * slope
+            kept[2 * at + p, _MU + i] = mu
+            kept[2 * at + p, _ESCAPE + i] = share * above * escape
+            kept[2 * at + p, _SLOPE + i] = share * above * slope
             beam[p, _ABOVE + i] = above * (1.0 - loss * escape)
 
 
@@ -167,7 +167,7 @@ def _gather(beam, kept, at, t, weights):  # type: ignore[no-untyped-def]
     for p in range(2):
         if weights[p] != 0.0:
             for i in range(BLOCK):
-                beam[p, _BELOW + i] += kept[at, p, _MU + i] * t * kept[at, p, _ESCAPE + i]
+                beam[p, _BELOW + i] += kept[2 * at + p, _MU + i] * t * kept[2 * at + p, _ESCAPE + i]
 
 
 @helper
@@ -180,14 +180,14 @@ def _ascend(beam, kept, w, strength, mu0, path, t, weights, j):  # type: ignore[
         factor = strength[j, p]
         if weights[p] == 0.0:
             for i in range(BLOCK):
-                kept[j, p, _SLOPE + i] = 0.0
+                kept[2 * j + p, _SLOPE + i] = 0.0
             continue
         for i in range(BLOCK):
-            mu, escape, below = kept[j, p, _MU + i], kept[j, p, _ESCAPE + i], beam[p, _BELOW + i]
+            mu, escape, below = kept[2 * j + p, _MU + i], kept[2 * j + p, _ESCAPE + i], beam[p, _BELOW + i]
             # What leaves from below goes as exp(-loss).
-            by_loss = mu * thickness * kept[j, p, _SLOPE + i] - below
+            by_loss = mu * thickness * kept[2 * j + p, _SLOPE + i] - below
             by_mu = thickness * (escape + by_loss * path)
-            kept[j, p, _SLOPE + i] = by_mu
+            kept[2 * j + p, _SLOPE + i] = by_mu
             w[_BY_DENSITY + i] += factor * by_mu
             w[_BY_MU0 + i] += by_loss * path * thickness
             w[_T + i] += mu * escape + by_loss * (own + mu) * path
@@ -234,7 +234,7 @@ def _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j):  # t
             q2, strength0, strength1, mu0 = optics[k, j, 0], optics[k, j, 1], optics[k, j, 2], optics[k, j, 3]
             for i in range(BLOCK):
                 by_u = w[_STRAIN + i] + w[_STRAIN + BLOCK + i] + w[_STRAIN + 2 * BLOCK + i]
-                by_strengths = strength0 * kept[j, 0, _SLOPE + i] + strength1 * kept[j, 1, _SLOPE + i]
+                by_strengths = strength0 * kept[2 * j, _SLOPE + i] + strength1 * kept[2 * j + 1, _SLOPE + i]
                 rows[k, i] += q2 * w[_Y + i] * by_u + w[_DENSITY + i] * by_strengths + mu0 * w[_BY_MU0 + i]
 
 
@@ -254,7 +254,9 @@ def diffuse(  # type: ignore[no-untyped-def]
     """Return R_diff (m,), arguments as in ``diffuse_and_jacobian``."""
     n, m = t.shape[0], x.shape[0]
     out = np.empty(m)
-    w, nodes, beam, kept = np.empty(_WORKSPACE), np.empty((3, _NODE)), np.empty((2, _BEAM)), np.empty((1, 2, _KEPT))
+    first, both = np.int64(0), np.int64(2)  # what numba knows as constants would be specialisations
+    w, beam = np.empty(_WORKSPACE), np.empty((both, np.int64(_BEAM)))
+    nodes, kept = np.empty((np.int64(3), np.int64(_NODE))), np.empty((both, np.int64(_KEPT)))
     scale, substrate_scale = ell * gammah, substrate_ell * gammah
     for begin in range(0, m, BLOCK):
         _load(w, beam, x, y, substrate_im_s, begin)
@@ -263,10 +265,10 @@ def diffuse(  # type: ignore[no-untyped-def]
             if follows:
                 for i in range(_NODE):
                     nodes[0, i] = nodes[2, i]
-            largest = _density(w, nodes, n - n, follows, scale, g0, q1, q2, e, ell, mix, j)
-            _descend(beam, kept, n - n, w, largest, strength, mu0, path, t, weights, gamma0, j)
-            _gather(beam, kept, n - n, t[j], weights)
-        _substrate(nodes, n - n, w, substrate_scale * q1, substrate_e, substrate_ell, substrate_mix)
+            largest = _density(w, nodes, first, follows, scale, g0, q1, q2, e, ell, mix, j)
+            _descend(beam, kept, first, w, largest, strength, mu0, path, t, weights, gamma0, j)
+            _gather(beam, kept, first, t[j], weights)
+        _substrate(nodes, first, w, substrate_scale * q1, substrate_e, substrate_ell, substrate_mix)
         _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
         _finish(beam, begin, out)
     return out
@@ -306,21 +308,21 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
         Derivatives of g0, E and thickness by p parameters.
-    optics : ndarray, shape (p, n, 4) or (p, 0, 4)
-        Of q2, both strengths and mu0.
+    optics : ndarray, shape (p, n, 4), or None
+        Of q2, both strengths and mu0; without them, what they need is not compiled.
     """
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     out, jacobian = np.empty(m), np.empty((parameters + _OWN_ROWS, m))
-    pointer, parameter, kind, value = sparse(du, de, dt, optics)
-    optical = with_optics(pointer, kind)
+    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
     # The node on top of each lamella: the one below the lamella above where the two are the same. The substrate's last.
     top = np.empty(n + 1, dtype=np.int64)
     top[0] = 0
     for j in range(1, n + 1):
         same = j < n and g0[j, 0] == g0[j - 1, 2] and q2[j] == q2[j - 1]
         top[j] = top[j - 1] + (2 if same else 3)
-    w, beam, rows = np.empty(_WORKSPACE), np.empty((2, _BEAM)), np.empty((parameters + _OWN_ROWS, BLOCK))
-    nodes, kept = np.empty((top[n] + 1, _NODE)), np.empty((n, 2, _KEPT))
+    w, beam = np.empty(_WORKSPACE), np.empty((np.int64(2), np.int64(_BEAM)))
+    rows, kept = np.empty((parameters + _OWN_ROWS, np.int64(BLOCK))), np.empty((2 * n, np.int64(_KEPT)))
+    nodes = np.empty((top[n] + 1, np.int64(_NODE)))
     scale, substrate_scale = ell * gammah, substrate_ell * gammah
     for begin in range(0, m, BLOCK):
         _load(w, beam, x, y, substrate_im_s, begin)
@@ -336,7 +338,7 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
             _ascend(beam, kept, w, strength, mu0, path, t, weights, j)
             _by_nodes(w, nodes, top[j], rows, scale, e, ell, mix, j)
             accumulate(rows, w[_STRAIN:_BY_MU0], pointer, parameter, kind, value, j)
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _fill_density(w, nodes, top[j], e, ell, mix, j)
                 _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j)
         _finish(beam, begin, out)
@@ -365,8 +367,8 @@ def transport(t, density, strength, mu0, path, gamma0, substrate_im_s, weights):
         By thickness, both strengths and mu0.
     """
     n, m = t.shape[0], density.shape[1]
-    value, by_density, by_lamella = np.empty(m), np.empty((n + 1, m)), np.empty((n, 4, m))
-    w, beam, kept = np.empty(_WORKSPACE), np.empty((2, _BEAM)), np.empty((n, 2, _KEPT))
+    value, by_density, by_lamella = np.empty(m), np.empty((n + 1, m)), np.empty((n, np.int64(4), m))
+    w, beam, kept = np.empty(_WORKSPACE), np.empty((np.int64(2), np.int64(_BEAM))), np.empty((2 * n, np.int64(_KEPT)))
     nowhere = density[n]  # angles are not asked for
     for begin in range(0, m, BLOCK):
         size = m - begin if m - begin < BLOCK else BLOCK
@@ -388,7 +390,7 @@ def transport(t, density, strength, mu0, path, gamma0, substrate_im_s, weights):
                 at, here = begin + i, density[j, begin + i]
                 by_density[j, at] = w[_BY_DENSITY + i]
                 by_lamella[j, 0, at], by_lamella[j, 3, at] = w[_T + i], w[_BY_MU0 + i]
-                by_lamella[j, 1, at] = here * kept[j, 0, _SLOPE + i]
-                by_lamella[j, 2, at] = here * kept[j, 1, _SLOPE + i]
+                by_lamella[j, 1, at] = here * kept[2 * j, _SLOPE + i]
+                by_lamella[j, 2, at] = here * kept[2 * j + 1, _SLOPE + i]
         _finish(beam, begin, value)
     return value, by_density, by_lamella

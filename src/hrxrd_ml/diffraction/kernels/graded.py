@@ -228,7 +228,7 @@ def advance(w, forth, back, t, e, sh, sb, j, polarisations):  # type: ignore[no-
 def make_plan(x, y, t, u0, q1, q2, absorption, e):  # type: ignore[no-untyped-def]
     """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase and the depth of the substrate."""
     n, last = t.shape[0], x.shape[0] - 1
-    plan = np.empty((n + 1, PLAN_COLUMNS))
+    plan = np.empty((n + 1, np.int64(PLAN_COLUMNS)))  # constants would be specialisations
     c0, c1, c2, depth = 0.0, 0.0, 0.0, 0.0
     for j in range(n):
         h, a, b, c = t[j], u0[j, 0], u0[j, 1], u0[j, 2]
@@ -249,7 +249,7 @@ def make_plan(x, y, t, u0, q1, q2, absorption, e):  # type: ignore[no-untyped-de
 def make_series(plan):  # type: ignore[no-untyped-def]
     """Return the series of f of every lamella, shape (n, TERMS_MAX) complex."""
     n = plan.shape[0] - 1
-    series = np.empty((n, TERMS_MAX), dtype=np.complex128)
+    series = np.empty((n, np.int64(TERMS_MAX)), dtype=np.complex128)
     for j in range(n):
         beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
         _series.integral(beta, gamma, mu, e0, e1, e2, terms(plan[j, 13]), j, series)
@@ -264,8 +264,9 @@ def finish(w, begin, polarisations, out):  # type: ignore[no-untyped-def]
         wave = A0R + 4 * BLOCK * p
         for i in range(m - begin if m - begin < BLOCK else BLOCK):
             if p < polarisations:
-                a = complex(w[wave + i], w[wave + BLOCK + i])
-                out[p, begin + i] = complex(w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]) / a
+                ar, ai, br, bi = w[wave + i], w[wave + BLOCK + i], w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]
+                n = ar * ar + ai * ai
+                out[p, begin + i] = complex((br * ar + bi * ai) / n, (bi * ar - br * ai) / n)
             else:
                 out[p, begin + i] = 0.0
 
@@ -279,7 +280,7 @@ def amplitude(  # type: ignore[no-untyped-def]
     Polarisation pi is left at zero unless two ``polarisations`` are wanted.
     """
     n, m = t.shape[0], x.shape[0]
-    out = np.empty((2, m), dtype=np.complex128)
+    out = np.empty((np.int64(2), m), dtype=np.complex128)
     plan = make_plan(x, y, t, u0, q1, q2, absorption, e)
     series = make_series(plan)
     w = np.empty(WORKSPACE)

@@ -64,20 +64,20 @@ def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
 def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-def]
     """Fill ``moments`` with G1 times the series; the first eight terms in one pass, more in passes of four before."""
     for q in range(_SERIES):
-        re, im = 2 * q * BLOCK, (2 * q + 1) * BLOCK
+        re, im, own = 2 * q * BLOCK, (2 * q + 1) * BLOCK, _SERIES * j + q
         for i in range(BLOCK):
             moments[re + i] = 0.0
             moments[im + i] = 0.0
         for k in range(count - 4, 7, -4):
-            c0, c1, c2, c3 = series[j, q, k], series[j, q, k + 1], series[j, q, k + 2], series[j, q, k + 3]
+            c0, c1, c2, c3 = series[own, k], series[own, k + 1], series[own, k + 2], series[own, k + 3]
             c0r, c1r, c2r, c3r = c0.real, c1.real, c2.real, c3.real
             c0i, c1i, c2i, c3i = c0.imag, c1.imag, c2.imag, c3.imag
             for i in range(BLOCK):
                 x = kept[j, PX + i]
                 moments[re + i] = (((moments[re + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
                 moments[im + i] = (((moments[im + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-        c0, c1, c2, c3 = series[j, q, 0], series[j, q, 1], series[j, q, 2], series[j, q, 3]
-        c4, c5, c6, c7 = series[j, q, 4], series[j, q, 5], series[j, q, 6], series[j, q, 7]
+        c0, c1, c2, c3 = series[own, 0], series[own, 1], series[own, 2], series[own, 3]
+        c4, c5, c6, c7 = series[own, 4], series[own, 5], series[own, 6], series[own, 7]
         c0r, c1r, c2r, c3r, c4r, c5r, c6r, c7r = c0.real, c1.real, c2.real, c3.real, c4.real, c5.real, c6.real, c7.real
         c0i, c1i, c2i, c3i, c4i, c5i, c6i, c7i = c0.imag, c1.imag, c2.imag, c3.imag, c4.imag, c5.imag, c6.imag, c7.imag
         for i in range(BLOCK):
@@ -344,25 +344,28 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
     ----------
     du, de : ndarray, shape (p, n, nodes)
     dt : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, columns) or (p, 0, columns)
+    optics : ndarray, shape (p, n, columns), or None
 
     Returns
     -------
     pointer : ndarray of int, shape (n + 1,)
         The entries of lamella j begin at ``pointer[j]``.
+    optical : ndarray of int, shape (n,)
+        Not zero where a parameter changes the `OPTICS` of a lamella.
     parameter, kind : ndarray of int, shape (entries,)
         Which parameter it is, and the bits of what it changes.
     value : ndarray, shape (entries, 2 nodes + 1)
         Derivatives of deviation and E at the nodes, and of thickness.
     """
     p, n = dt.shape
-    nodes, columns = du.shape[2], optics.shape[2] if optics.shape[1] > 0 else 0
-    pointer = np.empty(n + 1, dtype=np.int64)
+    nodes = du.shape[2]
+    pointer, optical = np.empty(n + 1, dtype=np.int64), np.empty(n, dtype=np.int64)
     pointer[0] = 0
     parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
     value = np.empty((n * p, 2 * nodes + 1))
     entry = 0
     for j in range(n):
+        optical[j] = 0
         for k in range(p):
             bits = 0
             for node in range(nodes):
@@ -372,9 +375,11 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                     bits |= E
             if dt[k, j] != 0.0:
                 bits |= THICKNESS
-            for column in range(columns):
-                if optics[k, j, column] != 0.0:
-                    bits |= OPTICS
+            if optics is not None:
+                for column in range(optics.shape[2]):
+                    if optics[k, j, column] != 0.0:
+                        bits |= OPTICS
+                optical[j] |= bits & OPTICS
             if bits != 0:
                 parameter[entry], kind[entry] = k, bits
                 for node in range(nodes):
@@ -382,19 +387,7 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                 value[entry, 2 * nodes] = dt[k, j]
                 entry += 1
         pointer[j + 1] = entry
-    return pointer, parameter, kind, value
-
-
-@helper
-def with_optics(pointer, kind):  # type: ignore[no-untyped-def]
-    """Return for each lamella whether a parameter changes its `OPTICS`."""
-    n = pointer.shape[0] - 1
-    out = np.empty(n, dtype=np.int64)
-    for j in range(n):
-        out[j] = 0
-        for k in range(pointer[j], pointer[j + 1]):
-            out[j] |= kind[k] & OPTICS
-    return out
+    return pointer, optical, parameter, kind, value
 
 
 @entry
@@ -411,23 +404,22 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
         Weights of the two polarisations in R.
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, 10) or (p, 0, 10)
-        As in ``Slopes``.
+    optics : ndarray, shape (p, n, 10), or None
+        As in ``Slopes``; without them, what they need is not compiled.
     """
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
     plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
     f_series = graded.make_series(plan)
-    series = np.empty((n, _SERIES, TERMS_MAX), dtype=np.complex128)
-    pointer, parameter, kind, value = sparse(du, de, dt, optics)
-    optical = with_optics(pointer, kind)
+    series = np.empty((n * _SERIES, np.int64(TERMS_MAX)), dtype=np.complex128)
+    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
     for j in range(n):
         if pointer[j] != pointer[j + 1]:
             beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
             _series.moments_of_integral(beta, gamma, mu, e0, e1, e2, _coarse_terms(plan[j, 13]), j, series)
     w, z, moments = np.empty(graded.WORKSPACE), np.empty(_WORK2), np.empty(_MOMENTS)
-    kept, rows = np.empty((n, _KEEP_TO)), np.empty((parameters + 1, BLOCK))
+    kept, rows = np.empty((n, np.int64(_KEEP_TO))), np.empty((parameters + 1, np.int64(BLOCK)))
     decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
@@ -443,7 +435,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
         for j in range(n):
             absorbed, middle = math.exp(-plan[j, 6]), plan[j, graded.PLAN_E]
             forth, back = t[j] * absorbed, t[j] / absorbed
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _by_couplings(kept, j, z, forth, back, t[j], middle, sh, sb)
             _retreat(kept, j, z, forth, back, t[j], middle, sh, sb)
             if pointer[j] == pointer[j + 1]:
@@ -455,7 +447,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             beta, gamma, mu = plan[j, 7] * inverse, plan[j, 8] * inverse, plan[j, 9] * inverse
             _by_nodes(kept, j, z, moments, t[j], middle, beta, gamma, mu)
             accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j)
         by_substrate(w, z, rows)
         store(rows, begin, jacobian)

@@ -47,16 +47,15 @@ def terms(x_max):  # type: ignore[no-untyped-def]
 def _moments(beta, mu, count, out):  # type: ignore[no-untyped-def]
     """Fill ``out[k] = B_k`` for k < count."""
     top = count + 6
-    edge = complex(math.cos(beta), math.sin(beta))
     even = np.empty(top + 8, dtype=np.complex128)
     # Integration by parts gives (k + 1) A_k = exp(i beta) - 2 i beta A_(k+2), stable downwards; the start is converged
     # by six extra steps, each of which gains a factor of beta/k.
     start = top + (top % 2)
-    value = edge / (start + 1)
-    step = complex(0.0, 2.0 * beta)
+    cosine, sine, twice = math.cos(beta), math.sin(beta), 2.0 * beta
+    real, imag = cosine / (start + 1.0), sine / (start + 1.0)  # divisions of complex numbers take long to compile
     for k in range(start, -2, -2):
-        value = (edge - step * value) / (k + 1)
-        even[k] = value
+        real, imag = (cosine + twice * imag) / (k + 1.0), (sine - twice * real) / (k + 1.0)
+        even[k] = complex(real, imag)
     half = mu * mu
     for k in range(0, count, 2):
         out[k] = even[k] + half * (0.5 * even[k + 2] + half / 24.0 * even[k + 4])
@@ -73,12 +72,12 @@ def integral(beta, gamma, mu, e0, e1, e2, count, j, out):  # type: ignore[no-unt
         h[k] = moment[k] + ig * (moment[k + 3] - moment[k + 1])
     for k in range(count):
         out[j, k] = factor * (e0 * h[k] + e1 * h[k + 1] + e2 * h[k + 2])
-        factor = complex(-factor.imag, factor.real) / (k + 1.0)
+        factor = complex(-factor.imag / (k + 1.0), factor.real / (k + 1.0))
 
 
 @helper
 def moments_of_integral(beta, gamma, mu, e0, e1, e2, count, j, out):  # type: ignore[no-untyped-def]
-    """Fill ``out[j]``, shape (6, count) complex, with the series of the integrals in the derivatives of f.
+    """Fill the six rows from ``out[6 j]``, complex, with the series of the integrals in the derivatives of f.
 
     With weights zeta E and zeta**2 E; i (zeta**3 - zeta) E to zeroth order in gamma; 1, zeta and zeta**2.
     """
@@ -90,9 +89,9 @@ def moments_of_integral(beta, gamma, mu, e0, e1, e2, count, j, out):  # type: ig
         h[k] = moment[k] + gamma * odd[k]
     factor = complex(1.0, 0.0)
     for k in range(count):
-        out[j, 0, k] = factor * (e0 * h[k + 1] + e1 * h[k + 2] + e2 * h[k + 3])
-        out[j, 1, k] = factor * (e0 * h[k + 2] + e1 * h[k + 3] + e2 * h[k + 4])
-        out[j, 2, k] = factor * (e0 * odd[k] + e1 * odd[k + 1] + e2 * odd[k + 2])
+        out[6 * j, k] = factor * (e0 * h[k + 1] + e1 * h[k + 2] + e2 * h[k + 3])
+        out[6 * j + 1, k] = factor * (e0 * h[k + 2] + e1 * h[k + 3] + e2 * h[k + 4])
+        out[6 * j + 2, k] = factor * (e0 * odd[k] + e1 * odd[k + 1] + e2 * odd[k + 2])
         for q in range(3):
-            out[j, 3 + q, k] = factor * h[k + q]
-        factor = complex(-factor.imag, factor.real) / (k + 1.0)
+            out[6 * j + 3 + q, k] = factor * h[k + q]
+        factor = complex(-factor.imag / (k + 1.0), factor.real / (k + 1.0))

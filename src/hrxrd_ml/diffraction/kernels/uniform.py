@@ -170,7 +170,7 @@ def lamella(w, ranges, t, u0, q1, q2, absorption, kappa0, kappa1):  # type: igno
 def amplitude(x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``."""
     n, m = t.shape[0], x.shape[0]
-    out = np.empty((2, m), dtype=np.complex128)
+    out = np.empty((np.int64(2), m), dtype=np.complex128)
     w = np.empty(WORK)
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)

@@ -18,7 +18,6 @@ from hrxrd_ml.diffraction.kernels.graded_jacobian import (
     sparse,
     start_adjoint,
     store,
-    with_optics,
 )
 from hrxrd_ml.diffraction.kernels.uniform import SERIES, S, V, W, Z
 
@@ -134,7 +133,7 @@ def _add(rows, w, z, t, pointer, parameter, kind, value, optics, j):  # type: ig
         u, e, ln_t = 0.5 * t * value[entry, 0], value[entry, 1], value[entry, 2] / t
         for i in range(BLOCK):
             rows[p, i] += u * z[_GW + i] + e * z[_GE + i] + ln_t * z[_GT + i]
-        if kind[entry] >= OPTICS:
+        if optics is not None and kind[entry] >= OPTICS:
             q2, absorption = 0.5 * t * optics[p, j, 0], 0.5 * t * optics[p, j, 1]
             for i in range(BLOCK):
                 rows[p, i] += q2 * w[Y + i] * z[_GW + i] + absorption * z[_GM + i]
@@ -154,10 +153,9 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     """
     n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
     reflectivity, jacobian = np.empty(m), np.empty((parameters + 1, m))
-    pointer, parameter, kind, value = sparse(du, de, dt, optics)
-    optical = with_optics(pointer, kind)
+    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
     w, z = np.empty(uniform.WORK), np.empty(_WORK2)
-    kept, rows = np.empty((n, _KEPT)), np.empty((parameters + 1, BLOCK))
+    kept, rows = np.empty((n, np.int64(_KEPT))), np.empty((parameters + 1, np.int64(BLOCK)))
     for begin in range(0, m, BLOCK):
         graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
         ranges = uniform.ranges(w)
@@ -177,7 +175,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             kappa0, kappa1 = et * et * sh[j, 0] * sb[j, 0], et * et * sh[j, 1] * sb[j, 1]
             scale = uniform.lamella(w, ranges, t[j], u0[j, 0], q1, q2[j], absorption[j], kappa0, kappa1)
             _slope(w, z, scale)
-            if optical[j] != 0:
+            if optics is not None and optical[j] != 0:
                 _by_couplings(w, z, mu, et, sh, sb, j)
             _retreat(w, z, mu, e[j, 0], t[j], sh, sb, j)
             _add(rows, w, z, t[j], pointer, parameter, kind, value, optics, j)

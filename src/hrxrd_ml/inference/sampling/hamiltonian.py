@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from emcee.moves import Move
 from emcee.state import State
-from numba import njit
 from numpy.typing import NDArray
+
+from hrxrd_ml.diffraction.kernels.compiling import entry, helper, summing
 
 Array = NDArray[np.float64]
 
@@ -227,7 +228,66 @@ def leapfrog(field: Field, metric: Metric, start: Position, momentum: Array, ste
     return place, momentum, value, gradient
 
 
-@njit(cache=True)
+@summing
+def dot(a: Array, b: Array) -> float:
+    """Return a scalar product, compiled: that of NumPy costs more to compile, and to call."""
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += a[i] * b[i]
+    return total
+
+
+@summing
+def times(matrix: Array, vector: Array, factor: float, out: Array) -> None:
+    """Add ``factor`` times the product of a matrix and a vector to ``out``."""
+    for i in range(matrix.shape[0]):
+        total = 0.0
+        for j in range(matrix.shape[1]):
+            total += matrix[i, j] * vector[j]
+        out[i] += factor * total
+
+
+@helper
+def times_transposed(matrix: Array, vector: Array, factor: float, out: Array) -> None:
+    """Add ``factor`` times the product of a transposed matrix and a vector to ``out``."""
+    for i in range(matrix.shape[0]):
+        value = factor * vector[i]
+        for j in range(matrix.shape[1]):
+            out[j] += matrix[i, j] * value
+
+
+@helper
+def move(
+    centre: Array, root: Array, z: Array, momentum: Array, time: float, lower: Array, upper: Array, place: Array
+) -> bool:
+    """Do what `drift` does to z and momentum, and fill the place."""
+    n = place.shape[0]
+    velocity = np.empty(n)
+    for _ in range(_BOUNCES):
+        for i in range(n):
+            place[i], velocity[i] = centre[i], 0.0
+        times(root, z, 1.0, place)
+        times(root, momentum, 1.0, velocity)
+        wall, until = -1, time
+        for i in range(n):
+            room = upper[i] - place[i] if velocity[i] > 0.0 else lower[i] - place[i]
+            if velocity[i] != 0.0 and room / velocity[i] < until:
+                wall, until = i, room / velocity[i] if room / velocity[i] > 0.0 else 0.0
+        for i in range(n):
+            z[i] += until * momentum[i]
+        if wall < 0:
+            for i in range(n):
+                y = place[i] + until * velocity[i]
+                place[i] = lower[i] if y < lower[i] else upper[i] if y > upper[i] else y
+            return True
+        time -= until
+        turn = 2.0 * dot(root[wall], momentum) / dot(root[wall], root[wall])
+        for i in range(n):
+            momentum[i] -= turn * root[wall, i]
+    return False
+
+
+@entry
 def drift(
     centre: Array, root: Array, z: Array, momentum: Array, time: float, lower: Array, upper: Array
 ) -> tuple[Array, Array, Array, bool]:
@@ -252,20 +312,12 @@ def drift(
     arrived : bool
         False if there were too many reflections.
     """
-    for _ in range(_BOUNCES):
-        y, velocity = centre + root @ z, root @ momentum
-        wall, until = -1, time
-        for i in range(len(y)):
-            room = upper[i] - y[i] if velocity[i] > 0.0 else lower[i] - y[i]
-            if velocity[i] != 0.0 and room / velocity[i] < until:
-                wall, until = i, max(room / velocity[i], 0.0)
-        if wall < 0:
-            z = z + time * momentum
-            return z, np.minimum(np.maximum(centre + root @ z, lower), upper), momentum, True
-        z, time = z + until * momentum, time - until
-        normal = root[wall]
-        momentum = momentum - 2.0 * (momentum @ normal) / (normal @ normal) * normal
-    return z, z, momentum, False
+    n = z.shape[0]
+    end, place, after = np.empty(n), np.empty(n), np.empty(n)
+    for i in range(n):
+        end[i], after[i] = z[i], momentum[i]
+    arrived = move(centre, root, end, after, time, lower, upper, place)
+    return end, place, after, arrived
 
 
 Task = tuple[Position, Array, float, int]

@@ -7,8 +7,9 @@ from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from hrxrd_ml.diffraction.kernels.compiling import helper
 
 Array = NDArray[np.float64]
 Numbers = NDArray[np.int64]
@@ -30,6 +31,13 @@ class Monomials(NamedTuple):
         shorter = [0] + [number[product[:-1]] for product in factors[1:]]
         return cls(np.array(shorter), np.array([0] + [product[-1] for product in factors[1:]]))
 
+    def at(self, places: Array) -> Array:
+        """Return all products at places (n, d), shape (n, m)."""
+        found = np.ones((len(self.shorter), len(places)))
+        for m in range(1, len(found)):
+            found[m] = found[self.shorter[m]] * places[:, self.variable[m]]
+        return np.ascontiguousarray(found.T)
+
 
 @dataclass(frozen=True)
 class Polynomial:
@@ -49,7 +57,7 @@ class Polynomial:
     def fit(cls, z: Array, values: Array, degree: int, weights: Array) -> Polynomial:
         """Return polynomials through values (n, k) at places (n, d), by weighted least squares with a slight ridge."""
         monomials = Monomials.of(z.shape[1], degree)
-        columns = np.array([products(place, monomials) for place in z])
+        columns = monomials.at(z)
         penalty = np.full(columns.shape[1], _RIDGE)
         penalty[0] = 0.0  # the constant
         weighted = columns.T * weights
@@ -58,27 +66,27 @@ class Polynomial:
 
     def __call__(self, z: Array) -> Array:
         """Return the values, shape (k,), at a place (d,)."""
-        return np.asarray(products(z, self.monomials) @ self.coefficients)
-
-    def pullback(self, z: Array, weights: Array) -> Array:
-        """Return the gradient, shape (d,), of the sum of the values times weights (k,)."""
-        return np.asarray(pullback(z, products(z, self.monomials), self.monomials, self.coefficients @ weights))
+        return np.asarray(self.monomials.at(z[None])[0] @ self.coefficients)
 
 
-@njit(cache=True)
+@helper
 def products(z: Array, monomials: Monomials) -> Array:
     """Return all products at a place."""
-    found = np.ones(len(monomials.shorter))
-    for m in range(1, len(found)):
-        found[m] = found[monomials.shorter[m]] * z[monomials.variable[m]]
+    shorter, variable = monomials.shorter, monomials.variable
+    found = np.empty(shorter.shape[0])
+    found[0] = 1.0
+    for m in range(1, found.shape[0]):
+        found[m] = found[shorter[m]] * z[variable[m]]
     return found
 
 
-@njit(cache=True)
+@helper
 def pullback(z: Array, known: Array, monomials: Monomials, by: Array) -> Array:
     """Return the gradient of the sum of known products times ``by``, which is overwritten: the chain rule backwards."""
-    gradient = np.zeros(len(z))
-    for m in range(len(known) - 1, 0, -1):
+    gradient = np.empty(z.shape[0])
+    for i in range(z.shape[0]):
+        gradient[i] = 0.0
+    for m in range(known.shape[0] - 1, 0, -1):
         shorter, variable = monomials.shorter[m], monomials.variable[m]
         gradient[variable] += by[m] * known[shorter]
         by[shorter] += by[m] * z[variable]

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from hrxrd_ml.inference.sampling.hamiltonian import End, Metric, Position, drift
+from hrxrd_ml.diffraction.kernels.compiling import entry, helper
+from hrxrd_ml.inference.sampling.hamiltonian import End, Metric, Position, dot, move, times, times_transposed
 from hrxrd_ml.inference.sampling.polynomial import Monomials, Polynomial, products, pullback
 from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, LogPosterior
 from hrxrd_ml.inference.sampling.quadratic import Quadratic, Scale
@@ -50,56 +50,89 @@ class _Shape(NamedTuple):
     power: float
 
 
-@njit(cache=True)
-def _slope(y: Array, shape: _Shape) -> tuple[float, Array]:
-    """Return the logarithm of the density of a surrogate and its gradient, at a place inside the box."""
-    free, quadratic, gradient = len(shape.centre), shape.quadratic, np.zeros(len(y))
-    z = shape.back @ (y[:free] - shape.centre)
+@helper
+def _fill_slope(y: Array, shape: _Shape, gradient: Array) -> float:
+    """Return the logarithm of the density of a surrogate at a place inside the box, and fill its gradient."""
+    free, quadratic, size = shape.centre.shape[0], shape.quadratic, y.shape[0]
+    parts = shape.coefficients.shape[1] - 1
+    off, z, values, by_c = np.empty(size), np.empty(free), np.empty(parts + 1), np.empty(parts + 1)
+    bent = np.empty(parts + 1)
+    for i in range(free):
+        off[i], z[i] = y[i] - shape.centre[i], 0.0
+    for i in range(size):
+        gradient[i] = 0.0
+    for i in range(parts + 1):
+        values[i], by_c[i] = 0.0, 0.0
+    times(shape.back, off, 1.0, z)
     monomials = products(z, shape.monomials)
-    values = monomials @ shape.coefficients
-    c = values[:-1]
+    times_transposed(shape.coefficients, monomials, 1.0, values)  # the components c, and the logarithm of the prior
     # Chebyshev polynomials of the additional number; beyond the limits nothing changes any more.
-    u = 0.0
-    if len(y) > free:
-        low, high = quadratic.limits
-        u = min(max(2.0 * (y[free] - low) / (high - low) - 1.0, -1.0), 1.0)
-    value, by_c, t, before, by_u, by_before = values[-1], np.zeros(len(c)), 1.0, u, 0.0, 1.0
+    u, by_limits = 0.0, 0.0
+    if size > free:
+        low, high = quadratic.limits[0], quadratic.limits[1]
+        u = 2.0 * (y[free] - low) / (high - low) - 1.0
+        if -1.0 < u < 1.0:
+            by_limits = 2.0 / (high - low)
+        else:
+            u = -1.0 if u < 0.0 else 1.0
+    value, t, before, by_u, by_before = values[parts], 1.0, u, 0.0, 1.0
     by_extra = 0.0
-    for j in range(len(quadratic.value)):
-        bent = quadratic.curvature[j] @ c
-        term = quadratic.value[j] + quadratic.slope[j] @ c - 0.5 * (c @ bent)
+    for j in range(quadratic.value.shape[0]):
+        for i in range(parts):
+            bent[i] = 0.0
+        times(quadratic.curvature[j], values, 1.0, bent)
+        term = quadratic.value[j]
+        for i in range(parts):
+            slope = quadratic.slope[j, i]
+            term += values[i] * (slope - 0.5 * bent[i])
+            by_c[i] += t * (slope - bent[i])
         value += t * term
         by_extra += by_u * term
-        by_c += t * (quadratic.slope[j] - bent)
         t, before, by_u, by_before = 2.0 * u * t - before, t, 2.0 * t + 2.0 * u * by_u - by_before, by_u
-    by = shape.coefficients @ np.append(by_c, 1.0)
-    gradient[:free] = shape.back.T @ pullback(z, monomials, shape.monomials, by)
-    if len(y) > free and -1.0 < u < 1.0:
-        gradient[free] = by_extra * 2.0 / (high - low)
+    by_c[parts] = 1.0
+    by = np.empty(monomials.shape[0])
+    for m in range(by.shape[0]):
+        by[m] = 0.0
+    times(shape.coefficients, by_c, 1.0, by)
+    times_transposed(shape.back, pullback(z, monomials, shape.monomials, by), 1.0, gradient)
+    if size > free:
+        gradient[free] = by_extra * by_limits
     if shape.hold > 0.0:
-        off = shape.held_back @ (y - shape.held_centre)
-        value -= 0.5 * shape.hold * (off @ off)
-        gradient -= shape.hold * (shape.held_back.T @ off)
-    return shape.power * value, shape.power * gradient
+        held = np.empty(size)
+        for i in range(size):
+            off[i], held[i] = y[i] - shape.held_centre[i], 0.0
+        times(shape.held_back, off, 1.0, held)
+        value -= 0.5 * shape.hold * dot(held, held)
+        times_transposed(shape.held_back, held, -shape.hold, gradient)
+    for i in range(size):
+        gradient[i] *= shape.power
+    return shape.power * value
 
 
-@njit(cache=True)
+@entry
+def _slope(y: Array, shape: _Shape) -> tuple[float, Array]:
+    """Return the logarithm of the density of a surrogate and its gradient, at a place inside the box."""
+    gradient = np.empty(y.shape[0])
+    value = _fill_slope(y, shape, gradient)
+    return value, gradient
+
+
+@entry
 def _trajectory(
     centre: Array, root: Array, z: Array, place: Array, gradient: Array, momentum: Array, step: float, count: int,
     shape: _Shape,
-) -> tuple[Array, Array, float, Array, bool]:  # fmt: skip
-    """Do what `leapfrog` does, compiled."""
-    value, half = 0.0, 0.5 * step * root.T
+) -> tuple[float, bool]:  # fmt: skip
+    """Do what `leapfrog` does, compiled and in place; the place need not be given."""
+    value = 0.0
     for _ in range(count):
-        momentum = momentum + half @ gradient
-        z, place, momentum, arrived = drift(centre, root, z, momentum, step, shape.lower, shape.upper)
-        if not arrived:
-            return place, momentum, value, gradient, False
-        value, gradient = _slope(place, shape)
+        times_transposed(root, gradient, 0.5 * step, momentum)
+        if not move(centre, root, z, momentum, step, shape.lower, shape.upper, place):
+            return value, False
+        value = _fill_slope(place, shape, gradient)
         if not math.isfinite(value):
-            return place, momentum, value, gradient, False
-        momentum = momentum + half @ gradient
-    return place, momentum, value, gradient, True
+            return value, False
+        times_transposed(root, gradient, 0.5 * step, momentum)
+    return value, True
 
 
 @dataclass(frozen=True)
@@ -204,8 +237,7 @@ class Surrogate:
 
     def trajectory(self, metric: Metric, start: Position, momentum: Array, step: float, count: int) -> End | None:
         """Return where a trajectory along the gradient ends; None if it gets lost."""
-        place, momentum, value, gradient, arrived = _trajectory(
-            metric.centre, metric.root, metric.inward(start.place), start.place, start.gradient, momentum, step, count,
-            self._shape,
-        )  # fmt: skip
-        return (place, momentum, value, gradient) if arrived else None
+        place, gradient, after = np.empty_like(start.place), start.gradient.copy(), momentum.copy()
+        z = metric.inward(start.place)
+        value, arrived = _trajectory(metric.centre, metric.root, z, place, gradient, after, step, count, self._shape)
+        return (place, after, value, gradient) if arrived else None
