@@ -43,7 +43,7 @@ class RockingCurveModel(CurveFitting):
     reflection
         Reflection of the substrate; not needed with ``simulation``.
     profile, damage, diffuse, resolution, background
-        Parts of the model, as `hrxrd_ml.RockingCurve` names them.
+        Parts of the model: their names, see `hrxrd_ml.RockingCurve`, or objects of your own.
     statistics
         What the residuals mean: "poisson" (deviance of counts), "sigma" (given errors), "relative" (errors
         that grow with the data), "none" (lmfit's (data - model)·weights), or "auto": by the kind of the data
