@@ -23,19 +23,15 @@ FLAGS = frozenset({"contract", "nsz", "arcp"})
 _STAMP = "hrxrd_ml-sources"
 _KERNELS = Path(__file__).parent
 
-helper: Callable[..., Any] = njit(
-    error_model="numpy", fastmath=set(FLAGS), no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+_PART: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+
+helper: Callable[..., Any] = njit(fastmath=set(FLAGS), **_PART)
 """Decorator of what compiled functions call."""
 
-inlined: Callable[..., Any] = njit(
-    error_model="numpy", fastmath=set(FLAGS), no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
-)
+inlined: Callable[..., Any] = njit(fastmath=set(FLAGS), forceinline=True, **_PART)
 """The same of what loops call: LLVM inlines it, which unlike inlining by numba costs nothing."""
 
-summing: Callable[..., Any] = njit(
-    error_model="numpy", fastmath={*FLAGS, "reassoc"}, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+summing: Callable[..., Any] = njit(fastmath={*FLAGS, "reassoc"}, **_PART)
 """The same of what adds up, in any order, so that it is vectorised."""
 
 
