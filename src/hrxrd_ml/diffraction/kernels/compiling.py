@@ -11,7 +11,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,16 @@ FLAGS = frozenset({"contract", "nsz", "arcp"})
 _STAMP = "hrxrd_ml-sources"
 _KERNELS = Path(__file__).parent
 
-helper: Callable[..., Any] = njit(
-    error_model="numpy", fastmath=set(FLAGS), no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+_compile: Callable[..., Any] = partial(njit, error_model="numpy")
+_within = partial(_compile, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+
+helper = _within(fastmath=set(FLAGS))
 """Decorator of what compiled functions call."""
 
-inlined: Callable[..., Any] = njit(
-    error_model="numpy", fastmath=set(FLAGS), no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=True
-)
+inlined = _within(fastmath=set(FLAGS), forceinline=True)
 """The same of what loops call: LLVM inlines it, which unlike inlining by numba costs nothing."""
 
-summing: Callable[..., Any] = njit(
-    error_model="numpy", fastmath={*FLAGS, "reassoc"}, no_cpython_wrapper=True, no_cfunc_wrapper=True
-)
+summing = _within(fastmath={*FLAGS, "reassoc"})
 """The same of what adds up, in any order, so that it is vectorised."""
 
 
@@ -44,7 +41,7 @@ def entry(function: Callable[..., Any] | None = None, *, reassociate: bool = Fal
     if function is None:
         return lambda function: entry(function, reassociate=reassociate)
     flags = {*FLAGS, "reassoc"} if reassociate else set(FLAGS)
-    compiled = njit(cache=True, error_model="numpy", fastmath=flags)(function)
+    compiled = _compile(cache=True, fastmath=flags)(function)
     folder = compiled.stats.cache_path
     if folder is not None:
         _forget(Path(folder), Path(_source(function)).parent)

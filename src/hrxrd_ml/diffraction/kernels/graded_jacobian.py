@@ -323,9 +323,9 @@ def accumulate(rows, by, pointer, parameter, kind, value, j):  # type: ignore[no
 @helper
 def _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
     """Add what parameters change of the `OPTICS` of a lamella."""
-    for entry in range(pointer[j], pointer[j + 1]):
-        p = parameter[entry]
-        if kind[entry] >= OPTICS:
+    for number in range(pointer[j], pointer[j + 1]):
+        p = parameter[number]
+        if kind[number] >= OPTICS:
             q2, absorption = optics[p, j, 0], optics[p, j, 1]
             for i in range(BLOCK):
                 by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]

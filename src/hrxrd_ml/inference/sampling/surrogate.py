@@ -239,7 +239,5 @@ class Surrogate:
         """Return where a trajectory along the gradient ends; None if it gets lost."""
         place, gradient, after = np.empty_like(start.place), start.gradient.copy(), momentum.copy()
         z = metric.inward(start.place)
-        value, arrived = _trajectory(
-            metric.centre, metric.root, z, place, gradient, after, step, count, self._shape
-        )
+        value, arrived = _trajectory(metric.centre, metric.root, z, place, gradient, after, step, count, self._shape)
         return (place, after, value, gradient) if arrived else None
