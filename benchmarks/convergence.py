@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hrxrd_ml import ParameterSpace, Reflection, RockingCurve
 from hrxrd_ml.diffraction.coherent import reflectivity
 from hrxrd_ml.diffraction.lamellae import Lamellae
-from hrxrd_ml.specimen.damage import TiedDamage, damage_space
+from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.specimen.layers import discretise, sublayers
 from hrxrd_ml.specimen.profile.base import extreme
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile, implanted_space
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--only", help="one reflection: " + ", ".join(reflections()))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    space: ParameterSpace = implanted_space() + damage_space("tied")
+    space: ParameterSpace = implanted_space() + TiedDamage().space
     print(_bench.machine())
     print(
         f"{options.profiles} random profiles a reflection, {options.angles} angles, seed {options.seed}, "

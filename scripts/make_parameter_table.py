@@ -9,15 +9,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection
-from hrxrd_ml.diffraction.diffuse import diffuse_space
+from hrxrd_ml.diffraction.diffuse import DIFFUSES
 from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
 from hrxrd_ml.instrument.counting import base_space, spread_space
 from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
 from hrxrd_ml.io.files import write_text
-from hrxrd_ml.specimen.damage import damage_space
-from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN, implanted_space
-from hrxrd_ml.specimen.profile.pseudo_voigt import pseudo_voigt_space
-from hrxrd_ml.specimen.profile.spline import spline_space
+from hrxrd_ml.specimen.damage import DAMAGES
+from hrxrd_ml.specimen.profile import PROFILES
+from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 _MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))
@@ -27,9 +26,7 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
         f"`profile=` chooses one of them. Dmin is {MINIMUM_STRAIN:g}. The number of spline coefficients is "
         "`strain_knots`, 14 by default; the spline ends at zero at `depth`.",
         (
-            ("`implanted`", implanted_space()),
-            ("`bspline`", spline_space(2)),
-            ("`pseudo_voigt`", pseudo_voigt_space()),
+            *((f"`{kind}`", part().space) for kind, part in PROFILES.items() if part),
             ("any", spread_space()),
         ),
     ),
@@ -37,9 +34,13 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
         "Damage",
         "`damage=` chooses one of them. L is the exponent of the static Debye–Waller factor, E = exp(−L). The number "
         "of spline coefficients is `damage_knots`, 8 by default; the spline reaches as deep as the strain profile.",
-        (("`tied`", damage_space("tied")), ("`bspline`", damage_space("bspline", 2))),
+        tuple((f"`{kind}`", part().space) for kind, part in DAMAGES.items() if part),
     ),
-    ("Diffuse scattering", '`diffuse="correlation"`.', (("`correlation`", diffuse_space("correlation")),)),
+    (
+        "Diffuse scattering",
+        "`diffuse=` chooses one of them.",
+        tuple((f"`{kind}`", part().space) for kind, part in DIFFUSES.items() if part),
+    ),
     ("Scale and axis", "Every model has them.", (("any", base_space()),)),
     (
         "Resolution function",

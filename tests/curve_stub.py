@@ -12,7 +12,7 @@ from hrxrd_ml import ParameterSpace
 from hrxrd_ml.instrument.background import make_background
 from hrxrd_ml.instrument.counting import base_space
 from hrxrd_ml.instrument.resolution import Response, make_resolution
-from hrxrd_ml.specimen.damage import damage_space
+from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.specimen.profile.implanted import implanted_space
 
 ARCSEC = np.pi / 648_000.0
@@ -21,7 +21,7 @@ ARCSEC = np.pi / 648_000.0
 def stub_space() -> ParameterSpace:
     return (
         implanted_space()
-        + damage_space("tied")
+        + TiedDamage().space
         + Response(make_resolution("gaussian")).space
         + make_background("constant").space
         + base_space()

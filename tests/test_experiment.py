@@ -44,13 +44,13 @@ sigma_column = "dI"
 [sample]
 layers = [
   { crystal = "AlGaAs", x = 0.8, thickness = 20000.0, name = "barrier", relaxation = 0 },
-  { crystal = "GaAs", thickness = 2000, roughness = 5.0, density = 0.98, damage = 0.1 },
+  { crystal = "GaAs", thickness = 2000, density = 0.98, damage = 0.1 },
 ]
 
 [model]
 profile = "bspline"
 damage = "bspline"
-diffuse = "loops"
+diffuse = "correlation"
 resolution = "double_crystal"
 background = "linear"
 strain_knots = 15
@@ -99,8 +99,10 @@ def test_every_key_is_read(write):
     assert (experiment.intensity.column, experiment.intensity.sigma_column) == ("I", "dI")
     barrier, well = experiment.sample.layers
     assert (barrier.name, barrier.x, barrier.relaxation, barrier.strain) == ("barrier", 0.8, 0.0, None)
-    assert (well.name, well.thickness, well.roughness, well.density) == ("layer2", 2000.0, 5.0, 0.98)
-    assert experiment.model == ModelSettings("bspline", "bspline", "loops", "double_crystal", "linear", 15, 8, 1e-4)
+    assert (well.name, well.thickness, well.density) == ("layer2", 2000.0, 0.98)
+    assert experiment.model == ModelSettings(
+        "bspline", "bspline", "correlation", "double_crystal", "linear", 15, 8, 1e-4
+    )
     assert experiment.parameters == {
         "fwhm": {"value": 38.0, "min": 10.0, "max": math.inf},
         "eta": {"vary": False},

@@ -292,7 +292,7 @@ def test_an_experiment_file_describes_films(tmp_path):
     assert params["layer1_thickness"].value == 20000.0
     assert params["cap_strain"].value == pytest.approx(0.0, abs=1e-9)
     file.write_text(file.read_text(encoding="utf-8").replace("= 500 }", "= 500, roughness = 5.0 }"), encoding="utf-8")
-    with pytest.raises((ParameterError, InputFileError, hx.HrxrdError), match="sharp"):
+    with pytest.raises((ParameterError, InputFileError, hx.HrxrdError), match="no key 'roughness'"):
         hx.build_model(hx.read_experiment(file))
 
 

@@ -11,7 +11,7 @@ import hrxrd_ml as hx
 from differences import central, error
 from hrxrd_ml.complex_step import extended
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, LineShape, diffuse_space
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, LineShape
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
 from hrxrd_ml.simulate import RockingCurve
@@ -76,7 +76,7 @@ class Graded:
 class Correlation(LineShape):
     """`CorrelationDiffuse` by its line shape alone."""
 
-    space = diffuse_space("correlation")
+    space = CorrelationDiffuse().space
 
     def length(self, values):
         return values["correlation_length"]

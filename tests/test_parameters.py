@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection
-from hrxrd_ml.diffraction.diffuse import diffuse_space
+from hrxrd_ml.diffraction.diffuse import DIFFUSES, make_diffuse
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.instrument.background import make_background
+from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
 from hrxrd_ml.instrument.counting import base_space
 from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
 from hrxrd_ml.parameters import Nested
-from hrxrd_ml.specimen.damage import damage_space
+from hrxrd_ml.specimen.damage import DAMAGES, TiedDamage, make_damage
+from hrxrd_ml.specimen.profile import PROFILES, make_profile
 from hrxrd_ml.specimen.profile.implanted import implanted_space
-from hrxrd_ml.specimen.profile.pseudo_voigt import pseudo_voigt_space
 from hrxrd_ml.specimen.profile.spline import spline_space
 
 MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))
@@ -31,11 +31,9 @@ IMPLANTED_RANGES = {
 CATALOGUE = [
     implanted_space(),
     spline_space(8, 5),
-    pseudo_voigt_space(),
-    *(damage_space(kind) for kind in ("none", "tied", "bspline")),
-    *(diffuse_space(kind) for kind in ("none", "correlation")),
+    *(part().space for part in (*PROFILES.values(), *DAMAGES.values(), *DIFFUSES.values()) if part),
     *(Response(make_resolution(kind, MONOCHROMATED)).space for kind in RESOLUTIONS),
-    *(make_background(kind).space for kind in ("constant", "linear", "exponential")),
+    *(make_background(kind).space for kind in BACKGROUNDS),
     base_space(),
 ]
 
@@ -65,10 +63,10 @@ def test_defaults_are_feasible_and_described(space):
 
 def test_spline_names_count_from_the_surface():
     assert spline_space(3, 2).names == ("depth", "s0", "s1", "s2", "w0", "w1")
-    assert damage_space("bspline", 3).names == ("w0", "w1", "w2")
+    assert make_damage("bspline", 3).space.names == ("w0", "w1", "w2")
 
 
-@pytest.mark.parametrize("build", [damage_space, diffuse_space, make_resolution, make_background])
+@pytest.mark.parametrize("build", [make_profile, make_damage, make_diffuse, make_resolution, make_background])
 def test_unknown_kind_lists_the_known_ones(build):
     with pytest.raises(ParameterError, match="expected"):
         build("nonsense")
@@ -108,7 +106,7 @@ def test_violations_say_which_rule_and_which_values():
 
 
 def test_spaces_add_and_keep_what_is_the_same_once():
-    space = implanted_space() + damage_space("tied") + implanted_space()
+    space = implanted_space() + TiedDamage().space + implanted_space()
     assert space.names == (*IMPLANTED_RANGES, "damage")
     assert len(space.nested) == 4
     with pytest.raises(ParameterError, match="L1"):

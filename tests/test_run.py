@@ -80,7 +80,7 @@ def test_model_has_the_named_parts_and_the_axis_of_the_curve():
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
-        ({"sample": {"layers": [{"crystal": "YIG", "thickness": 100.0, "roughness": 5.0}]}}, "interfaces are sharp"),
+        ({"sample": {"layers": [{"crystal": "YIG", "thickness": 100.0, "roughness": 5.0}]}}, "no key 'roughness'"),
         ({"sample": {"layers": [{"crystal": "Si", "thickness": 100.0}]}}, "need the lattice of the substrate"),
         ({"sample": {"layers": [{"crystal": "YIG", "thickness": 9.0, "x": 0.5}]}}, r"e\.toml: \[sample\] .*alloy"),
         ({"model": {"diffuse": "loops"}}, r"e\.toml: \[model\].*diffuse"),

@@ -2,9 +2,8 @@
 
 A `ParameterSpace` is built by adding the spaces of the chosen parts of a model::
 
-    space = implanted_space() + damage_space("tied") + diffuse_space("correlation")
+    space = ImplantedProfile().space + TiedDamage().space + CorrelationDiffuse().space
 
-Those of the instrument stand with its parts, in ``instrument``.
 Lengths are in Å and angles (offset, fwhm) in seconds of arc, since these are the numbers that users write.
 """
 
@@ -12,6 +11,7 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from hrxrd_ml.errors import ParameterError
 
 Value = TypeVar("Value", float, NDArray[np.float64])
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class ParameterSpace:
             if names.index(rule.high) >= names.index(rule.low):
                 raise ParameterError(f"{rule.high} limits {rule.low}, so it must come before it")
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names in order."""
         return tuple(spec.name for spec in self.specs)
@@ -269,7 +270,22 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
     return f"unknown parameter {name!r}; {hint}"
 
 
-__all__ = ["Nested", "ParameterSpace", "ParameterSpec", "tighten", "unknown_name"]
+def named(what: str, name: str, known: Mapping[str, T]) -> T:
+    """Return the part of a model that stands under a name.
+
+    Raises
+    ------
+    ParameterError
+        If none does; the message lists the names, the nearest ones again.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=2, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ParameterError(f"unknown {what} {name!r}: expected one of {', '.join(known)}{hint}")
+    return known[name]
+
+
+__all__ = ["Nested", "ParameterSpace", "ParameterSpec", "named", "tighten", "unknown_name"]
 
 
 Row = tuple[str, str, float, float, float, bool, str]

@@ -56,10 +56,10 @@ class RockingCurve:
         Strain profile; None for a perfect crystal.
     damage : Damage or None
     diffuse : DiffuseModel or None
-    resolution : {"gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"} or Resolution
-        Name of a resolution function, or one of your own: see ``resolution.Resolution``.
-    background : {"constant", "linear", "exponential"} or Background
-        Name of a background, or one of your own: see ``background.Background``.
+    resolution : str or Resolution
+        One of ``instrument.resolution.RESOLUTIONS``, or one of your own.
+    background : str or Background
+        One of ``instrument.background.BACKGROUNDS``, or one of your own.
     tolerance : float
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float

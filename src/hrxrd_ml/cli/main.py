@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hrxrd_ml.cli import training
-from hrxrd_ml.cli.training import path_argument
+from hrxrd_ml.cli.training import add_out, path_argument
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
 from hrxrd_ml.io.files import staged_folder, write_text
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # whoever read the output has seen enough
-        sys.stdout = _Nowhere()
+        sys.stdout = io.StringIO()
         return 1
     except HrxrdError as error:
         _complain(str(error))
@@ -86,51 +86,29 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     demo = command("demo", _demo, "fit a bundled simulated curve and compare with what it was made from")
-    demo.add_argument(
-        "--out",
-        metavar="DIR",
-        type=path_argument,
-        default=Path("hrxrd-ml-demo"),
-        help="folder for the files (%(default)s)",
-    )
+    add_out(demo, "DIR", "folder for the files (%(default)s)", default=Path("hrxrd-ml-demo"))
     demo.set_defaults(emcee=None, report=False)  # the other options of a fit
 
     fit = command("fit", _fit, "fit a curve and write fit.json, fit.csv, fit.nc and fit.png")
     _add_curve(fit)
-    fit.add_argument("--out", metavar="DIR", type=path_argument, required=True, help="folder for the files")
-    fit.add_argument(
-        "--emcee",
-        metavar="N",
-        type=int,
-        help="sample the posterior, N steps at most; an interrupted chain (chain.h5) goes on",
-    )
+    add_out(fit, "DIR", "folder for the files", required=True)
+    sampling = "sample the posterior, N steps at most; an interrupted chain (chain.h5) goes on"
+    fit.add_argument("--emcee", metavar="N", type=int, help=sampling)
     fit.add_argument("--report", action="store_true", help="write fit.html too: everything in one file")
-    fit.add_argument(
-        "--model-error", action="store_true", help="with --emcee: sample a relative error of the model too"
-    )
+    model_error = "with --emcee: sample a relative error of the model too"
+    fit.add_argument("--model-error", action="store_true", help=model_error)
     fit.add_argument("--seed", metavar="N", type=int, help="with --emcee: seed (default 1)")
 
     guess = command("guess", _guess, "print start values as the [parameters] of an experiment file")
     _add_curve(guess)
-    guess.add_argument("--out", metavar="FILE", type=path_argument, help="file to write instead of printing")
+    add_out(guess, "FILE", "file to write instead of printing")
 
     simulate = command("simulate", _simulate, "simulate the curve that an experiment file describes")
     simulate.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument)
-    simulate.add_argument("--out", metavar="FILE", type=path_argument, help="file to write instead of printing")
-    simulate.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="value of a parameter; may be repeated",
-    )
-    simulate.add_argument(
-        "--range",
-        metavar=("LOW", "HIGH"),
-        nargs=2,
-        type=float,
-        help="angles, in the unit of the experiment's axis",
-    )
+    add_out(simulate, "FILE", "file to write instead of printing")
+    value, angles = "value of a parameter; may be repeated", "angles, in the unit of the experiment's axis"
+    simulate.add_argument("--set", metavar="NAME=VALUE", action="append", default=[], help=value)
+    simulate.add_argument("--range", metavar=("LOW", "HIGH"), nargs=2, type=float, help=angles)
     simulate.add_argument("--points", metavar="N", type=int, default=501, help="number of points (%(default)s)")
     simulate.add_argument("--noise", action="store_true", help="draw counts from the Poisson distribution")
     simulate.add_argument("--seed", metavar="N", type=int, help="seed of the noise")
@@ -140,16 +118,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_curve(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "curve", metavar="CURVE", type=path_argument, help="measured curve: text, .xrdml, .ras, .rasx, .brml"
-    )
-    parser.add_argument(
-        "experiment",
-        metavar="EXPERIMENT.toml",
-        type=path_argument,
-        nargs="?",
-        help="by default the file of the same stem",
-    )
+    formats, beside = "measured curve: text, .xrdml, .ras, .rasx, .brml", "by default the file of the same stem"
+    parser.add_argument("curve", metavar="CURVE", type=path_argument, help=formats)
+    parser.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument, nargs="?", help=beside)
 
 
 # --- commands ---
@@ -328,16 +299,6 @@ class _Version(argparse.Action):
 
         print(f"hrxrd-ml {__version__}")
         parser.exit()
-
-
-class _Nowhere:
-    """Takes what is written after the reader has gone."""
-
-    def write(self, text: str) -> int:
-        return len(text)
-
-    def flush(self) -> None:
-        pass
 
 
 def _write(text: str, path: Path | None, inputs: Sequence[Path | None] = ()) -> None:

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.cli.overrides import evaluated_expressions, hint_parameters, start_parameters
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
-from hrxrd_ml.errors import CrystalError, ExperimentError, HrxrdError, ParameterError
+from hrxrd_ml.errors import CrystalError, HrxrdError, ParameterError
 from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.io.curve import leave_out, make_curve
@@ -32,8 +33,6 @@ from hrxrd_ml.specimen.film import Film, Stack
 
 if TYPE_CHECKING:
     from lmfit import Parameters
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -84,21 +83,14 @@ def build_reflection(settings: ReflectionSettings, source: str = "experiment") -
     InputFileError
         If a CIF file cannot be used.
     """
-    given = settings.susceptibility
+    given = dict(vars(settings))
+    lattice, chi = given.pop("lattice"), settings.susceptibility
     try:
-        crystal = Crystal.resolve(settings.crystal)
-        if settings.lattice is not None:
-            crystal = crystal.with_lattice(a=settings.lattice)
-        return Reflection(
-            crystal,
-            settings.hkl,
-            settings.wavelength,
-            surface=settings.surface,
-            exit=settings.exit,
-            monochromator=settings.monochromator,
-            susceptibility=None if given is None else Susceptibility(**vars(given)),
-            polarization_ratio=settings.polarization_ratio,
-        )
+        given["crystal"] = crystal = Crystal.resolve(settings.crystal)
+        if lattice is not None:
+            given["crystal"] = crystal.with_lattice(a=lattice)
+        given["susceptibility"] = None if chi is None else Susceptibility(**vars(chi))
+        return Reflection(**given)
     except CrystalError as error:
         raise CrystalError(f"{source}: [reflection] {error}") from error
 
@@ -113,11 +105,7 @@ def build_films(experiment: Experiment, source: str) -> tuple[Film, ...]:
     """
     films = []
     for layer in experiment.sample.layers:
-        if layer.roughness:
-            raise ExperimentError(
-                f"{source}: [sample] {layer.name}: interfaces are sharp in this version; leave out roughness"
-            )
-        given = {name: value for name, value in vars(layer).items() if value is not None and name != "roughness"}
+        given = {name: value for name, value in vars(layer).items() if value is not None}
         try:
             films.append(Film(**given))
         except (ParameterError, CrystalError) as error:
@@ -142,27 +130,16 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
     """
     source = str(experiment.path or "experiment")
     labels = {} if curve is None else curve[curve.dims[0]].attrs
-    settings = experiment.model
-    numbers: dict[str, Any] = {
-        "strain_knots": settings.strain_knots,
-        "damage_knots": settings.damage_knots,
-        "tolerance": settings.tolerance,
-        "relative_error": experiment.intensity.relative_error,
-    }
+    options = vars(experiment.model) | {"relative_error": experiment.intensity.relative_error}
     reflection = build_reflection(experiment.reflection, source)
     films = build_films(experiment, source)
     try:
         model = RockingCurveModel(
             reflection,
-            profile=settings.profile,
-            damage=settings.damage,
-            diffuse=settings.diffuse,
-            resolution=settings.resolution,
-            background=settings.background,
             axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
             unit=labels.get("units") or experiment.axis.unit or "deg",
             films=films,
-            **{name: value for name, value in numbers.items() if value},
+            **{name: value for name, value in options.items() if value is not None},
         )
     except ParameterError as error:
         raise ParameterError(f"{source}: [model] {error}") from error
@@ -170,7 +147,7 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
     return model
 
 
-def guess_curve(curve: xr.DataArray, experiment: Experiment) -> tuple[RockingCurveModel, Array | None, Parameters]:
+def guess_curve(curve: xr.DataArray, experiment: Experiment) -> tuple[RockingCurveModel, FloatArray | None, Parameters]:
     """Model, weights (0 for points that the experiment leaves out; None if there are none) and start values.
 
     Raises

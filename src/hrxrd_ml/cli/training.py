@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hrxrd_ml.errors import ParameterError
+
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
 
@@ -18,58 +20,50 @@ def path_argument(text: str) -> Path:
     return Path(text)
 
 
+def add_out(parser: argparse.ArgumentParser, metavar: str, text: str, **more: Any) -> None:
+    """Add the option ``--out``, a file or a folder."""
+    parser.add_argument("--out", metavar=metavar, type=path_argument, help=text, **more)
+
+
 def add_commands(commands: Any, command: Command) -> None:
     """Add ``dataset``, ``train`` and ``evaluate`` to the sub-parsers of the program; ``command`` makes one of them."""
-    dataset = commands.add_parser(
-        "dataset", help="make or describe a set of simulated curves", description="Sets of simulated, noisy curves."
-    )
+    about = "Sets of simulated, noisy curves."
+    dataset = commands.add_parser("dataset", help="make or describe a set of simulated curves", description=about)
     actions = dataset.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    make = actions.add_parser(
-        "make", help="simulate curves", description="Simulate curves; goes on where it was interrupted."
-    )
+    about = "Simulate curves; goes on where it was interrupted."
+    make = actions.add_parser("make", help="simulate curves", description=about)
     make.set_defaults(run=_make)
-    make.add_argument(
-        "settings", metavar="SETTINGS", help="TOML file with a table [dataset], or bundled settings by name"
-    )
-    make.add_argument("--out", metavar="DIR", type=path_argument, required=True, help="folder of the data set")
+    settings = "TOML file with a table [dataset], or bundled settings by name"
+    make.add_argument("settings", metavar="SETTINGS", help=settings)
+    add_out(make, "DIR", "folder of the data set", required=True)
     make.add_argument("--curves", metavar="N", type=int, help="number of curves")
     make.add_argument("--seed", metavar="N", type=int, help="seed")
     make.add_argument("--workers", metavar="N", type=int, help="processes (default: one a core)")
     show = actions.add_parser("describe", help="say what a data set holds", description="Say what a data set holds.")
     show.set_defaults(run=_describe)
     show.add_argument("folder", metavar="DIR", type=path_argument)
-    show.add_argument("--out", metavar="FILE", type=path_argument, help="picture of the distribution of the parameters")
+    add_out(show, "FILE", "picture of the distribution of the parameters")
 
     train = command("train", _train, "train a network")
     train.add_argument("settings", metavar="SETTINGS", help="TOML file, or bundled settings by name")
-    train.add_argument(
-        "dataset",
-        metavar="DATASET",
-        type=path_argument,
-        nargs="?",
-        help="folder made by dataset make (default: make what the table [dataset] of SETTINGS says, while training)",
-    )
-    train.add_argument(
-        "--out", metavar="DIR", type=path_argument, required=True, help="folder; a training in it goes on"
-    )
+    made = "folder made by dataset make"
+    meanwhile = f"{made} (default: make what the table [dataset] of SETTINGS says, while training)"
+    train.add_argument("dataset", metavar="DATASET", type=path_argument, nargs="?", help=meanwhile)
+    add_out(train, "DIR", "folder; a training in it goes on", required=True)
     train.add_argument("--epochs", metavar="X", type=float, help="passes over the data")
     train.add_argument("--finish-in", metavar="X", type=float, help="finish in so many minutes, if not before")
     train.add_argument("--minutes", metavar="X", type=float, help="stop, to go on later, after this time")
     train.add_argument("--shards", metavar="N", type=int, help="use the first N files of the data set only")
-    train.add_argument(
-        "--start", metavar="NETWORK", help='checkpoint to begin with, or "bundled" for the one in the package'
-    )
-    train.add_argument(
-        "--save-every", metavar="S", type=float, default=120.0, help="seconds between saved states (%(default)g)"
-    )
+    bundled = '"bundled" for the one in the package'
+    train.add_argument("--start", metavar="NETWORK", help=f"checkpoint to begin with, or {bundled}")
+    saved = "seconds between saved states (%(default)g)"
+    train.add_argument("--save-every", metavar="S", type=float, default=120.0, help=saved)
     train.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="(%(default)s)")
 
     evaluate = command("evaluate", _evaluate, "measure a network on curves that it has not seen")
-    evaluate.add_argument("network", metavar="NETWORK", help='checkpoint, or "bundled" for the one in the package')
-    evaluate.add_argument("dataset", metavar="DATASET", type=path_argument, help="folder made by dataset make")
-    evaluate.add_argument(
-        "--out", metavar="DIR", type=path_argument, help="folder for evaluation.json and evaluation.md"
-    )
+    evaluate.add_argument("network", metavar="NETWORK", help=f"checkpoint, or {bundled}")
+    evaluate.add_argument("dataset", metavar="DATASET", type=path_argument, help=made)
+    add_out(evaluate, "DIR", "folder for evaluation.json and evaluation.md")
 
 
 def _make(arguments: argparse.Namespace) -> int:
@@ -148,24 +142,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _checkpoint(name: str) -> str:
     """Return the path of a checkpoint, or of the one in the package by the name "bundled"."""
-    from hrxrd_ml.errors import InputFileError
     from hrxrd_ml.guess.network.predict import bundled_path
 
-    path = bundled_path() if name == "bundled" else name
-    if path is None:
-        raise InputFileError("this build holds no trained network; give the path of a checkpoint")
-    return path
+    return bundled_path() if name == "bundled" else name
 
 
 def _at_least(number: float | None, least: int, option: str, what: str = "a whole number") -> None:
-    from hrxrd_ml.errors import ParameterError
-
     if number is not None and not number >= least:
         raise ParameterError(f"{option} must be {what} from {least}, got {number}")
 
 
 def _positive(number: float | None, option: str) -> None:
-    from hrxrd_ml.errors import ParameterError
-
     if number is not None and not 0.0 < number < float("inf"):
         raise ParameterError(f"{option} must be a positive number, got {number:g}")

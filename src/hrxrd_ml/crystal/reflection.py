@@ -9,9 +9,11 @@ from __future__ import annotations
 import cmath
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import FrozenInstanceError
+from functools import partial
 from os import PathLike
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from hrxrd_ml.crystal.miller import parse_hkl
@@ -77,6 +79,8 @@ class Reflection:
         (1/(1+K), K/(1+K)).
     susceptibility : Susceptibility
         As given, else calculated.
+    arguments : mapping
+        What makes this reflection again: as given, resolved, None for what is calculated.
 
     Raises
     ------
@@ -102,6 +106,8 @@ class Reflection:
     polarization_ratio: float
     polarization_weights: tuple[float, float]
     susceptibility: Susceptibility
+    _perfect: tuple[Reflection, ...]
+    arguments: Mapping[str, Any]
 
     # Not a dataclass: `susceptibility` and `polarization_ratio` are resolved here, and dataclasses.replace
     # would carry a value that was calculated for one wavelength over to another.
@@ -151,48 +157,43 @@ class Reflection:
         weight = 0.0 if math.isinf(ratio) else 1.0 / (1.0 + ratio)
         own["polarization_weights"] = (weight, 1.0 - weight)
 
-        own["_given"] = (susceptibility, None if polarization_ratio is None else ratio)
+        arguments = {
+            "crystal": material,
+            "hkl": indices,
+            "wavelength": length,
+            "surface": plane,
+            "exit": exit,
+            "monochromator": own["monochromator"],
+            "susceptibility": susceptibility,
+            "polarization_ratio": None if polarization_ratio is None else ratio,
+        }
+        own["arguments"] = MappingProxyType(arguments)
         own["susceptibility"] = material.susceptibility(indices, length) if susceptibility is None else susceptibility
 
     # --- value semantics ---
 
-    def _arguments(self) -> dict[str, Any]:
-        susceptibility, ratio = self.__dict__["_given"]
-        return {
-            "crystal": self.crystal,
-            "hkl": self.hkl,
-            "wavelength": self.wavelength,
-            "surface": self.surface,
-            "exit": self.exit,
-            "monochromator": self.monochromator,
-            "susceptibility": susceptibility,
-            "polarization_ratio": ratio,
-        }
-
     def replace(self, **changes: Any) -> Reflection:
         """A new reflection with some arguments changed; what was calculated is calculated again."""
-        return type(self)(**{**self._arguments(), **changes})
+        return type(self)(**{**self.arguments, **changes})
 
-    def __setattr__(self, name: str, value: object) -> NoReturn:
+    def __setattr__(self, name: str, value: object = None) -> NoReturn:
         raise FrozenInstanceError(f"a Reflection cannot be changed; use reflection.replace({name}=...)")
 
-    def __delattr__(self, name: str) -> NoReturn:
-        raise FrozenInstanceError(f"a Reflection cannot be changed; use reflection.replace({name}=...)")
+    __delattr__ = __setattr__
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Reflection) and self._arguments() == other._arguments()
+        return isinstance(other, Reflection) and self.arguments == other.arguments
 
     def __hash__(self) -> int:
-        return hash(tuple(self._arguments().values()))
+        return hash(tuple(self.arguments.values()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self._arguments(),)
+        return partial(Reflection, **self.arguments), ()
 
-    def __copy__(self) -> Reflection:
+    def __deepcopy__(self, memo: object = None) -> Reflection:
         return self
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Reflection:
-        return self
+    __copy__ = __deepcopy__
 
     def __repr__(self) -> str:
         parts = [repr(self.crystal.name), repr(self.hkl), f"wavelength={self.wavelength:.8g}"]
@@ -200,11 +201,10 @@ class Reflection:
             parts += [f"surface={self.surface}", f"exit={self.exit!r}"]
         if self.monochromator:
             parts.append(f"monochromator={self.monochromator}")
-        susceptibility, ratio = self.__dict__["_given"]
-        if susceptibility is not None:
-            parts.append(f"susceptibility={susceptibility}")
-        if ratio is not None:
-            parts.append(f"polarization_ratio={ratio:g}")
+        if self.arguments["susceptibility"] is not None:
+            parts.append(f"susceptibility={self.susceptibility}")
+        if self.arguments["polarization_ratio"] is not None:
+            parts.append(f"polarization_ratio={self.polarization_ratio:g}")
         return f"Reflection({', '.join(parts)})"
 
     # --- physics ---
@@ -232,12 +232,7 @@ class Reflection:
     def monochromator_reflections(self) -> tuple[Reflection, ...]:
         """Symmetric reflections of the perfect monochromator crystals at this wavelength, repeated as often
         as the beam meets them; mosaic ones are left out (they have no Darwin curve)."""
-        reflections: tuple[Reflection, ...] = self.__dict__["_perfect"]
-        return reflections
-
-
-def _rebuild(arguments: dict[str, Any]) -> Reflection:
-    return Reflection(**arguments)
+        return self._perfect
 
 
 def _bragg_angle(crystal: Crystal, hkl: tuple[int, int, int], spacing: float, wavelength: float) -> float:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,8 +30,7 @@ from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.lamellae import Slopes
-from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.parameters import ParameterSpace, space_of
+from hrxrd_ml.parameters import ParameterSpace, named, space_of
 
 
 def cross_section(
@@ -197,7 +197,16 @@ class CorrelationDiffuse:
     @property
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
-        return diffuse_space("correlation")
+        return space_of(
+            ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
+            (
+                "substrate_correlation_length", "Å", 3000.0, 50.0, 5.0e4, True,
+                "correlation length of defects in the substrate",
+            ),
+            ("correlation_length", "Å", 100.0, 5.0, 1.0e4, True, "correlation length of defects above"),
+            ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
+            ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
+        )  # fmt: skip
 
     def length(self, values: Values) -> float:
         """Return the correlation length in the layer [Å]."""
@@ -240,27 +249,11 @@ def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: F
     return np.real(np.sqrt(product[:, None] - u**2))
 
 
+DIFFUSES: Mapping[str, type[DiffuseModel] | None] = {"none": None, "correlation": CorrelationDiffuse}
+"""Diffuse models by the names that models, experiment files and saved files have for them."""
+
+
 def make_diffuse(kind: str) -> DiffuseModel | None:
-    """Return a diffuse model by name."""
-    if kind == "none":
-        return None
-    if kind == "correlation":
-        return CorrelationDiffuse()
-    raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation")
-
-
-def diffuse_space(kind: str) -> ParameterSpace:
-    """Diffuse component: "none" or "correlation" (length), above a substrate's own."""
-    match kind:
-        case "none":
-            return ParameterSpace()
-        case "correlation":
-            length = "substrate_correlation_length"
-            return space_of(
-                ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
-                (length, "Å", 3000.0, 50.0, 5.0e4, True, "correlation length of defects in the substrate"),
-                ("correlation_length", "Å", 100.0, 5.0, 1.0e4, True, "correlation length of defects above"),
-                ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
-                ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
-            )
-    raise ParameterError(f"unknown diffuse component {kind!r}: expected none or correlation")
+    """Return a diffuse model by name, one of `DIFFUSES`."""
+    made = named("diffuse model", kind, DIFFUSES)
+    return made() if made else None

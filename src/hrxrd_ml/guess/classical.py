@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from hrxrd_ml.guess.competing import with_competing_minimum
@@ -28,8 +27,6 @@ from hrxrd_ml.units import ARCSEC
 if TYPE_CHECKING:
     import xarray as xr
     from lmfit import Parameters
-
-FloatArray = NDArray[np.float64]
 
 SMOOTHING = (0.1, 0.045, 0.016)
 """FWHM of the smoothing, step by step, over the width of the damage region."""

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError
-
-if TYPE_CHECKING:
-    pass
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

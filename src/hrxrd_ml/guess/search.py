@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.inference.coordinates import NestedCoordinates, nested_coordinates
 from hrxrd_ml.inference.levenberg import minimise_in_box
 from hrxrd_ml.inference.likelihood import GaussianLikelihood, Likelihood
@@ -21,7 +22,6 @@ from hrxrd_ml.units import ARCSEC
 if TYPE_CHECKING:
     from lmfit import Parameters
 
-FloatArray = NDArray[np.float64]
 Values = dict[str, float]
 
 _RESOLUTION = {"fwhm": 0.0, "eta": 0.1, "tail": 1.0, "asymmetry": 0.0}  # held while the curve is smoothed

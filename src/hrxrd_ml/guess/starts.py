@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
@@ -16,8 +16,6 @@ from hrxrd_ml.specimen.damage import SplineDamage
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.profile.spline import SplineProfile
 from hrxrd_ml.units import ARCSEC
-
-FloatArray = NDArray[np.float64]
 
 
 def offsets(problem: Problem, values: Values, marks: Landmarks, most: int = 4) -> list[float]:
@@ -117,12 +115,16 @@ def spline_trials(problem: Problem, values: Values, found: Mapping[str, float]) 
     return [{**values, "depth": depth} | splines_through(problem.simulation, found, depth) for depth in depths]
 
 
+def implanted_strain(z: FloatArray, values: Mapping[str, float]) -> FloatArray:
+    """Return the strain of the seven-parameter profile at depths [Å], 0 behind its end."""
+    return np.where(z <= values["L1"], ImplantedProfile().evaluate(np.minimum(z, values["L1"]), values), 0.0)
+
+
 def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth: float) -> Values:
     """Return spline coefficients of strain and damage that follow a seven-parameter profile over ``depth`` [Å]."""
     assert isinstance(simulation.profile, SplineProfile)
     z = np.linspace(0.0, depth, 400)
-    inside = z <= found["L1"]
-    strain = np.where(inside, ImplantedProfile().evaluate(np.minimum(z, found["L1"]), found), 0.0)
+    strain = implanted_strain(z, found)
     values: Values = {}
 
     def put(spline: SplineProfile, target: FloatArray) -> None:

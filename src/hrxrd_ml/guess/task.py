@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError
 from hrxrd_ml.guess.landmarks import Landmarks, landmarks
 from hrxrd_ml.guess.search import Problem
@@ -19,8 +19,6 @@ from hrxrd_ml.units import ARCSEC, radians_per
 if TYPE_CHECKING:
     import xarray as xr
     from lmfit import Parameter, Parameters
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

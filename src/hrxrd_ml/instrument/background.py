@@ -6,7 +6,7 @@ step (`hrxrd_ml.complex_step`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import numpy as np
 from hrxrd_ml.arrays import Values
 from hrxrd_ml.complex_step import check_analytic
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named
 
 _LEVEL = ParameterSpec("background", "counts", 1.0, 0.0, 1e7, True, "background at the substrate peak")
 _LARGEST_EXPONENT = 100.0  # far beyond any measurement; keeps the numbers finite
@@ -84,12 +84,12 @@ class ExponentialBackground:
         return values["background"] * np.exp(np.where(held, np.sign(exponent.real) * _LARGEST_EXPONENT, exponent))
 
 
-BACKGROUNDS: dict[str, Callable[[], Background]] = {
+BACKGROUNDS: Mapping[str, type[Background]] = {
     "constant": ConstantBackground,
     "linear": LinearBackground,
     "exponential": ExponentialBackground,
 }
-"""Backgrounds by name."""
+"""Backgrounds by the names that models, experiment files and saved files have for them."""
 
 
 def make_background(kind: str | Background) -> Background:
@@ -101,9 +101,7 @@ def make_background(kind: str | Background) -> Background:
         If the name is unknown, the object is no background, or derivatives by the complex step are wrong.
     """
     if isinstance(kind, str):
-        if kind not in BACKGROUNDS:
-            raise ParameterError(f"unknown background {kind!r}: expected one of {', '.join(BACKGROUNDS)}")
-        return BACKGROUNDS[kind]()
+        return named("background", kind, BACKGROUNDS)()
     what = type(kind).__name__
     if not isinstance(getattr(kind, "space", None), ParameterSpace) or not callable(getattr(kind, "counts", None)):
         raise ParameterError(

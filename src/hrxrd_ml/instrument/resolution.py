@@ -8,7 +8,7 @@ diffractometer, the bent crystal.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,7 +21,7 @@ from hrxrd_ml.arrays import ComplexArray, FloatArray, Values
 from hrxrd_ml.complex_step import STEP, check_analytic, derivative
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
@@ -247,8 +247,13 @@ def _sampled(grid: AngleGrid, values: Values, asymmetry: Any) -> tuple[Any, Any]
     return transform_of(shape, step, grid.size)
 
 
-RESOLUTIONS = ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")
-"""Names of the resolution functions."""
+RESOLUTIONS: Mapping[str, type[Resolution]] = {
+    "gaussian": Gaussian,
+    "pseudo_voigt": PseudoVoigt,
+    "split_pseudo_voigt": SplitPseudoVoigt,
+    "double_crystal": DoubleCrystal,
+}
+"""Resolution functions by the names that models, experiment files and saved files have for them."""
 
 
 def make_resolution(kind: str | Resolution, reflection: Reflection | None = None) -> Resolution:
@@ -256,7 +261,8 @@ def make_resolution(kind: str | Resolution, reflection: Reflection | None = None
 
     Parameters
     ----------
-    kind : {"gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal"} or Resolution
+    kind : str or Resolution
+        One of `RESOLUTIONS`, or a function of your own.
     reflection : Reflection, optional
         Needed for "double_crystal": names the monochromator.
 
@@ -266,17 +272,9 @@ def make_resolution(kind: str | Resolution, reflection: Reflection | None = None
         If the name is unknown, the monochromator is not named, the object is no resolution function, or derivatives
         by the complex step are wrong.
     """
-    match kind:
-        case "gaussian":
-            return Gaussian()
-        case "pseudo_voigt":
-            return PseudoVoigt()
-        case "split_pseudo_voigt":
-            return SplitPseudoVoigt()
-        case "double_crystal":
-            return DoubleCrystal(reflection)
-        case str():
-            raise ParameterError(f"unknown resolution {kind!r}: expected one of {', '.join(RESOLUTIONS)}")
+    if isinstance(kind, str):
+        made = named("resolution", kind, RESOLUTIONS)
+        return DoubleCrystal(reflection) if made is DoubleCrystal else made()
     _check(kind)
     return kind
 

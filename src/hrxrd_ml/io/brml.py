@@ -10,10 +10,11 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.content import numbered_members, open_archive, parse_xml, read_member, to_number
 from hrxrd_ml.io.curve import MAX_POINTS
-from hrxrd_ml.io.scan import Array, Scan
+from hrxrd_ml.io.scan import Scan
 
 _RAW_DATA = re.compile(r"(?:^|/)Experiment([0-9]{1,9})/RawData([0-9]{1,9})\.xml$")
 _INDEX = re.compile(r"[0-9]{1,9}")
@@ -60,7 +61,7 @@ def _scan(route: ET.Element, root: ET.Element) -> Scan:
             f"its points have {width} columns where {len(columns)} were expected ({', '.join(columns)}); "
             "expected a scan with a point detector: export it as text"
         )
-    axes: dict[str, Array] = {}
+    axes: dict[str, FloatArray] = {}
     for name, column in columns.items():
         kind = _KINDS.get(name.lower())
         if kind and np.ptp(table[:, column]) > 0.0:

@@ -7,12 +7,13 @@ Coordinates ``attenuation``, ``counting_time`` [s] and ``sigma`` lie along x whe
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError
 from hrxrd_ml.io.experiment.settings import DATA_KINDS
 from hrxrd_ml.units import check_kind, convert_angle
@@ -36,7 +37,6 @@ _OPTIONAL = {
     "counting_time": {"long_name": "counting time", "units": "s"},
     "sigma": {"long_name": "standard error"},
 }
-Array = NDArray[np.float64]
 
 
 def make_curve(
@@ -101,7 +101,10 @@ def make_curve(
         raise CurveError(f"only {n} points; a rocking curve needs at least {MIN_POINTS}")
     if n > MAX_POINTS:
         raise CurveError(f"{n} points; expected at most {MAX_POINTS}: is this one rocking curve?")
-    where = _Where(lines)
+
+    def where(i: int) -> str:
+        return f"point {i}" if lines is None else f"line {lines[i]} (point {i})"
+
     _check_finite(angles, "angle", where)
     _check_finite(data, "value", where)
     if data_kind is None and relative_error is not None:
@@ -160,17 +163,11 @@ def leave_out(curve: "xr.DataArray", ranges: Sequence[tuple[float, float]]) -> "
     return curve.isel(x=np.flatnonzero(keep))
 
 
-class _Where:
-    """Names a point for a message: its number and, if it came from a text file, its line."""
-
-    def __init__(self, lines: Sequence[int] | None) -> None:
-        self.lines = lines
-
-    def __call__(self, i: int) -> str:
-        return f"point {i}" if self.lines is None else f"line {self.lines[i]} (point {i})"
+_Where = Callable[[int], str]
+"""Names a point for a message: its number and, if it came from a text file, its line."""
 
 
-def _vector(values: ArrayLike, what: str) -> Array:
+def _vector(values: ArrayLike, what: str) -> FloatArray:
     try:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -180,7 +177,7 @@ def _vector(values: ArrayLike, what: str) -> Array:
     return array
 
 
-def _check_finite(array: Array, what: str, where: _Where) -> None:
+def _check_finite(array: FloatArray, what: str, where: _Where) -> None:
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         raise CurveError(
@@ -189,7 +186,7 @@ def _check_finite(array: Array, what: str, where: _Where) -> None:
         )
 
 
-def _data_kind(data: Array, data_kind: str | None, where: _Where) -> str:
+def _data_kind(data: FloatArray, data_kind: str | None, where: _Where) -> str:
     whole = np.abs(data - np.round(data)) <= 1e-6 * np.maximum(1.0, np.abs(data))
     if data_kind is None:
         data_kind = "counts" if whole.all() else "intensity"
@@ -214,7 +211,9 @@ def _data_kind(data: Array, data_kind: str | None, where: _Where) -> str:
     return data_kind
 
 
-def _positive(values: ArrayLike | None, n: int, what: str, where: _Where, least: float | None = None) -> Array | None:
+def _positive(
+    values: ArrayLike | None, n: int, what: str, where: _Where, least: float | None = None
+) -> FloatArray | None:
     """Array of n positive numbers (at least ``least``), a single number repeated; None stays None."""
     if values is None:
         return None
@@ -230,7 +229,7 @@ def _positive(values: ArrayLike | None, n: int, what: str, where: _Where, least:
     return array
 
 
-def _order(x: Array, where: _Where) -> slice:
+def _order(x: FloatArray, where: _Where) -> slice:
     """Slice that puts the angles in ascending order."""
     steps = np.diff(x)
     same = np.flatnonzero(steps == 0.0)
@@ -254,7 +253,7 @@ def _order(x: Array, where: _Where) -> slice:
     )
 
 
-def _check_range(x: Array, kind: str, unit: str) -> None:
+def _check_range(x: FloatArray, kind: str, unit: str) -> None:
     """Refuse ranges that only a wrong kind or unit explains."""
     low, high = (float(v) for v in convert_angle([x.min(), x.max()], unit, "deg"))
     given = f"the axis, read as {kind} in {unit}, goes from {x.min():g} to {x.max():g}"

@@ -4,9 +4,10 @@ import re
 
 import numpy as np
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.content import decode, to_number
-from hrxrd_ml.io.scan import Array, Scan, kind_of_scan, recover_counts
+from hrxrd_ml.io.scan import Scan, kind_of_scan, recover_counts
 
 _HEADER = re.compile(r'^\*(?P<key>[A-Z0-9_-]+)\s+"(?P<value>.*)"\s*$')
 
@@ -78,7 +79,7 @@ def make_scan(header: dict[str, str], rows: list[list[float]], lines: list[int])
     )
 
 
-def _seconds(header: dict[str, str], n: int) -> Array | None:
+def _seconds(header: dict[str, str], n: int) -> FloatArray | None:
     """Counting time per point [s]: step over speed of a continuous scan, or the time of a stepwise one."""
     try:
         speed = float(header["MEAS_SCAN_SPEED"])

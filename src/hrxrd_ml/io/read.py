@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError, InputFileError
 from hrxrd_ml.io import brml, content, ras, rasx, text, xrdml
 from hrxrd_ml.io.columns import Column
 from hrxrd_ml.io.curve import make_curve
 from hrxrd_ml.io.experiment.read import find_experiment, read_experiment
 from hrxrd_ml.io.experiment.settings import DATA_KINDS, AxisSettings, Experiment, IntensitySettings
-from hrxrd_ml.io.scan import Array, Scan, select_scan
+from hrxrd_ml.io.scan import Scan, select_scan
 from hrxrd_ml.units import ANGLE_UNITS, AXIS_KINDS, convert_angle
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def _read_scan(path: Path, data: bytes, columns: dict[str, Any], scan: int | Non
     return select_scan(read(data), scan), name
 
 
-def _choose_axis(found: Scan, kind: str | None, unit: str | None) -> tuple[Array, str, str]:
+def _choose_axis(found: Scan, kind: str | None, unit: str | None) -> tuple[FloatArray, str, str]:
     """Angles, kind and unit of the axis asked for, or of the one the file prefers."""
     if "" in found.axes:
         x, kind = found.axes[""], kind or found.guessed_kind or "omega"

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -44,14 +42,14 @@ class Scan:
         What a column's heading or a scan's name suggests; used only where nobody says otherwise.
     """
 
-    axes: Mapping[str, Array]
-    values: Array
+    axes: Mapping[str, FloatArray]
+    values: FloatArray
     unit: str | None = None
     values_unit: str = ""
     foreign_unit: str = ""
-    attenuation: Array | None = None
-    counting_time: Array | None = None
-    sigma: Array | None = None
+    attenuation: FloatArray | None = None
+    counting_time: FloatArray | None = None
+    sigma: FloatArray | None = None
     wavelength: float | None = None
     lines: Sequence[int] | None = field(default=None, repr=False)
     scan_axis: str = ""
@@ -96,7 +94,7 @@ def kind_of_scan(name: str) -> tuple[str, bool] | None:
     return ("omega", False) if key == "omega2theta" else None
 
 
-def recover_counts(rate: Array, seconds: Array | None) -> Array | None:
+def recover_counts(rate: FloatArray, seconds: FloatArray | None) -> FloatArray | None:
     """Counts behind a count rate, if rate times counting time gives whole numbers; else None.
 
     Some programs store counts per second although counts were recorded. The counts are what obeys Poisson

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.columns import (
     Column,
@@ -30,7 +31,7 @@ from hrxrd_ml.io.columns import (
     plain,
 )
 from hrxrd_ml.io.content import decode
-from hrxrd_ml.io.scan import Array, Scan, recover_counts
+from hrxrd_ml.io.scan import Scan, recover_counts
 
 COMMENTS = ("#", ";", "%", "'")
 _DELIMITERS = ("\t", ";", ",", None)  # None: any blanks
@@ -135,7 +136,7 @@ def read(
     )
 
 
-def _times(table: _Table, others: list[int]) -> Array | None:
+def _times(table: _Table, others: list[int]) -> FloatArray | None:
     """Return the column whose heading speaks of a time, if it holds numbers: nobody has asked for it."""
     index = guess_times(table.header, others)
     try:
@@ -282,7 +283,7 @@ def _thousands(table: _Table, used: list[int]) -> bool:
     return False
 
 
-def _column(table: _Table, index: int, number: Callable[[str], float]) -> Array:
+def _column(table: _Table, index: int, number: Callable[[str], float]) -> FloatArray:
     values = np.empty(len(table.rows))
     for i, row in enumerate(table.rows):
         if index >= len(row):

@@ -9,9 +9,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.content import parse_xml, to_number, to_numbers
-from hrxrd_ml.io.scan import Array, Scan, recover_counts
+from hrxrd_ml.io.scan import Scan, recover_counts
 
 _KINDS = {"Omega": "omega", "2Theta": "two_theta"}
 _UNITS = {"deg": "deg", "mdeg": "mdeg", "rad": "rad", "sec": "arcsec", "arcsec": "arcsec"}
@@ -87,12 +88,12 @@ def _scan(element: ET.Element, wavelength: float | None) -> Scan:
     )
 
 
-def _optional(points: ET.Element, tag: str) -> Array | None:
+def _optional(points: ET.Element, tag: str) -> FloatArray | None:
     element = points.find(tag)
     return None if element is None else to_numbers(element.text, tag)
 
 
-def _values(points: ET.Element, attenuation: Array | None) -> tuple[Array, str]:
+def _values(points: ET.Element, attenuation: FloatArray | None) -> tuple[FloatArray, str]:
     """What was detected, and its unit."""
     counts = points.find("counts")
     if counts is not None:
@@ -112,9 +113,9 @@ def _values(points: ET.Element, attenuation: Array | None) -> tuple[Array, str]:
     return detected, unit
 
 
-def _axes(points: ET.Element, n: int) -> tuple[dict[str, Array], str]:
+def _axes(points: ET.Element, n: int) -> tuple[dict[str, FloatArray], str]:
     """Axes that move, by kind, and their unit."""
-    axes: dict[str, Array] = {}
+    axes: dict[str, FloatArray] = {}
     units = set()
     for positions in points.iter("positions"):
         name = positions.get("axis", "")
@@ -133,7 +134,7 @@ def _axes(points: ET.Element, n: int) -> tuple[dict[str, Array], str]:
     return axes, units.pop() if units else "deg"
 
 
-def _positions(positions: ET.Element, name: str, n: int) -> Array:
+def _positions(positions: ET.Element, name: str, n: int) -> FloatArray:
     listed = positions.find("listPositions")
     if listed is not None:
         angles = to_numbers(listed.text, f"positions of {name}")

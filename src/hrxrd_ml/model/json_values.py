@@ -14,30 +14,16 @@ from hrxrd_ml.crystal.lattice import Site
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
-from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse
+from hrxrd_ml.diffraction.diffuse import DIFFUSES
 from hrxrd_ml.errors import InputFileError, ParameterError, in_short
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen.damage import SplineDamage, TiedDamage
+from hrxrd_ml.specimen.damage import DAMAGES
 from hrxrd_ml.specimen.film import Film
-from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
-from hrxrd_ml.specimen.profile.pseudo_voigt import PseudoVoigtProfile
-from hrxrd_ml.specimen.profile.spline import SplineProfile
+from hrxrd_ml.specimen.profile import PROFILES
 
+_NAMED = (*PROFILES.values(), *DAMAGES.values(), *DIFFUSES.values())
 _PARTS: Mapping[str, type[Any]] = {
-    part.__name__: part
-    for part in (
-        Crystal,
-        CorrelationDiffuse,
-        Film,
-        ImplantedProfile,
-        PseudoVoigtProfile,
-        RockingCurve,
-        Site,
-        SplineDamage,
-        SplineProfile,
-        Susceptibility,
-        TiedDamage,
-    )
+    part.__name__: part for part in (Crystal, Film, RockingCurve, Site, Susceptibility, *_NAMED) if part is not None
 }
 """What a model is made of: the classes that a file may name."""
 
@@ -63,8 +49,7 @@ def encode(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): encode(item) for key, item in value.items()}
     if isinstance(value, Reflection):
-        _, (arguments,) = value.__reduce__()
-        return {"$reflection": encode(arguments)}
+        return {"$reflection": encode(value.arguments)}
     if type(value) in _PARTS.values():
         content = {field.name: encode(getattr(value, field.name)) for field in fields(value) if field.init}
         return {"$object": type(value).__name__, "fields": content}

@@ -7,7 +7,7 @@ as those of strain profiles do.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,9 +15,8 @@ import numpy as np
 
 from hrxrd_ml.arrays import Values
 from hrxrd_ml.complex_step import check_analytic, real
-from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, space_of
-from hrxrd_ml.specimen.profile.spline import SplineProfile, spline_space
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named, space_of
+from hrxrd_ml.specimen.profile.spline import SplineProfile
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class TiedDamage:
     @property
     def space(self) -> ParameterSpace:
         """One parameter, ``damage``."""
-        return damage_space("tied")
+        return space_of(("damage", "", 0.3, 0.0, 5.0, True, "damage W: L(z) = W·ε(z)/max ε"))
 
     def evaluate(self, z: Any, values: Values, strained: Strained) -> Any:
         """Return L."""
@@ -94,7 +93,7 @@ class SplineDamage:
     @property
     def space(self) -> ParameterSpace:
         """The coefficients."""
-        return damage_space("bspline", self.count)
+        return self.spline.space
 
     def evaluate(self, z: Any, values: Values, strained: Strained) -> Any:
         """Return L."""
@@ -141,25 +140,13 @@ class FunctionDamage:
         return self.function(np.asarray(z), **{spec.name: values[spec.name] for spec in self.specs})
 
 
+DAMAGES: Mapping[str, type[Damage] | None] = {"none": None, "tied": TiedDamage, "bspline": SplineDamage}
+"""Damage profiles by the names that models, experiment files and saved files have for them."""
+
+
 def make_damage(kind: str, count: int = 6) -> Damage | None:
-    """Return a damage profile by name: "none", "tied" or "bspline"."""
-    match kind:
-        case "none":
-            return None
-        case "tied":
-            return TiedDamage()
-        case "bspline":
-            return SplineDamage(count)
-    raise ParameterError(f"unknown damage {kind!r}: expected none, tied or bspline")
-
-
-def damage_space(kind: str, n_damage: int = 6) -> ParameterSpace:
-    """Damage L(z), E = exp(-L): "none", "tied" to the strain by one number, or a "bspline" of its own."""
-    match kind:
-        case "none":
-            return ParameterSpace()
-        case "tied":
-            return space_of(("damage", "", 0.3, 0.0, 5.0, True, "damage W: L(z) = W·ε(z)/max ε"))
-        case "bspline":
-            return ParameterSpace(tuple(spec for spec in spline_space(1, n_damage) if spec.name.startswith("w")))
-    raise ParameterError(f"unknown damage {kind!r}: expected none, tied or bspline")
+    """Return a damage profile by name, one of `DAMAGES`; ``count`` coefficients of a spline."""
+    made = named("damage", kind, DAMAGES)
+    if made is SplineDamage:
+        return SplineDamage(count)
+    return made() if made else None

@@ -1,7 +1,9 @@
-"""Training curves made while a network is trained: whole batches as tensors, on a CPU or a GPU.
+"""The workshop of the network: training curves, training, evaluation.
 
-``catalogue`` holds the reflections, ``physics`` calculates what would be counted, ``landmarks`` finds where the windows
-lie, and ``source`` puts them together.  Distributions and inputs are made by `training.prior` and
-`guess.network.window`, to which ``arrays`` shows torch under NumPy's names; the physics is that of
-`simulate.RockingCurve`, against which the tests hold it.
+``prior`` says what training curves are drawn from, ``shard`` simulates them and ``dataset`` keeps them in a folder;
+``features`` prepares inputs and answers of a whole data set.  ``source`` makes batches while a network is trained,
+instead: ``catalogue`` holds the reflections as tensors, ``simulator`` calculates what would be counted, ``landmarks``
+finds where the windows lie, and ``arrays`` shows torch under NumPy's names to `prior` and `guess.network.window`.
+``network`` is built in torch, ``train`` trains it by a ``recipe`` on what a ``feed`` gives.  ``evaluate`` says how good
+a network is, ``describe`` what a data set holds.
 """

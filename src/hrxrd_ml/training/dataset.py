@@ -19,8 +19,8 @@ import numpy as np
 import xarray as xr
 
 from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, in_short
-from hrxrd_ml.guess.network.settings import fill
 from hrxrd_ml.inference.threads import begin_worker, cores
+from hrxrd_ml.io.experiment.table import fill
 from hrxrd_ml.io.files import abandoned, sealed, unsealed, write_bytes, write_text
 from hrxrd_ml.io.netcdf import netcdf
 from hrxrd_ml.training.prior import FixedPrior, Prior, UniversalPrior

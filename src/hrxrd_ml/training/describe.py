@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import chi2
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.guess.network.targets import PROFILE
 from hrxrd_ml.specimen.profile.implanted import implanted_space
 from hrxrd_ml.training.dataset import DatasetFolder
-
-FloatArray = NDArray[np.float64]
 
 BINS = 20
 

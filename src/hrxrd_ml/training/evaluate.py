@@ -10,16 +10,16 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.guess.network.predict import Prediction, Predictor
 from hrxrd_ml.guess.network.targets import PROFILE, RANGES, Frame
+from hrxrd_ml.guess.starts import implanted_strain
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.training import features
 from hrxrd_ml.training.dataset import DatasetFolder
 from hrxrd_ml.training.describe import parameters_of
 from hrxrd_ml.training.features import Features
-
-FloatArray = NDArray[np.float64]
 
 LEVELS = (0.5, 0.68, 0.9)
 """Central intervals whose coverage is measured."""
@@ -71,7 +71,7 @@ class Evaluation:
         ]
         seen = Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
         frame = Frame.stack(*data.frame.T)
-        answer = network.values(seen.middle(), frame)
+        answer = plan.targets.decode(seen.middle(), frame)
         table = _table(folder, data)
         truth = {name: table[name].values for name in PROFILE}
         return cls(truth, {name: answer[name] for name in PROFILE}, seen, data.answers, plan.targets.names, table)
@@ -99,7 +99,7 @@ class Evaluation:
             mine = {name: float(self.answer[name][i]) for name in PROFILE}
             top, guessed = shape.maximum(true)[0], shape.maximum(mine)[0]
             z = np.linspace(0.0, max(true["L1"], mine["L1"]), 200)
-            difference = _evaluated(shape, z, true) - _evaluated(shape, z, mine)
+            difference = implanted_strain(z, true) - implanted_strain(z, mine)
             out["largest strain"][i] = abs(guessed / top - 1.0)
             out["strained depth"][i] = abs(mine["L1"] / true["L1"] - 1.0)
             out["shape"][i] = float(np.sqrt(np.mean(difference**2))) / top
@@ -140,10 +140,6 @@ class Evaluation:
                 if rows.any()
             }
         return report
-
-
-def _evaluated(shape: ImplantedProfile, z: FloatArray, values: Mapping[str, float]) -> FloatArray:
-    return np.where(z <= values["L1"], shape.evaluate(np.minimum(z, values["L1"]), values), 0.0)
 
 
 def _decades(height: FloatArray) -> dict[str, NDArray[np.bool_]]:

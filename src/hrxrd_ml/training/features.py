@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError, InputFileError
 from hrxrd_ml.guess.network.scale import StrainAxis
 from hrxrd_ml.guess.network.targets import Frame, Targets
@@ -23,8 +24,6 @@ from hrxrd_ml.inference.threads import begin_worker, cores
 from hrxrd_ml.io.files import atomic_path
 from hrxrd_ml.training.dataset import DatasetFolder
 from hrxrd_ml.training.shard import measurements
-
-FloatArray = NDArray[np.float64]
 
 _VERSION = 3  # of what is calculated here, in `window`, `scale` and `targets`
 
@@ -174,7 +173,7 @@ def load(
 def _cached(
     folder: DatasetFolder, preprocessing: Preprocessing, targets: Targets, jitter: float, number: int
 ) -> Features:
-    about = json.dumps([_VERSION, preprocessing.as_dict(), vars(targets), jitter], sort_keys=True)
+    about = json.dumps([_VERSION, vars(preprocessing), vars(targets), jitter], sort_keys=True)
     key = hashlib.sha256(about.encode()).hexdigest()[:12]
     path = folder.path / f"inputs-{key}-{number:05d}.npz"
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,47 +13,21 @@ from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.training.dataset import DatasetSettings
 from hrxrd_ml.training.features import Features
 from hrxrd_ml.training.recipe import Training
-from hrxrd_ml.training.source import Batch, Source, source
+from hrxrd_ml.training.source import Batch, source
 
 _CHECKED = 8192  # curves of a source that are kept for validation
 _BLOCK = 8192  # curves that a source makes at once, at least
 
 
-class Feed(Protocol):
-    """Curves for a training.
+class FolderFeed:
+    """Curves of a data set; each epoch has an order of its own.
 
     Attributes
     ----------
     curves : int
-        In one epoch.
+        In one epoch, those of the validation included.
     per_epoch : int
         Batches in one epoch.
-    """
-
-    curves: int
-    per_epoch: int
-
-    def first(self, most: int) -> Iterator[Batch]:
-        """Yield about so many curves, always the same: for means, scales and the domain."""
-        ...
-
-    def batches(self, step: int) -> Iterator[Batch]:
-        """Yield batches without end, from this step of the training on."""
-        ...
-
-    def validation(self) -> Iterator[Batch]:
-        """Yield curves that are in no batch, always the same."""
-        ...
-
-
-class FolderFeed:
-    """Curves of a data set; each epoch has an order of its own.
-
-    Parameters
-    ----------
-    everything : Features
-    training : Training
-    device : torch.device
     """
 
     def __init__(self, everything: Features, training: Training, device: torch.device) -> None:
@@ -66,11 +40,11 @@ class FolderFeed:
         self._batch, self._seed, self._device = settings.batch, settings.seed, device
 
     def first(self, most: int) -> Iterator[Batch]:
-        """Yield the first curves."""
+        """Yield about so many curves, always the same: for means, scales and the domain."""
         yield from self._in_order(self._train, most)
 
     def batches(self, step: int) -> Iterator[Batch]:
-        """Yield batches in random order."""
+        """Yield batches without end, in random order, from this step of the training on."""
         while True:
             epoch, start = divmod(step, self.per_epoch)
             order = np.random.default_rng([self._seed, epoch]).permutation(len(self._train))
@@ -79,7 +53,7 @@ class FolderFeed:
             step = (epoch + 1) * self.per_epoch
 
     def validation(self) -> Iterator[Batch]:
-        """Yield the last curves of the set."""
+        """Yield the last curves of the set, which are in no batch."""
         yield from self._in_order(self._valid, len(self._valid))
 
     def _in_order(self, part: Features, most: int) -> Iterator[Batch]:
@@ -110,7 +84,7 @@ class StreamFeed:
         settings = training.settings
         self._batch, self._seed = settings.batch, (data.seed, settings.seed)
         self._generator = torch.Generator(device)
-        self._source: Source = source(data.prior, training.plan, self._generator, settings.jitter)
+        self._source = source(data.prior, training.plan, self._generator, settings.jitter)
         self._together = max(_BLOCK // self._batch, 1)
         self.curves, self.per_epoch = data.curves, data.curves // self._batch
         if self.per_epoch < 1:
@@ -139,3 +113,6 @@ class StreamFeed:
         seed = np.random.SeedSequence([*self._seed, purpose, number]).generate_state(1, np.uint64)[0]
         self._generator.manual_seed(int(seed >> 1))
         return self._source.batch(curves)
+
+
+Feed = FolderFeed | StreamFeed

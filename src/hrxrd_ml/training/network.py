@@ -146,12 +146,7 @@ class TokenBody(nn.Module):
 
 
 class GuessNetwork(nn.Module):
-    """Normalisation, body and mixture head.
-
-    Parameters
-    ----------
-    plan : Plan
-    """
+    """Normalisation, body and mixture head."""
 
     image_mean: Tensor
     image_scale: Tensor

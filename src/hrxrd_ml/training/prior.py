@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
@@ -34,9 +35,6 @@ from hrxrd_ml.training.reflections import (
     usable_reflection,
 )
 from hrxrd_ml.units import ARCSEC
-
-FloatArray = NDArray[np.float64]
-
 
 SYMMETRIC_SHARE = 0.8
 """Of the symmetric reflections; the others are measured from both sides alike."""

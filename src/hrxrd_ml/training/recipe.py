@@ -8,9 +8,9 @@ from typing import Any
 
 from hrxrd_ml.errors import ExperimentError, in_short
 from hrxrd_ml.guess.network.plan import NetworkSettings, Plan
-from hrxrd_ml.guess.network.settings import fill
 from hrxrd_ml.guess.network.targets import PROFILE, Targets
 from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.io.experiment.table import fill
 from hrxrd_ml.training.settings import read_toml
 
 LOSSES = ("mixture", "absolute")

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.errors import InputFileError
@@ -27,8 +27,6 @@ from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
     from hrxrd_ml.training.dataset import DatasetSettings
-
-FloatArray = NDArray[np.float64]
 
 
 def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -47,15 +46,7 @@ class Batch:
         return Batch(self.image[rows], self.constants[rows], self.answers[rows])
 
 
-class Source(Protocol):
-    """Makes batches."""
-
-    def batch(self, n: int) -> Batch:
-        """Return n curves."""
-        ...
-
-
-def source(prior: Prior, plan: Plan, generator: torch.Generator, jitter: float = 0.0) -> Source:
+def source(prior: Prior, plan: Plan, generator: torch.Generator, jitter: float = 0.0) -> FixedSource | UniversalSource:
     """Return what makes the curves of a prior on the generator's device."""
     if isinstance(prior, FixedPrior):
         return FixedSource(prior, plan, generator)

@@ -9,13 +9,14 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError, ParameterError, installed_by
 from hrxrd_ml.guess.network.checkpoint import Checkpoint
 from hrxrd_ml.guess.network.domain import Domain
@@ -32,8 +33,6 @@ with installed_by("train"):
     from hrxrd_ml.training.feed import Feed, FolderFeed, StreamFeed
     from hrxrd_ml.training.network import GuessNetwork, Mixture, load_arrays, to_arrays
     from hrxrd_ml.training.source import Batch
-
-FloatArray = NDArray[np.float64]
 
 STATE = "training.safetensors"
 RESULT = "network.safetensors"
@@ -254,8 +253,15 @@ class Trainer:
         self.network.train()
         return total / curves
 
-    def _averaged(self) -> _Swapped:
-        return _Swapped(self.network, self.average)
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Put the averaged weights into the network for a while."""
+        own = {name: p.detach().clone() for name, p in self.network.named_parameters()}
+        self.network.load_state_dict(self.average, strict=False)
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(own, strict=False)
 
     # --- files -------------------------------------------------------------------------------------------------
 
@@ -326,25 +332,6 @@ def half_pays(device: torch.device, size: int = 512) -> bool:
             best = min(best, time.perf_counter() - begin)
         times.append(best)
     return times[1] < times[0]
-
-
-class _Swapped:
-    """Puts the averaged weights into the network for a while."""
-
-    def __init__(self, network: nn.Module, average: dict[str, Tensor]) -> None:
-        self.network, self.average = network, average
-
-    def __enter__(self) -> None:
-        self.own = {name: p.detach().clone() for name, p in self.network.named_parameters()}
-        self._put(self.average)
-
-    def __exit__(self, *_: object) -> None:
-        self._put(self.own)
-
-    def _put(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, p in self.network.named_parameters():
-                p.copy_(weights[name])
 
 
 def _initialise(network: GuessNetwork, generator: torch.Generator) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +23,15 @@ FLAGS = frozenset({"contract", "nsz", "arcp"})
 _STAMP = "hrxrd_ml-sources"
 _KERNELS = Path(__file__).parent
 
-_compile: Callable[..., Any] = partial(njit, error_model="numpy")
-_within = partial(_compile, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_PART: dict[str, Any] = {"error_model": "numpy", "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 
-helper = _within(fastmath=set(FLAGS))
+helper: Callable[..., Any] = njit(fastmath=set(FLAGS), **_PART)
 """Decorator of what compiled functions call."""
 
-inlined = _within(fastmath=set(FLAGS), forceinline=True)
+inlined: Callable[..., Any] = njit(fastmath=set(FLAGS), forceinline=True, **_PART)
 """The same of what loops call: LLVM inlines it, which unlike inlining by numba costs nothing."""
 
-summing = _within(fastmath={*FLAGS, "reassoc"})
+summing: Callable[..., Any] = njit(fastmath={*FLAGS, "reassoc"}, **_PART)
 """The same of what adds up, in any order, so that it is vectorised."""
 
 
@@ -41,7 +40,7 @@ def entry(function: Callable[..., Any] | None = None, *, reassociate: bool = Fal
     if function is None:
         return lambda function: entry(function, reassociate=reassociate)
     flags = {*FLAGS, "reassoc"} if reassociate else set(FLAGS)
-    compiled = _compile(cache=True, fastmath=flags)(function)
+    compiled = njit(cache=True, error_model="numpy", fastmath=flags)(function)
     folder = compiled.stats.cache_path
     if folder is not None:
         _forget(Path(folder), Path(_source(function)).parent)

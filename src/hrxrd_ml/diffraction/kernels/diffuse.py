@@ -33,8 +33,8 @@ _WORKSPACE = BLOCK * 12
 _U, _LORENTZ, _GAUSS, _NODE = (BLOCK * k for k in range(4))
 # One polarisation: Im s of the substrate, the beam that arrives from above, what leaves from below.
 _IM_S, _ABOVE, _BELOW, _BEAM = (BLOCK * k for k in range(4))
-# One polarisation in one lamella: mu_d, P and P' times the beam from above; on the way up, in the place of the last,
-# the derivative by mu_d.
+# One polarisation in one lamella: mu_d, and P and P' times the beam from above; in the place of the last one, on the
+# way up, the derivative by mu_d.
 _MU, _ESCAPE, _SLOPE, _KEPT = (BLOCK * k for k in range(4))
 
 
@@ -228,9 +228,9 @@ def _by_substrate(w, nodes, at, rows, ell, mix, e):  # type: ignore[no-untyped-d
 @helper
 def _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
     """Add what parameters change of the `OPTICS` of a lamella, whose density is at hand."""
-    for change in range(pointer[j], pointer[j + 1]):
-        if kind[change] >= OPTICS:
-            k = parameter[change]
+    for item in range(pointer[j], pointer[j + 1]):
+        if kind[item] >= OPTICS:
+            k = parameter[item]
             q2, strength0, strength1, mu0 = optics[k, j, 0], optics[k, j, 1], optics[k, j, 2], optics[k, j, 3]
             for i in range(BLOCK):
                 by_u = w[_STRAIN + i] + w[_STRAIN + BLOCK + i] + w[_STRAIN + 2 * BLOCK + i]

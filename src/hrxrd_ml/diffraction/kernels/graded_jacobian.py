@@ -323,9 +323,9 @@ def accumulate(rows, by, pointer, parameter, kind, value, j):  # type: ignore[no
 @helper
 def _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
     """Add what parameters change of the `OPTICS` of a lamella."""
-    for number in range(pointer[j], pointer[j + 1]):
-        p = parameter[number]
-        if kind[number] >= OPTICS:
+    for item in range(pointer[j], pointer[j + 1]):
+        p = parameter[item]
+        if kind[item] >= OPTICS:
             q2, absorption = optics[p, j, 0], optics[p, j, 1]
             for i in range(BLOCK):
                 by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
@@ -363,7 +363,7 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
     pointer[0] = 0
     parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
     value = np.empty((n * p, 2 * nodes + 1))
-    entry = 0
+    item = 0
     for j in range(n):
         optical[j] = 0
         for k in range(p):
@@ -381,12 +381,12 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                         bits |= OPTICS
                 optical[j] |= bits & OPTICS
             if bits != 0:
-                parameter[entry], kind[entry] = k, bits
+                parameter[item], kind[item] = k, bits
                 for node in range(nodes):
-                    value[entry, node], value[entry, nodes + node] = du[k, j, node], de[k, j, node]
-                value[entry, 2 * nodes] = dt[k, j]
-                entry += 1
-        pointer[j + 1] = entry
+                    value[item, node], value[item, nodes + node] = du[k, j, node], de[k, j, node]
+                value[item, 2 * nodes] = dt[k, j]
+                item += 1
+        pointer[j + 1] = item
     return pointer, optical, parameter, kind, value
 
 

@@ -128,12 +128,12 @@ def _by_couplings(w, z, mu, et, sh, sb, j):  # type: ignore[no-untyped-def]
 @helper
 def _add(rows, w, z, t, pointer, parameter, kind, value, optics, j):  # type: ignore[no-untyped-def]
     """Add what parameters change of a lamella to their rows of the Jacobian."""
-    for number in range(pointer[j], pointer[j + 1]):
-        p = parameter[number]
-        u, e, ln_t = 0.5 * t * value[number, 0], value[number, 1], value[number, 2] / t
+    for item in range(pointer[j], pointer[j + 1]):
+        p = parameter[item]
+        u, e, ln_t = 0.5 * t * value[item, 0], value[item, 1], value[item, 2] / t
         for i in range(BLOCK):
             rows[p, i] += u * z[_GW + i] + e * z[_GE + i] + ln_t * z[_GT + i]
-        if optics is not None and kind[number] >= OPTICS:
+        if optics is not None and kind[item] >= OPTICS:
             q2, absorption = 0.5 * t * optics[p, j, 0], 0.5 * t * optics[p, j, 1]
             for i in range(BLOCK):
                 rows[p, i] += q2 * w[Y + i] * z[_GW + i] + absorption * z[_GM + i]

@@ -14,9 +14,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.guess.landmarks import Landmarks
-
-FloatArray = NDArray[np.float64]
 
 DIRECTIONS = 64
 _MARGIN = 0.05  # of the range of a constant: so far beyond it the score is 1

@@ -6,7 +6,6 @@ Importing torch takes longer than a fit; some matrix products do not need it.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +19,8 @@ LARGEST_SCALE = 6.0
 """Bound of the logarithm of a spread, in units of the answer's scale, before the shift by one."""
 
 
-class PlainForward(ABC):
-    """A trained network: normalisation and head; what is between them is left to each architecture.
+class Forward:
+    """A trained "mlp": normalisation, residual blocks and head.
 
     Parameters
     ----------
@@ -49,9 +48,12 @@ class PlainForward(ABC):
         log_scale = LARGEST_SCALE * np.tanh(scale / LARGEST_SCALE) - 1.0
         return raw[:, :k], location.reshape(-1, k, p), log_scale.reshape(-1, k, p)
 
-    @abstractmethod
     def _body(self, shown: SingleArray, known: SingleArray) -> SingleArray:
         """Return the features of standardised images (n, channels, points) and constants."""
+        x = self._linear("body.entry", np.concatenate([shown.reshape(len(shown), -1), known], axis=1))
+        for k in range(self.plan.network.depth):
+            x = self._block(f"body.blocks.{k}", x)
+        return self._norm("body.norm", x)
 
     def _block(self, name: str, x: SingleArray) -> SingleArray:
         y = _gelu(self._linear(f"{name}.first", self._norm(f"{name}.norm", x)))
@@ -70,18 +72,8 @@ class PlainForward(ABC):
         return y
 
 
-class Forward(PlainForward):
-    """A trained "mlp"."""
-
-    def _body(self, shown: SingleArray, known: SingleArray) -> SingleArray:
-        x = self._linear("body.entry", np.concatenate([shown.reshape(len(shown), -1), known], axis=1))
-        for k in range(self.plan.network.depth):
-            x = self._block(f"body.blocks.{k}", x)
-        return self._norm("body.norm", x)
-
-
-class TokenForward(PlainForward):
-    """A trained "tokens".
+class TokenForward(Forward):
+    """A trained "tokens", with another body.
 
     The tokens of all curves are the rows of one matrix, but for the attention: one matrix product instead of n.
     """
@@ -116,7 +108,7 @@ class TokenForward(PlainForward):
         return x + self._linear(f"{name}.out", (weight @ v).swapaxes(1, 2).reshape(x.shape))
 
 
-FORWARDS = {"mlp": Forward, "tokens": TokenForward}
+FORWARDS: dict[str, type[Forward]] = {"mlp": Forward, "tokens": TokenForward}
 """By architecture."""
 
 

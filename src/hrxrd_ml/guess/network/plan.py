@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
-from hrxrd_ml.guess.network.settings import fill
 from hrxrd_ml.guess.network.targets import Targets
 from hrxrd_ml.guess.network.window import Preprocessing
+from hrxrd_ml.io.experiment.table import fill
 from hrxrd_ml.specimen.profile.implanted import implanted_space
 
 ARCHITECTURES = ("mlp", "tokens")
@@ -63,14 +63,7 @@ class NetworkSettings:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a network sees, what it answers, and how it is built.
-
-    Attributes
-    ----------
-    preprocessing : Preprocessing
-    targets : Targets
-    network : NetworkSettings
-    """
+    """What a network sees, what it answers, and how it is built."""
 
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     targets: Targets = field(default_factory=Targets)
@@ -107,7 +100,7 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return the settings, and the parameter space that they rest on, as JSON holds them."""
         space = [[spec.name, spec.unit, spec.min, spec.max] for spec in implanted_space()]
-        own = {"preprocessing": self.preprocessing.as_dict(), "targets": asdict(self.targets)}
+        own = {"preprocessing": asdict(self.preprocessing), "targets": asdict(self.targets)}
         return own | {"network": asdict(self.network), "space": space}
 
     @classmethod

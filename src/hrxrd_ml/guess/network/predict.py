@@ -12,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.guess.network.checkpoint import Checkpoint
 from hrxrd_ml.guess.network.domain import Domain
-from hrxrd_ml.guess.network.forward import FORWARDS, PlainForward
+from hrxrd_ml.guess.network.forward import FORWARDS, Forward
 from hrxrd_ml.guess.network.plan import Plan
-from hrxrd_ml.guess.network.targets import Frame
-
-FloatArray = NDArray[np.float64]
 
 BUNDLED = "universal.safetensors"
 """The network in the package."""
@@ -68,14 +66,14 @@ class Predictor:
     Attributes
     ----------
     plan : Plan
-    forward : PlainForward
+    forward : Forward
     domain : Domain or None
     about : dict
         What the checkpoint says of its training.
     """
 
     plan: Plan
-    forward: PlainForward
+    forward: Forward
     domain: Domain | None
     about: dict[str, Any]
 
@@ -84,7 +82,8 @@ class Predictor:
         """Read a checkpoint; raise `InputFileError` if it does not fit, or its network does not answer."""
         found = Checkpoint.load(path)
         try:
-            own = cls._of(found)
+            forward = FORWARDS[found.plan.network.architecture](found.plan, found.part("network"))
+            own = cls(found.plan, forward, Domain.of(found.part("domain")), found.about)
             p = own.plan.preprocessing
             answer = own.predict(np.zeros((2, p.channels * p.points)), np.zeros((2, p.constants)))
         except (ValueError, TypeError, RuntimeError) as error:  # parts that do not go together
@@ -92,11 +91,6 @@ class Predictor:
         if not all(np.isfinite(part).all() for part in vars(answer).values()):
             raise InputFileError(f"{path}: its network answers with numbers that are not finite; train it again")
         return own
-
-    @classmethod
-    def _of(cls, found: Checkpoint) -> Predictor:
-        forward = FORWARDS[found.plan.network.architecture](found.plan, found.part("network"))
-        return cls(found.plan, forward, Domain.of(found.part("domain")), found.about)
 
     def predict(self, image: NDArray[np.floating], constants: NDArray[np.floating]) -> Prediction:
         """Return candidates for inputs as `Features` holds them: images (n, channels * points), constants (n, c)."""
@@ -116,17 +110,10 @@ class Predictor:
         spread = np.exp(np.take_along_axis(log_scale, order[:, :, None], axis=1)) * scale
         return Prediction(location, spread, np.take_along_axis(weight, order, axis=1), score)
 
-    def values(self, coordinates: FloatArray, frame: Frame | None) -> dict[str, FloatArray]:
-        """Return feasible parameters of coordinates, shape (..., p)."""
-        return self.plan.targets.decode(coordinates, frame)
 
-
-def bundled_path() -> str | None:
-    """Return the path of the network in the package, or None if there is none."""
-    resource = files("hrxrd_ml") / "data" / BUNDLED
-    if not resource.is_file():
-        return None
-    with as_file(resource) as path:
+def bundled_path() -> str:
+    """Return the path of the network in the package."""
+    with as_file(files("hrxrd_ml") / "data" / BUNDLED) as path:
         return str(path)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.guess.classical import ClassicalGuess
 from hrxrd_ml.guess.competing import with_competing_minimum
-from hrxrd_ml.guess.landmarks import landmarks
 from hrxrd_ml.guess.network.domain import wrong_side
 from hrxrd_ml.guess.network.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.guess.network.scale import StrainAxis
@@ -31,8 +31,6 @@ from hrxrd_ml.units import ARCSEC
 if TYPE_CHECKING:
     import xarray as xr
     from lmfit import Parameters
-
-FloatArray = NDArray[np.float64]
 
 _ZOOMS = (1.0, 1.25, 0.85)
 """Windows in which the network sees a curve, in units of the usual one."""
@@ -84,11 +82,6 @@ class NetworkGuess:
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
 
-        Parameters
-        ----------
-        model : RockingCurveModel
-        curve : DataArray
-
         Raises
         ------
         CurveError
@@ -100,20 +93,17 @@ class NetworkGuess:
             return self._guess(model, curve)
 
     def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
-        path = bundled_path() if self.path is None else os.fspath(self.path)
         profile = model.simulation.profile
         if not isinstance(profile, ImplantedProfile | SplineProfile):
             return _classical(model, curve, "the network knows the profiles implanted and bspline only")
         if model.simulation.films:
             return _classical(model, curve, "the network knows single crystals only, no films")
-        if path is None:
-            return _classical(model, curve, "this build holds no trained network")
         task = Task.of(model, curve)
-        network = predictor(path)
+        network = self._network()
         if network.plan.preprocessing.kind != "window":
             raise InputFileError(
-                f"{path}: this network knows one experiment on one axis, not curves in general; give one trained with "
-                'kind = "window" under [input]'
+                f"{self.path}: this network knows one experiment on one axis, not curves in general; give one trained "
+                'with kind = "window" under [input]'
             )
         answer = self.ask(network, task)
         if answer.score > self.outside:
@@ -133,23 +123,24 @@ class NetworkGuess:
         CurveError
             If the curve has no substrate peak.
         ParameterError
-            If the profile is not the implanted one, or there is no network.
+            If the profile is not the implanted one.
         """
-        path = bundled_path() if self.path is None else os.fspath(self.path)
-        if path is None or model.simulation.films or not isinstance(model.simulation.profile, ImplantedProfile):
+        if model.simulation.films or not isinstance(model.simulation.profile, ImplantedProfile):
             raise ParameterError("the network proposes parameters of the implanted profile only; give starts yourself")
-        found = self.ask(predictor(path), Task.of(model, curve)).candidates(most)
+        found = self.ask(self._network(), Task.of(model, curve)).candidates(most)
         return [{name: values[name] for name in PROFILE} for values in found]
+
+    def _network(self) -> Predictor:
+        return predictor(bundled_path() if self.path is None else os.fspath(self.path))
 
     def ask(self, network: Predictor, task: Task) -> Answer:
         """Return what the network answers for a curve."""
         axis = StrainAxis.of(task.problem.simulation.reflection)
         dtheta = task.problem.arcsec * ARCSEC
         intensity, unit = task.problem.intensity, task.unit
-        marks = landmarks(task.problem.arcsec, intensity, float(np.median(unit)))
         images, constants, windows = list[FloatArray](), list[FloatArray](), list[tuple[float, ...]]()
         for zoom in _ZOOMS:
-            window, image, known = network.plan.preprocessing.single(axis, dtheta, intensity, marks, unit, zoom)
+            window, image, known = network.plan.preprocessing.prepare(axis, dtheta, intensity, unit, zoom)
             if windows and abs(window.span / windows[0][0] - 1.0) < 0.02:
                 continue  # the scan ends there
             images.append(np.asarray(image_of(image), dtype=float))
@@ -276,7 +267,7 @@ class Answer:
         return self._values(rows, middle + widen * spread * rng.laplace(size=middle.shape))
 
     def _values(self, rows: NDArray[np.int64], coordinates: FloatArray) -> list[Values]:
-        values = self.network.values(coordinates, Frame.stack(*self.windows[rows].T))
+        values = self.network.plan.targets.decode(coordinates, Frame.stack(*self.windows[rows].T))
         return [dict(zip(values, row, strict=True)) for row in zip(*(v.tolist() for v in values.values()), strict=True)]
 
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import ExperimentError, in_short
 from hrxrd_ml.specimen.profile.implanted import implanted_space
-
-FloatArray = NDArray[np.float64]
 
 PROFILE = implanted_space().names
 """Dmax1, D01, L1, Rp1, D02, L2, Rp2."""

@@ -7,18 +7,17 @@ its width is the factor of the scale symmetry (`scale`).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import ExperimentError, in_short
 from hrxrd_ml.guess.landmarks import Landmarks, landmarks
 from hrxrd_ml.guess.network.scale import StrainAxis
 from hrxrd_ml.units import ARCSEC
-
-FloatArray = NDArray[np.float64]
 
 CENTRE = 2.5
 """Added to log intensities before they are rounded to half precision."""
@@ -89,10 +88,6 @@ class Preprocessing:
         """How many numbers go with the image."""
         return 14 if self.kind == "window" else 0
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the settings, to be recorded in a checkpoint."""
-        return asdict(self)
-
     def fixed(self, intensity: FloatArray) -> FloatArray:
         """Return the input of "fixed" curves, shape (..., points), of intensities relative to reflectivity 1."""
         return np.log10(np.maximum(intensity, 0.0) + self.floor)
@@ -130,18 +125,6 @@ class Preprocessing:
             If the curve has no substrate peak.
         """
         marks = landmarks(dtheta / ARCSEC, intensity, float(np.median(unit)))
-        return self.single(axis, dtheta, intensity, marks, unit, zoom)
-
-    def single(
-        self,
-        axis: StrainAxis,
-        dtheta: FloatArray,
-        intensity: FloatArray,
-        marks: Landmarks,
-        unit: FloatArray | float = 1.0,
-        zoom: float = 1.0,
-    ) -> tuple[Window, FloatArray, FloatArray]:
-        """Return what `prepare` does, of a curve whose landmarks are known."""
         unit = float(np.max(unit)) if np.ptp(unit) == 0.0 else unit
         window, image, constants = self.show(axis, dtheta, intensity, marks, zoom, len(dtheta) - 1, unit)
         return Window(float(window.peak[0]), float(window.span[0]), window.height), image, constants

@@ -3,12 +3,11 @@
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hrxrd_ml.errors import ExperimentError
-from hrxrd_ml.io.experiment import sections
-from hrxrd_ml.io.experiment.parameters import read_parameters
 from hrxrd_ml.io.experiment.settings import Experiment
 from hrxrd_ml.io.experiment.table import Table
 
@@ -74,23 +73,13 @@ def experiment_from_mapping(
     ExperimentError
         For every unknown key, wrong type or impossible value.
     """
-    top = Table(data, source, "", ("reflection", "axis", "intensity", "sample", "model", "parameters", "fit"))
-    folder = folder or Path()
-    reflection = sections.read_reflection(top, folder)
-    sample = sections.read_sample(top, folder)
-    model = sections.read_model(top, films=bool(sample.layers))
-    if model.resolution == "double_crystal" and not reflection.monochromator:
+    sections = ("reflection", "axis", "intensity", "sample", "model", "parameters", "fit")
+    top = Table(data, source, "", sections, folder or Path())
+    # What is not written of a model follows from the sample, so that there always is one to read.
+    experiment = replace(top, data={"model": {}, **top.data}).fill(Experiment, path=path)
+    if experiment.model.resolution == "double_crystal" and not experiment.reflection.monochromator:
         raise ExperimentError(
             f'{source}: [model] resolution = "double_crystal" needs the crystals of the monochromator; '
             'give [reflection] monochromator, such as ["Si 111", "Ge 111"]'
         )
-    return Experiment(
-        reflection=reflection,
-        axis=sections.read_axis(top),
-        intensity=sections.read_intensity(top),
-        sample=sample,
-        model=model,
-        parameters=read_parameters(top),
-        fit=sections.read_fit(top),
-        path=path,
-    )
+    return experiment

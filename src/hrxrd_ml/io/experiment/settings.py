@@ -1,46 +1,47 @@
-"""What an experiment file says, as frozen dataclasses: one a section, and the words that each key may hold.
+"""What an experiment file says, as frozen dataclasses: one a section, each field with the values that its key may hold.
 
 Lengths are in Å, angles in the unit of the axis, as the user wrote them; nothing is converted here.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from hrxrd_ml.io.experiment.parameters import ParameterValue
+from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml.io.experiment import values
+from hrxrd_ml.io.experiment.parameters import ParameterValue, read_parameters
+from hrxrd_ml.io.experiment.table import Table, is_number, key, shown
+from hrxrd_ml.units import ANGLE_UNITS, AXIS_KINDS
 
-PROFILES = ("implanted", "bspline", "pseudo_voigt", "none")
-DAMAGES = ("none", "tied", "bspline")
-DIFFUSES = ("none", "correlation", "loops", "clusters")
-RESOLUTIONS = ("gaussian", "pseudo_voigt", "split_pseudo_voigt", "double_crystal")
-BACKGROUNDS = ("constant", "linear", "exponential")
 DATA_KINDS = ("counts", "intensity")
 EXITS = ("high", "low")
 METHODS = (
-    "least_squares",
-    "leastsq",
-    "nelder",
-    "powell",
-    "lbfgsb",
-    "bfgs",
-    "cg",
-    "newton",
-    "tnc",
-    "cobyla",
-    "slsqp",
-    "trust-constr",
-    "trust-ncg",
-    "trust-exact",
-    "trust-krylov",
-    "differential_evolution",
-    "basinhopping",
-    "ampgo",
-    "shgo",
-    "dual_annealing",
-    "brute",
-    "emcee",
-)
+    "least_squares", "leastsq", "nelder", "powell", "lbfgsb", "bfgs", "cg", "newton", "tnc", "cobyla", "slsqp",
+    "trust-constr", "trust-ncg", "trust-exact", "trust-krylov", "differential_evolution", "basinhopping", "ampgo",
+    "shgo", "dual_annealing", "brute", "emcee",
+)  # fmt: skip
 """Minimisers of lmfit that a `[fit]` section may name."""
+
+_UNIT_SIGNS = {"°": "deg", "′": "arcmin", "″": "arcsec"}
+
+
+_CRYSTAL = "a built-in name such as 'GGG', or the path of a CIF file"
+
+
+def _crystal(table: Table, key: str) -> str:
+    """Name of a built-in crystal, or the absolute path of a CIF file that exists."""
+    name = values.text(table, key)
+    if not name.lower().endswith(".cif"):
+        return name
+    try:
+        path = (table.folder / Path(name).expanduser()).resolve()
+        found = path.is_file()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of an unknown user, with a zero in it
+        table.fail(key, f"the path of a CIF file ({' '.join(str(error).split())})")
+    if not found:
+        raise ExperimentError(f"{table.place(key)}: there is no CIF file {path} (paths are relative to the TOML file)")
+    return str(path)
 
 
 @dataclass(frozen=True)
@@ -50,108 +51,219 @@ class SusceptibilitySettings:
     The fields have the names of the arguments of ``hrxrd_ml.Susceptibility``.
     """
 
-    chi0: complex
-    chih: complex
-    chihbar: complex | None = None
-    chih_pi: complex | None = None
-    chihbar_pi: complex | None = None
+    chi0: complex = key(values.complex_number, expected="two numbers [real, imaginary]")
+    chih: complex = key(values.complex_number, expected="two numbers [real, imaginary]")
+    chihbar: complex | None = key(values.complex_number, None)
+    chih_pi: complex | None = key(values.complex_number, None)
+    chihbar_pi: complex | None = key(values.complex_number, None)
+
+
+def _check_susceptibility(table: Table, settings: SusceptibilitySettings) -> SusceptibilitySettings:
+    if settings.chi0.real > 0 or settings.chi0.imag < 0:
+        table.fail("chi0", "a real part <= 0 and an imaginary part >= 0 (fields exp[i(kr - wt)])")
+    for name, value in vars(settings).items():
+        if value is not None and abs(value) > 1e-2:
+            table.fail(name, "a modulus below 0.01, as X-ray susceptibilities have")
+    if settings.chih == 0:
+        table.fail("chih", "something else than zero")
+    return settings
+
+
+def _wavelength(table: Table, key: str) -> float | str:
+    value = table.data[key]
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if not is_number(value) or not 0.2 <= value <= 10.0:
+        table.fail(key, "a name such as 'CuKa1', or a number from 0.2 to 10 Å (not nm, not keV)")
+    return float(value)
+
+
+def _monochromator(table: Table, key: str) -> tuple[str, ...]:
+    value = table.data[key]
+    value = [value] if isinstance(value, str) else value
+    if isinstance(value, list):
+        value = [re.sub(r"[()\[\]]", " ", m) if isinstance(m, str) else m for m in value]  # Ge(220)
+    if not isinstance(value, list) or not all(isinstance(m, str) and len(m.split()) >= 2 for m in value):
+        table.fail(key, 'a list of reflections, one a crystal, such as ["Si 111", "Ge 111"] or ["4x Ge 220"]')
+    return tuple(" ".join(m.split()) for m in value)
 
 
 @dataclass(frozen=True)
 class ReflectionSettings:
     """``[reflection]``: crystal (name or absolute path of a CIF), hkl, wavelength [Å or a name], geometry."""
 
-    crystal: str
-    hkl: tuple[int, int, int]
-    wavelength: float | str = "CuKa1"
-    surface: tuple[int, int, int] | None = None
-    exit: str = "high"
-    monochromator: tuple[str, ...] = ()
-    lattice: float | None = None
-    polarization_ratio: float | None = None
-    susceptibility: SusceptibilitySettings | None = None
+    crystal: str = key(_crystal, expected=_CRYSTAL)
+    hkl: tuple[int, int, int] = key(values.indices, expected="three integers such as [4, 4, 4]")
+    wavelength: float | str = key(_wavelength, "CuKa1")
+    surface: tuple[int, int, int] | None = key(values.indices, None)
+    exit: str = key(values.choice(EXITS), "high")
+    monochromator: tuple[str, ...] = key(_monochromator, ())
+    lattice: float | None = key(values.number(2.0, 100.0, "Å"), None)
+    polarization_ratio: float | None = key(values.number(0.0, 1000.0), None)
+    susceptibility: SusceptibilitySettings | None = key(
+        values.section(SusceptibilitySettings, _check_susceptibility), None
+    )
+
+
+def _check_reflection(table: Table, settings: ReflectionSettings) -> ReflectionSettings:
+    if settings.exit == "low" and settings.surface is None:
+        raise ExperimentError(
+            f"{table.place('exit')}: 'low' is for asymmetric reflections; give surface = [h, k, l] as well"
+        )
+    return settings
 
 
 @dataclass(frozen=True)
 class AxisSettings:
     """``[axis]``: column (name, or index from 0), kind, unit; ``scan`` picks one of several scans, from 0."""
 
-    column: str | int | None = None
-    kind: str | None = None
-    unit: str | None = None
-    scan: int | None = None
+    column: str | int | None = key(values.column, None)
+    kind: str | None = key(values.choice(AXIS_KINDS), None)
+    unit: str | None = key(values.choice(ANGLE_UNITS, _UNIT_SIGNS), None)
+    scan: int | None = key(values.integer(0, 100_000), None)
 
 
 @dataclass(frozen=True)
 class IntensitySettings:
     """``[intensity]``: columns, and whether they hold counts (Poisson) or an intensity with errors."""
 
-    column: str | int | None = None
-    kind: str | None = None
-    sigma_column: str | int | None = None
-    relative_error: float | None = None
-    attenuation_column: str | int | None = None
-    counting_time_column: str | int | None = None
+    column: str | int | None = key(values.column, None)
+    kind: str | None = key(values.choice(DATA_KINDS), None)
+    sigma_column: str | int | None = key(values.column, None)
+    relative_error: float | None = key(values.number(0.0, 1.0, above=True), None)
+    attenuation_column: str | int | None = key(values.column, None)
+    counting_time_column: str | int | None = key(values.column, None)
+
+
+def _check_intensity(table: Table, settings: IntensitySettings) -> IntensitySettings:
+    for error in ("sigma_column", "relative_error"):
+        if settings.kind == "counts" and error in table:
+            raise ExperimentError(
+                f'{table.place(error)}: counts carry their Poisson error; leave {error} out or set kind = "intensity"'
+            )
+    if "sigma_column" in table and "relative_error" in table:
+        raise ExperimentError(f"{table.place('relative_error')}: give sigma_column or relative_error, not both")
+    return settings
+
+
+def _layer_name(table: Table, key: str) -> str:
+    name = values.text(table, key)
+    if not name.isidentifier() or name == "substrate":
+        table.fail(key, "a name of letters, digits and _ (it begins parameter names), other than 'substrate'")
+    return name
 
 
 @dataclass(frozen=True)
 class LayerSettings:
     """One layer of ``[sample]``: crystal, thickness [Å], what else is known (None: nothing was said)."""
 
-    name: str
-    crystal: str
-    thickness: float
-    x: float | None = None
-    strain: float | None = None
-    relaxation: float | None = None
-    roughness: float | None = None
-    density: float | None = None
-    damage: float | None = None
+    name: str = key(_layer_name)
+    crystal: str = key(_crystal, expected=_CRYSTAL)
+    thickness: float = key(values.number(0.0, 1e7, "Å", above=True), expected="a number in Å")
+    x: float | None = key(values.number(0.0, 1.0), None)
+    strain: float | None = key(values.number(-0.1, 0.1), None)
+    relaxation: float | None = key(values.number(0.0, 1.0), None)
+    density: float | None = key(values.number(0.0, 2.0, "times the nominal one", above=True), None)
+    damage: float | None = key(values.number(0.0, 20.0), None)
+
+
+def _layers(table: Table, key: str) -> tuple[LayerSettings, ...]:
+    layers = table.data[key]
+    if not isinstance(layers, list):
+        table.fail(key, "a list of tables { crystal = ..., thickness = ... }, from the substrate up")
+    read = []
+    for place, data in enumerate(layers, start=1):
+        t = table.inner(LayerSettings, f"sample.layers #{place}", data)
+        read.append(t.fill(LayerSettings, name=f"layer{place}"))
+        if "strain" in t and "relaxation" in t:
+            raise ExperimentError(f"{t.place('relaxation')}: give strain or relaxation, not both")
+    names = [layer.name for layer in read]
+    for name in names:
+        if names.count(name) > 1:
+            raise ExperimentError(f"{table.place(key)}: two layers are named {name!r}; names must differ")
+    return tuple(read)
 
 
 @dataclass(frozen=True)
 class SampleSettings:
     """``[sample]``: layers from the substrate up."""
 
-    layers: tuple[LayerSettings, ...] = ()
+    layers: tuple[LayerSettings, ...] = key(_layers, ())
 
 
 @dataclass(frozen=True)
 class ModelSettings:
     """``[model]``: which strain profile, damage profile, diffuse component, resolution function and background to use.
 
+    By name; whether there is one of that name is seen when the model is made.
     ``strain_knots`` and ``damage_knots`` are numbers of B-spline coefficients, ``tolerance`` is the relative
     error that the discretisation of the profile may leave in the reflectivity; None leaves them to the model.
     """
 
-    profile: str = "implanted"
-    damage: str = "tied"
-    diffuse: str = "correlation"
-    resolution: str = "gaussian"
-    background: str = "constant"
-    strain_knots: int | None = None
-    damage_knots: int | None = None
-    tolerance: float | None = None
+    profile: str = key(values.text, "implanted")
+    damage: str = key(values.text, "tied")
+    diffuse: str = key(values.text, "correlation")
+    resolution: str = key(values.text, "gaussian")
+    background: str = key(values.text, "constant")
+    strain_knots: int | None = key(values.integer(4, 100), None)
+    damage_knots: int | None = key(values.integer(4, 100), None)
+    tolerance: float | None = key(values.number(0.0, 0.1, above=True), None)
+
+
+def _model(experiment: Table, key: str) -> ModelSettings:
+    # What is not written follows from what is: films are seldom implanted, without a profile there is nothing to tie
+    # damage to, and without damage nothing to scatter diffusely.
+    films = bool(experiment.data.get("sample", {}).get("layers"))
+    table = experiment.inner(ModelSettings, key, experiment.data[key])
+    settings = table.fill(ModelSettings, profile="none" if films else "implanted")
+    if settings.profile == "none" and "damage" not in table:
+        settings = replace(settings, damage="none")
+    if settings.damage == "none" and "diffuse" not in table:
+        settings = replace(settings, diffuse="none")
+    if settings.damage == "tied" and settings.profile == "none":
+        table.fail("damage", 'none or bspline with profile = "none", which has no strain to tie damage to')
+    for part, knots in (("profile", "strain_knots"), ("damage", "damage_knots")):
+        chosen = getattr(settings, part)
+        if knots in table and chosen != "bspline":
+            raise ExperimentError(f'{table.place(knots)}: only with {part} = "bspline", but {part} is {chosen!r}')
+    return settings
+
+
+def _mask(table: Table, key: str) -> tuple[tuple[float, float], ...]:
+    ranges = table.data[key]
+    expected = "a list of ranges [[low, high], ...] in the unit of the axis, low < high"
+    if not isinstance(ranges, list):
+        table.fail(key, expected)
+    for pair in ranges:
+        is_pair = isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair))
+        if not is_pair or pair[0] >= pair[1]:
+            raise ExperimentError(f"{table.place(key)}: expected {expected}, got {shown(pair)}")
+    return tuple((float(low), float(high)) for low, high in ranges)
 
 
 @dataclass(frozen=True)
 class FitSettings:
     """``[fit]``: minimiser, ranges [low, high] of the axis (in its unit) to leave out, limit on calls."""
 
-    method: str | None = None
-    mask: tuple[tuple[float, float], ...] = ()
-    max_nfev: int | None = None
+    method: str | None = key(values.choice(METHODS), None)
+    mask: tuple[tuple[float, float], ...] = key(_mask, ())
+    max_nfev: int | None = key(values.integer(1, 10_000_000), None)
 
 
 @dataclass(frozen=True)
 class Experiment:
     """All that an experiment file says, checked; ``path`` is the file, or None."""
 
-    reflection: ReflectionSettings
-    axis: AxisSettings = AxisSettings()
-    intensity: IntensitySettings = IntensitySettings()
-    sample: SampleSettings = SampleSettings()
-    model: ModelSettings = ModelSettings()
-    parameters: Mapping[str, Mapping[str, ParameterValue]] = field(default_factory=dict, hash=False)
-    fit: FitSettings = FitSettings()
+    reflection: ReflectionSettings = key(
+        values.section(ReflectionSettings, _check_reflection),
+        expected="a table [reflection] with at least crystal and hkl",
+    )
+    axis: AxisSettings = key(values.section(AxisSettings), AxisSettings())
+    intensity: IntensitySettings = key(values.section(IntensitySettings, _check_intensity), IntensitySettings())
+    sample: SampleSettings = key(values.section(SampleSettings), SampleSettings())
+    model: ModelSettings = key(_model, ModelSettings())
+    parameters: Mapping[str, Mapping[str, ParameterValue]] = field(
+        default_factory=dict, hash=False, metadata={"read": read_parameters}
+    )
+    fit: FitSettings = key(values.section(FitSettings), FitSettings())
     path: Path | None = None

@@ -1,16 +1,19 @@
-"""Checked access to one table of a TOML file: complaints name file, section, key, and what was expected."""
+"""Checked access to one table of a TOML file: complaints name file, section, key, and what was expected.
+
+The keys of a table are the fields of a dataclass. A field made by `key` says how its value is read; the value of any
+other has to be of the type of its default.
+"""
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from hrxrd_ml.crystal.miller import parse_hkl
-from hrxrd_ml.errors import CrystalError, ExperimentError
+from hrxrd_ml.errors import ExperimentError, HrxrdError
 
-D = TypeVar("D")
-
+T = TypeVar("T")
 
 _MEANT = {
     "theta": "omega",
@@ -52,12 +55,15 @@ class Table:
         Name of the table as a user would write it, such as ``reflection``.
     keys
         All keys the table may hold.
+    folder
+        Folder that paths in it are relative to.
     """
 
     data: Mapping[str, Any]
     source: str
     section: str
     keys: tuple[str, ...]
+    folder: Path = Path()
 
     def __post_init__(self) -> None:
         if not isinstance(self.data, Mapping):
@@ -69,6 +75,10 @@ class Table:
                     f"{self.source}: {place} has no {what} {key!r}{suggestion(key, self.keys)} "
                     f"(known: {', '.join(self.keys)})"
                 )
+
+    def inner(self, settings: type, section: str, data: Any) -> "Table":
+        """A table in this one, whose keys are the fields of a dataclass."""
+        return Table(data, self.source, section, _names(settings), self.folder)
 
     def __contains__(self, key: str) -> bool:
         return key in self.data
@@ -87,77 +97,69 @@ class Table:
         if key not in self.data:
             raise ExperimentError(f"{self.place(key)} is missing: expected {expected}")
 
-    def table(self, key: str, keys: tuple[str, ...]) -> "Table":
-        """The sub-table ``key``; empty if it is absent."""
-        section = f"{self.section}.{key}" if self.section else key
-        return Table(self.data.get(key, {}), self.source, section, keys)
-
-    def text(self, key: str, default: D) -> str | D:
-        """A non-empty string."""
-        if key not in self.data:
-            return default
-        value = self.data[key]
-        if not isinstance(value, str) or not value.strip():
-            self.fail(key, "a non-empty string")
-        return value.strip()
-
-    def choice(self, key: str, choices: Sequence[str], default: D) -> str | D:
-        """One of the given strings."""
-        if key not in self.data:
-            return default
-        value = self.data[key]
-        if value not in choices:
-            near = suggestion(value, choices) if isinstance(value, str) else ""
-            self.fail(key, f"one of {', '.join(choices)}", near)
-        return str(value)
-
-    def number(self, key: str, low: float, high: float, unit: str, default: D, *, open_low: bool = False) -> float | D:
-        """A finite number within [low, high], or within (low, high] if ``open_low``."""
-        if key not in self.data:
-            return default
-        value = self.data[key]
-        if not is_number(value) or not low <= value <= high or (open_low and value == low):
-            begin = f"above {low:g}" if open_low else f"from {low:g}"
-            self.fail(key, f"a number {begin} to {high:g}" + (f" {unit}" if unit else ""))
-        return float(value)
-
-    def integer(self, key: str, low: int, high: int) -> int | None:
-        """An integer within [low, high], or None if it is absent."""
-        if key not in self.data:
-            return None
-        value = self.data[key]
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            self.fail(key, f"an integer from {low} to {high}")
-        return value
-
-    def indices(self, key: str) -> tuple[int, int, int] | None:
-        """Miller indices: integers that are not all zero, or text such as "004"."""
-        if key not in self.data:
-            return None
+    def fill(self, settings: type[T], **unwritten: Any) -> T:
+        """The dataclass of this table; ``unwritten`` is what keys are that nobody wrote, before their defaults."""
+        given = dict(unwritten)
+        for own in fields(settings):  # type: ignore[arg-type]
+            if own.name in self:
+                given[own.name] = own.metadata.get("read", _like(own.default))(self, own.name)
+            elif own.name not in given and own.default is MISSING and own.default_factory is MISSING:
+                self.require(own.name, own.metadata["expected"])
         try:
-            return parse_hkl(self.data[key])
-        except CrystalError:
-            self.fail(key, "three integers (four, h k i l, of a hexagonal crystal), not all zero, such as [4, 4, 4]")
+            return settings(**given)
+        except HrxrdError as error:
+            raise ExperimentError(f"{self.source}: [{self.section}]: {error}") from error
 
-    def column(self, key: str) -> str | int | None:
-        """A column of a text file: its name, or its index counted from 0."""
-        if key not in self.data:
-            return None
-        value = self.data[key]
-        if isinstance(value, str) and value.strip():
-            return value.strip()
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
-        self.fail(key, "the name of a column, or its index counted from 0")
 
-    def complex(self, key: str) -> complex | None:
-        """A complex number written [real, imaginary]."""
-        if key not in self.data:
-            return None
-        value = self.data[key]
-        if not isinstance(value, list) or len(value) != 2 or not all(is_number(v) for v in value):
-            self.fail(key, "two finite numbers [real, imaginary]")
-        return complex(value[0], value[1])
+def fill(settings: type[T], data: Any, source: str, section: str) -> T:
+    """Return a dataclass filled from a table, whose keys and types must be those of the fields.
+
+    Raises
+    ------
+    ExperimentError
+        If a key is unknown, or a value is not what its field takes.
+    """
+    return Table(data, source, section, _names(settings)).fill(settings)
+
+
+def _names(settings: type) -> tuple[str, ...]:
+    return tuple(own.name for own in fields(settings))
+
+
+# --- how values are read ---
+
+Reader = Callable[[Table, str], Any]
+"""Gets the value of a key that is there, or raises."""
+
+
+def key(read: Reader, default: Any = MISSING, expected: str = "") -> Any:
+    """Field for a key: how it is read, what it is if nobody writes it, or what is expected where somebody has to."""
+    return field(default=default, metadata={"read": read, "expected": expected})
+
+
+_KINDS = {bool: "true or false", int: "an integer", float: "a finite number", str: "a text"}
+
+
+def _like(default: Any) -> Reader:
+    """Value of the type of a default; a number will do for a text."""
+
+    def read(table: Table, key: str) -> Any:
+        value = table.data[key]
+        if isinstance(default, tuple):
+            kinds = {type(v) for v in default} or {float}
+            if not isinstance(value, list | tuple) or not all(_is(kinds, v) for v in value):
+                table.fail(key, f"a list such as {list(default) or [1.0]}")
+            return tuple(value)
+        if not _is({str, float} if isinstance(default, str) else {type(default)}, value):
+            table.fail(key, _KINDS[type(default)])
+        return float(value) if isinstance(default, float) else value
+
+    return read
+
+
+def _is(kinds: set[type], value: Any) -> bool:
+    """Tell whether a value is of one of these kinds; where numbers are, an integer is one, true and false are none."""
+    return is_number(value) if float in kinds and type(value) in (int, float) else type(value) in kinds
 
 
 def is_number(value: object) -> bool:
