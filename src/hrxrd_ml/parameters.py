@@ -11,6 +11,7 @@ import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -104,7 +105,7 @@ class ParameterSpace:
             if names.index(rule.high) >= names.index(rule.low):
                 raise ParameterError(f"{rule.high} limits {rule.low}, so it must come before it")
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names in order."""
         return tuple(spec.name for spec in self.specs)

@@ -144,7 +144,7 @@ def weighted_reflectivity_and_jacobian(
     optics = np.ascontiguousarray(slopes.optics) if slopes.optics.shape[1] else None
     parts = [function(*arguments, np.ascontiguousarray(row), *changes, optics) for row in weights]
     value, factor = _with_flux(np.array([part[0] for part in parts]), weights, flux)
-    jacobian = np.array([part[1] for part in parts])
+    jacobian = parts[0][1][None] if len(parts) == 1 else np.array([part[1] for part in parts])
     jacobian *= factor[:, None]
     return value, jacobian
 
