@@ -5,14 +5,14 @@ Bands are one standard error, propagated from the covariance of the free paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.inference.evaluator import difference_step
+from hrxrd_ml.inference.evaluator import tie_derivatives
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.layers import damage_at
 from hrxrd_ml.specimen.profile.base import end_of, extreme
@@ -115,30 +115,8 @@ def profile_bands(
     def stacked(varied: Parameters) -> Array:
         return np.concatenate(depth_profiles(simulation, feasible_values(model, varied), depth, end))
 
-    both = band(_derivatives(stacked, params, free), covariance)
+    both = band(tie_derivatives(params.copy(), free, stacked), covariance)
     return both[: len(depth)], both[len(depth) :]
-
-
-def _derivatives(function: Callable[[Parameters], Array], params: Parameters, free: list[str]) -> Array:
-    """Derivatives of a function of the parameters with respect to the free ones, shape (values, free).
-
-    Central differences through every ``expr``; one-sided at a bound.
-    """
-    varied = params.copy()
-    columns = []
-    for name in free:
-        par = varied[name]
-        value, step = float(par.value), difference_step(float(par.value), par.max - par.min)
-        sides = []
-        for side in (value + step, value - step):
-            par.value = side
-            varied.update_constraints()
-            sides.append((float(par.value), function(varied)))
-        par.value = value
-        varied.update_constraints()
-        (above, upper), (below, lower) = sides
-        columns.append((upper - lower) / (above - below))
-    return np.stack(columns, axis=1)
 
 
 def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> dict[str, float]:
