@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def feasible_values(model: RockingCurveModel, params: Parameters) -> dict[str, float]:
+def feasible_values(model: RockingCurveModel, values: Mapping[str, float]) -> dict[str, float]:
     """Values by name without prefix, as they are simulated: within the nested constraints."""
-    given = {name: float(params[model.prefix + name].value) for name in model.space.names}
-    return model.space.clip(given, bounds=False)
+    return model.space.clip({name: values[model.prefix + name] for name in model.space.names}, bounds=False)
 
 
 def standard_errors(result: RockingCurveResult) -> Array:
@@ -73,7 +72,7 @@ def components(model: RockingCurveModel, params: Parameters, x: Array) -> dict[s
     simulation = model.simulation
     if not isinstance(simulation, RockingCurve):
         return {}
-    values = feasible_values(model, params)
+    values = feasible_values(model, params.valuesdict())
     dtheta = model.frame.offsets(x)
     base = simulation.level.counts(from_radians(dtheta, "arcsec"), values) * np.ones(len(dtheta))
     alive = values | {"dead_time": 0.0}
@@ -110,10 +109,10 @@ def profile_bands(
 ) -> tuple[Array, Array]:
     """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``."""
     simulation = model.simulation
-    end = profile_end(simulation, feasible_values(model, params))
+    end = profile_end(simulation, feasible_values(model, params.valuesdict()))
 
     def stacked(varied: Parameters) -> Array:
-        return np.concatenate(depth_profiles(simulation, feasible_values(model, varied), depth, end))
+        return np.concatenate(depth_profiles(simulation, feasible_values(model, varied.valuesdict()), depth, end))
 
     both = band(tie_derivatives(params.copy(), free, stacked), covariance)
     return both[: len(depth)], both[len(depth) :]
