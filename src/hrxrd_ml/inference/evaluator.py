@@ -177,16 +177,18 @@ def difference_step(value: float, span: float) -> float:
     return _STEP * (size if size > 0.0 else 1.0)
 
 
-def tie_derivatives(params: lmfit.Parameters, tied: Sequence[str], free: Sequence[str]) -> Array:
-    """Derivatives of tied parameters with respect to the free ones, through every ``expr``, shape (tied, free).
+def tie_derivatives(
+    params: lmfit.Parameters, free: Sequence[str], function: Callable[[lmfit.Parameters], Array]
+) -> Array:
+    """Derivatives of a function of parameters with respect to the free ones, through every ``expr``, shape (n, free).
 
     Notes
     -----
-    By central differences of the expressions, which cost microseconds, clipped by the bounds of the tied
-    parameters as the values themselves are. The parameters are left as they were found.
+    By central differences: for expressions, which cost microseconds, and what is read off a profile. Tied parameters
+    are clipped by their bounds as the values themselves are. The parameters are left as they were found.
     """
-    matrix = np.zeros((len(tied), len(free)))
-    for j, name in enumerate(free):
+    columns = []
+    for name in free:
         par = params[name]
         value = float(par.value)
         step = difference_step(value, par.max - par.min)
@@ -194,12 +196,12 @@ def tie_derivatives(params: lmfit.Parameters, tied: Sequence[str], free: Sequenc
         for side in (value + step, value - step):
             par.value = side  # a value on its bound stays there: the difference is then one-sided
             params.update_constraints()
-            sides.append((float(par.value), np.array([float(params[each].value) for each in tied])))
+            sides.append((float(par.value), function(params)))
         par.value = value
         (above, upper), (below, lower) = sides
-        matrix[:, j] = (upper - lower) / (above - below)
+        columns.append((upper - lower) / (above - below))
     params.update_constraints()
-    return matrix
+    return np.stack(columns, axis=1)
 
 
 def _finite(array: Array, values: Mapping[str, float]) -> Array:

@@ -238,7 +238,9 @@ class Objective:
         by_x = np.zeros((len(mu), len(self.names)))
         by_x[:, free] = derivatives[:, : len(free)]
         if self.ties is not None and len(asked) > len(free):
-            by_x += derivatives[:, len(free) :] @ tie_derivatives(self.ties, asked[len(free) :], self.names)
+            tied = asked[len(free) :]
+            matrix = tie_derivatives(self.ties, self.names, lambda p: np.array([float(p[name].value) for name in tied]))
+            by_x += derivatives[:, len(free) :] @ matrix
         return mu, by_x
 
     # --- as functions of the box ---

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import lower_to_caps
 from hrxrd_ml.inference.evaluator import CombinedEvaluator, Evaluator, ForeignEvaluator
+from hrxrd_ml.io.files import write_text
 from hrxrd_ml.model.observation import AxisFrame, Observation, as_curve, observe
 from hrxrd_ml.model.provider import GuessProvider, guess_provider
 from hrxrd_ml.model.result import RockingCurveResult
@@ -260,9 +261,7 @@ class CurveFitting(Model):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write configuration and hints of the model to ``path`` as text (JSON), for `hrxrd_ml.load_model`."""
-        from hrxrd_ml.model.saving import save_model
-
-        save_model(self, path)
+        write_text(path, self.dumps())
 
     def dumps(self, **_: Any) -> str:
         """Text of the model, as `save` writes it."""
@@ -277,32 +276,28 @@ class CurveFitting(Model):
     # --- composites -------------------------------------------------------------------------------------------------
 
     def __add__(self, other: Model) -> "CurveComposite":
-        return _combined(self, other, operator.add)
+        return CurveComposite(self, other, operator.add)
 
     def __sub__(self, other: Model) -> "CurveComposite":
-        return _combined(self, other, operator.sub)
+        return CurveComposite(self, other, operator.sub)
 
     def __mul__(self, other: Model) -> "CurveComposite":
-        return _combined(self, other, operator.mul)
+        return CurveComposite(self, other, operator.mul)
 
     def __truediv__(self, other: Model) -> "CurveComposite":
-        return _combined(self, other, operator.truediv)
+        return CurveComposite(self, other, operator.truediv)
 
     def __radd__(self, other: Model) -> "CurveComposite":
-        return _combined(other, self, operator.add)
+        return CurveComposite(other, self, operator.add)
 
     def __rsub__(self, other: Model) -> "CurveComposite":
-        return _combined(other, self, operator.sub)
+        return CurveComposite(other, self, operator.sub)
 
     def __rmul__(self, other: Model) -> "CurveComposite":
-        return _combined(other, self, operator.mul)
+        return CurveComposite(other, self, operator.mul)
 
     def __rtruediv__(self, other: Model) -> "CurveComposite":
-        return _combined(other, self, operator.truediv)
-
-
-def _combined(left: Model, right: Model, op: Callable[[Any, Any], Any]) -> "CurveComposite":
-    return CurveComposite(left, right, op)
+        return CurveComposite(other, self, operator.truediv)
 
 
 def _points(value: Any, kept: NDArray[np.bool_]) -> Any:

@@ -78,7 +78,7 @@ class Profiles:
 
     def chisqr(self, params: Parameters) -> float:
         """Return chi-square at parameters."""
-        curve = self.minimizer.problem.curve
+        curve = self.minimizer.curve
         return float(np.sum(curve.likelihood.residual(curve.expected(params.valuesdict())) ** 2))
 
     def near(self, held: str, shift: Array, bounds: Parameters, most: int) -> float:

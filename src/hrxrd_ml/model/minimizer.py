@@ -8,7 +8,6 @@ the solvers that can use one, the trust-region solver itself (``least_squares``)
 import difflib
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.inference.coordinates import dependency_order
+from hrxrd_ml.inference.coordinates import dependency_order, lower_to_caps
 from hrxrd_ml.inference.covariance import draw_inside
 from hrxrd_ml.inference.levenberg import minimise_in_box
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
@@ -36,33 +35,18 @@ _NOT_A_MINIMUM = frozenset({"brute", "emcee"})
 _NO_ERRORBARS = " Could not estimate error-bars."
 
 
-@dataclass(frozen=True)
-class FitProblem:
-    """What is fitted, before it is known which parameters are free.
-
-    Attributes
-    ----------
-    curve : MeasuredCurve
-    used : int
-        Points that are not masked.
-    nested : tuple of Nested
-    exact : bool
-        Whether solvers get the exact Jacobian.
-    """
-
-    curve: MeasuredCurve
-    used: int
-    nested: tuple[Nested, ...]
-    exact: bool = True
-
-
 class CurveMinimizer(Minimizer):
     """The solvers of lmfit for one measured curve.
 
     Parameters
     ----------
-    problem : FitProblem
+    curve : MeasuredCurve
     params : lmfit.Parameters
+    used : int
+        Points that are not masked.
+    nested : tuple of Nested
+    exact : bool
+        Whether solvers get the exact Jacobian.
     **settings
         Of `lmfit.Minimizer`.
     """
@@ -73,9 +57,18 @@ class CurveMinimizer(Minimizer):
     calc_covar: bool
     _transforms: tuple[MinuitTransform, ...]
 
-    def __init__(self, problem: FitProblem, params: Parameters, **settings: Any) -> None:
+    def __init__(
+        self,
+        curve: MeasuredCurve,
+        params: Parameters,
+        *,
+        used: int,
+        nested: tuple[Nested, ...],
+        exact: bool,
+        **settings: Any,
+    ) -> None:
         super().__init__(self._residual, params, **settings)
-        self.problem = problem
+        self.curve, self.used, self.nested, self.exact = curve, used, nested, exact
 
     # --- preparation ------------------------------------------------------------------------------------------------
 
@@ -86,17 +79,17 @@ class CurveMinimizer(Minimizer):
         """
         if params is not None:
             self.params = params
-        self.params = in_dependency_order(self.params, self.problem.nested)
+        self.params = in_dependency_order(self.params, self.nested)
         super().prepare_fit()
         result = FitStatistics(**vars(self.result))
-        result.n_used = self.problem.used
+        result.n_used = self.used
         self.result = result
         names = result.var_names
         if not names:
             raise ParameterError("no parameter varies; set vary=True for those to be fitted")
         if result.n_used < len(names):
             raise CurveError(f"{result.n_used} points cannot determine {len(names)} parameters; fix some of them")
-        self.objective = Objective.of([self.problem.curve], result.params, names, self.problem.nested)
+        self.objective = Objective.of([self.curve], result.params, names, self.nested)
         start = np.array(result.init_vals, dtype=np.float64)
         feasible = self.objective.coordinates.project(start)
         if (feasible != start).any():
@@ -174,14 +167,14 @@ class CurveMinimizer(Minimizer):
                 result = super().minimize(method, params, **kws)
         finally:
             self.calc_covar = wanted
-        settle(result, self.problem.nested)
+        settle(result, self.nested)
         if wanted and not (result.errorbars or result.method in _NOT_A_MINIMUM or result.aborted):
             estimate_errors(result, self.objective, self.scale_covar)
         return result
 
     def leastsq(self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any) -> FitStatistics:
         """Levenberg-Marquardt with the exact Jacobian, unless ``Dfun`` is given."""
-        if self.problem.exact and (kws | self.kws).get("Dfun") is None:
+        if self.exact and (kws | self.kws).get("Dfun") is None:
             kws |= {"Dfun": self._exact_jacobian, "col_deriv": 1}
         result = super().leastsq(params, max_nfev, **kws)
         if not result.aborted:
@@ -199,7 +192,7 @@ class CurveMinimizer(Minimizer):
         """Scalar minimisation, with the exact gradient for the methods that use one."""
         given = {"jac", "Dfun"} & (kws.keys() | self.kws.keys())
         plain = self.reduce_fcn is None or self.reduce_fcn is reduce_chisquare
-        if self.problem.exact and method in _GRADIENT_METHODS and not given and plain:
+        if self.exact and method in _GRADIENT_METHODS and not given and plain:
             kws["jac"] = self._exact_gradient
         self.col_deriv = False
         return super().scalar_minimize(method, params, max_nfev, **kws)
@@ -244,7 +237,7 @@ class CurveMinimizer(Minimizer):
             return self._given_jacobian(objective.outward(y)) @ objective.coordinates.derivatives(y)
 
         derivatives: Callable[[Array], Array] | str = given if callable(jac) else objective.jacobian
-        if isinstance(jac, str) or not (callable(jac) or self.problem.exact):
+        if isinstance(jac, str) or not (callable(jac) or self.exact):
             derivatives = jac or "2-point"
         try:
             if not isinstance(derivatives, str) and options.keys() <= _OWN_OPTIONS:
@@ -298,7 +291,7 @@ class CurveMinimizer(Minimizer):
         constraints.
         """
         plain = kws.get("pos") is None and not kws.get("reuse_sampler") and kws.get("is_weighted", True)
-        if plain and self.problem.exact:
+        if plain and self.exact:
             self.prepare_fit(params)
             objective = self.objective
             y = objective.inward(self._free(self.result.params))
@@ -332,9 +325,7 @@ def settle(result: FitStatistics, nested: Sequence[Nested]) -> None:
             notes.append(f"{rule.low} = {low.value:.6g}, tied, was simulated as its limit {cap:.6g}")
     result.bound_notes = (*result.bound_notes, *notes)
     for candidate in getattr(result, "candidates", ()):
-        for rule in nested:
-            par = candidate.params[rule.low]
-            par.value = min(float(par.value), rule.cap(float(candidate.params[rule.high].value)))
+        lower_to_caps(candidate.params, nested)
 
 
 def _check_method(method: str) -> None:

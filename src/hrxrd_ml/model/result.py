@@ -17,8 +17,9 @@ from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
+from hrxrd_ml.io.files import write_text
 from hrxrd_ml.model.intervals import ProfileIntervals, Profiles
-from hrxrd_ml.model.minimizer import CurveMinimizer, FitProblem
+from hrxrd_ml.model.minimizer import CurveMinimizer
 from hrxrd_ml.model.observation import Observation
 from hrxrd_ml.model.uncertainty import FitStatistics, draw_feasible
 from hrxrd_ml.parameters import tighten
@@ -99,7 +100,7 @@ class RockingCurveResult(ModelResult):
         )
         self.bound_notes: tuple[str, ...] = ()
         self._asked_scale_covar = scale_covar
-        self._problem: FitProblem | None = None
+        self._measured: MeasuredCurve | None = None
         self._minimizer: CurveMinimizer | None = None
         self._objective: Objective | None = None
         self._init_fit: Array | None = None
@@ -115,32 +116,29 @@ class RockingCurveResult(ModelResult):
         self.userkws["x"] = observation.x
         if self._asked_scale_covar is None:
             self.scale_covar = observation.likelihood.scale_covar
-        self._problem = None
+        self._measured = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process or can be made again."""
-        dropped = ("_problem", "_minimizer", "_objective")
+        dropped = ("_measured", "_minimizer", "_objective")
         kept = {key: value for key, value in self.__dict__.items() if key != "sampler"}
         return kept | dict.fromkeys(dropped)
 
     # --- what is fitted ---------------------------------------------------------------------------------------------
 
     @property
-    def problem(self) -> FitProblem:
-        """The curve with what simulates it, and the rules that its parameters obey."""
-        if self._problem is None:
+    def measured(self) -> MeasuredCurve:
+        """The data with what simulates them."""
+        if self._measured is None:
             evaluator = self.model.evaluator(self.userkws, self.params)
-            curve = MeasuredCurve(evaluator, evaluator.names, self.observation.likelihood)
-            used = int(self.observation.used.sum())
-            self._problem = FitProblem(curve, used, self.model.nested, self.model.analytic_jacobian)
-        return self._problem
+            self._measured = MeasuredCurve(evaluator, evaluator.names, self.observation.likelihood)
+        return self._measured
 
     @property
     def objective(self) -> Objective:
         """Residuals, likelihood and their derivatives as functions of the free parameters and of their box."""
         if self._objective is None:
-            problem = self.problem
-            self._objective = Objective.of([problem.curve], self.params, self.var_names, problem.nested)
+            self._objective = Objective.of([self.measured], self.params, self.var_names, self.model.nested)
         return self._objective
 
     @property
@@ -150,8 +148,11 @@ class RockingCurveResult(ModelResult):
 
     def _new_minimizer(self, params: Parameters) -> CurveMinimizer:
         return CurveMinimizer(
-            self.problem,
+            self.measured,
             params,
+            used=int(self.observation.used.sum()),
+            nested=self.model.nested,
+            exact=self.model.analytic_jacobian,
             fcn_args=self.userargs,
             fcn_kws=self.userkws,
             iter_cb=self.iter_cb,
@@ -204,7 +205,7 @@ class RockingCurveResult(ModelResult):
         self.init_params = deepcopy(params)
         self.ci_out = None
         self.bound_notes = ()
-        self.params, self._problem, self._init_fit = self.init_params, None, None
+        self.params, self._measured, self._init_fit = self.init_params, None, None
         self._minimizer = self._new_minimizer(self.init_params)
         outcome = self._minimizer.minimize(method=self.method)
         self.model.post_fit(outcome)
@@ -249,7 +250,7 @@ class RockingCurveResult(ModelResult):
         )
 
     def _curve_at(self, params: Parameters) -> Array:
-        return np.array(self.problem.curve.expected(params.valuesdict()))
+        return np.array(self.measured.expected(params.valuesdict()))
 
     @property
     def init_fit(self) -> Array:
@@ -419,9 +420,7 @@ class RockingCurveResult(ModelResult):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to ``path``: text (JSON) with model, parameters and data, for `hrxrd_ml.load_result`."""
-        from hrxrd_ml.model.saving import save_result
-
-        save_result(self, path)
+        write_text(path, self.dumps())
 
     def dumps(self, **_: Any) -> str:
         """Text of the result, as `save` writes it."""

@@ -126,7 +126,7 @@ class RockingCurveModel(CurveFitting):
             getattr(self.reflection, "inclination", 0.0),
             getattr(self.reflection, "wavelength", None),
         )
-        self._simulation = simulation
+        self.simulation = simulation
         self._axes: dict[bytes, CurveFunction] = {}
         super().__init__(
             _CurveFunction(self), ["x"], list(self.space.names), nan_policy, prefix, name or "rocking_curve"
@@ -135,14 +135,9 @@ class RockingCurveModel(CurveFitting):
             self.set_param_hint(spec.name, value=spec.value, min=spec.min, max=spec.max, vary=spec.vary)
 
     @property
-    def simulation(self) -> Any:
-        """The simulation behind the model."""
-        return self._simulation
-
-    @property
     def space(self) -> ParameterSpace:
         """Names, units, bounds and nested constraints of the parameters, without prefix."""
-        space: ParameterSpace = self._simulation.space
+        space: ParameterSpace = self.simulation.space
         return space
 
     @property
@@ -172,7 +167,7 @@ class RockingCurveModel(CurveFitting):
         key = axis.tobytes()  # by content: an array that was changed in place is another axis
         bound = self._axes.pop(key, None)
         if bound is None:
-            bound = self._simulation.bind(self.frame.offsets(axis))
+            bound = self.simulation.bind(self.frame.offsets(axis))
             while len(self._axes) >= _CACHED_AXES:
                 del self._axes[next(iter(self._axes))]
         self._axes[key] = bound

@@ -8,7 +8,6 @@ it.
 import ast
 import json
 import operator
-import os
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from lmfit import Parameters
 from lmfit.model import CompositeModel, Model, ModelResult
 
 from hrxrd_ml.errors import ParameterError, in_short
-from hrxrd_ml.io.files import write_text
 from hrxrd_ml.model.json_values import encode
 
 VERSION = 2
@@ -64,30 +62,18 @@ _SETTINGS = ("method", "nan_policy", "scale_covar", "calc_covar", "max_nfev")
 
 
 def model_text(model: Model) -> str:
-    """Text of a model, as `save_model` writes it."""
-    return _text("model", {"model": _model_to_data(model)})
-
-
-def save_model(model: Model, path: str | os.PathLike[str]) -> None:
-    """Write configuration and parameter hints of a model to ``path``.
+    """Text of a model: its configuration and parameter hints.
 
     Raises
     ------
     ParameterError
         If the model holds something that text cannot hold, such as a function of the user.
-    InputFileError
-        If the file cannot be written there.
     """
-    write_text(path, model_text(model))
-
-
-def save_result(result: ModelResult, path: str | os.PathLike[str]) -> None:
-    """Write a result to ``path``: model, data, start, parameters, covariance and statistics (no emcee chain)."""
-    write_text(path, result_text(result))
+    return _text("model", {"model": _model_to_data(model)})
 
 
 def result_text(result: ModelResult) -> str:
-    """Text of a result, as `save_result` writes it."""
+    """Text of a result: model, data, start, parameters, covariance and statistics (no emcee chain)."""
     observation = result.observation
     return _text(
         "result",

@@ -117,11 +117,7 @@ def _curves(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
         parts = derived.components(models[0], result.params, observation.x)
         rows |= {name: (part, unit, name) for name, part in parts.items()}
     coords: dict[str, Any] = {
-        "x": (
-            "x",
-            np.asarray(axis.values, dtype=np.float64),
-            {str(k): str(v) for k, v in axis.attrs.items()},
-        ),
+        "x": ("x", np.asarray(axis.values, dtype=np.float64), {str(k): str(v) for k, v in axis.attrs.items()}),
         "dtheta": ("x", result.offsets, {"units": "arcsec", "long_name": "offset from the Bragg angle"}),
     }
     for name in ("attenuation", "counting_time"):
@@ -139,7 +135,7 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
     simulation = model.simulation
     if not isinstance(simulation, RockingCurve) or simulation.profile is None:
         return xr.Dataset()
-    best, start = (derived.feasible_values(model, params) for params in (result.params, guess))
+    best, start = (derived.feasible_values(model, params.valuesdict()) for params in (result.params, guess))
     end = max(derived.profile_end(simulation, values) for values in (best, start))
     depth = np.linspace(0.0, end, DEPTHS)
     strain, damage = derived.depth_profiles(simulation, best, depth)
@@ -253,9 +249,8 @@ def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
         raise ParameterError(f"expected at least two fits to compare, got {len(results)}")
     first = next(iter(results.values()))
     for name, result in results.items():
-        same = np.array_equal(result.data, first.data) and np.array_equal(
-            result.observation.used, first.observation.used
-        )
+        same = np.array_equal(result.data, first.data)
+        same &= np.array_equal(result.observation.used, first.observation.used)
         if not same or result.observation.likelihood.name != first.observation.likelihood.name:
             raise ParameterError(
                 f"{name!r} is a fit of other data or with other statistics than {next(iter(results))!r}"

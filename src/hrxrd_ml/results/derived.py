@@ -5,14 +5,14 @@ Bands are one standard error, propagated from the covariance of the free paramet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.inference.evaluator import difference_step
+from hrxrd_ml.inference.evaluator import tie_derivatives
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.layers import damage_at
 from hrxrd_ml.specimen.profile.base import end_of, extreme
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def feasible_values(model: RockingCurveModel, params: Parameters) -> dict[str, float]:
+def feasible_values(model: RockingCurveModel, values: Mapping[str, float]) -> dict[str, float]:
     """Values by name without prefix, as they are simulated: within the nested constraints."""
-    given = {name: float(params[model.prefix + name].value) for name in model.space.names}
-    return model.space.clip(given, bounds=False)
+    return model.space.clip({name: values[model.prefix + name] for name in model.space.names}, bounds=False)
 
 
 def standard_errors(result: RockingCurveResult) -> Array:
@@ -73,7 +72,7 @@ def components(model: RockingCurveModel, params: Parameters, x: Array) -> dict[s
     simulation = model.simulation
     if not isinstance(simulation, RockingCurve):
         return {}
-    values = feasible_values(model, params)
+    values = feasible_values(model, params.valuesdict())
     dtheta = model.frame.offsets(x)
     base = simulation.level.counts(from_radians(dtheta, "arcsec"), values) * np.ones(len(dtheta))
     alive = values | {"dead_time": 0.0}
@@ -110,35 +109,13 @@ def profile_bands(
 ) -> tuple[Array, Array]:
     """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``."""
     simulation = model.simulation
-    end = profile_end(simulation, feasible_values(model, params))
+    end = profile_end(simulation, feasible_values(model, params.valuesdict()))
 
     def stacked(varied: Parameters) -> Array:
-        return np.concatenate(depth_profiles(simulation, feasible_values(model, varied), depth, end))
+        return np.concatenate(depth_profiles(simulation, feasible_values(model, varied.valuesdict()), depth, end))
 
-    both = band(_derivatives(stacked, params, free), covariance)
+    both = band(tie_derivatives(params.copy(), free, stacked), covariance)
     return both[: len(depth)], both[len(depth) :]
-
-
-def _derivatives(function: Callable[[Parameters], Array], params: Parameters, free: list[str]) -> Array:
-    """Derivatives of a function of the parameters with respect to the free ones, shape (values, free).
-
-    Central differences through every ``expr``; one-sided at a bound.
-    """
-    varied = params.copy()
-    columns = []
-    for name in free:
-        par = varied[name]
-        value, step = float(par.value), difference_step(float(par.value), par.max - par.min)
-        sides = []
-        for side in (value + step, value - step):
-            par.value = side
-            varied.update_constraints()
-            sides.append((float(par.value), function(varied)))
-        par.value = value
-        varied.update_constraints()
-        (above, upper), (below, lower) = sides
-        columns.append((upper - lower) / (above - below))
-    return np.stack(columns, axis=1)
 
 
 def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> dict[str, float]:

@@ -38,7 +38,7 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
     flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
     labels = [_label(name) for name in target.names]
     columns = {label: flat[:, i] for i, label in enumerate(labels)}
-    summary = _summaries(result, target.names, flat)
+    summary = _summaries(result, flat)
     units = {_label(name): unit for name, unit in result.parameter_units().items()} | {
         "max_strain_depth": "Å",
         "damaged_thickness": "Å",
@@ -80,12 +80,12 @@ def _label(name: str) -> str:
     return f"{name}_" if name in _AXES else name
 
 
-def _summaries(result: RockingCurveResult, names: tuple[str, ...], flat: Array) -> dict[str, Array]:
+def _summaries(result: RockingCurveResult, flat: Array) -> dict[str, Array]:
     """Return quantities that follow from the profile; none if there is none, or several."""
     model = _model_with_profile(result)
     if model is None:
         return {}
-    rows = [derived.profile_summary(model.simulation, row) for row in _feasible(result, model, names, flat)]
+    rows = [derived.profile_summary(model.simulation, row) for row in _feasible(result, model, flat)]
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -96,24 +96,11 @@ def _model_with_profile(result: RockingCurveResult) -> Any:
     return models[0] if alone else None
 
 
-def _feasible(
-    result: RockingCurveResult, model: Any, names: tuple[str, ...], flat: Array
-) -> Iterator[dict[str, float]]:
+def _feasible(result: RockingCurveResult, model: Any, flat: Array) -> Iterator[dict[str, float]]:
     """Yield the values of a model, by name without prefix, for samples (rows of ``flat``) as they are simulated."""
-    params = result.params.copy()
-    tied = any(par.expr is not None for par in params.values())
-    base = {name: float(params[model.prefix + name].value) for name in model.space.names}
-    length = len(model.prefix)
-    for row in flat.tolist():
-        if tied:
-            for name, value in zip(names, row, strict=True):
-                if name in params:
-                    params[name].value = value
-            params.update_constraints()
-            yield derived.feasible_values(model, params)
-        else:
-            own = {n[length:]: v for n, v in zip(names, row, strict=True) if n[length:] in base}
-            yield model.space.clip(base | own, bounds=False)
+    objective = result.objective
+    for row in flat:
+        yield derived.feasible_values(model, objective.values(row[: len(objective.names)]))
 
 
 def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.Dataset:
@@ -130,7 +117,7 @@ def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.
     model = _model_with_profile(result)
     if model is None:
         return dataset
-    rows = list(_feasible(result, model, target.names, chosen))
+    rows = list(_feasible(result, model, chosen))
     depth = np.linspace(0.0, max(derived.profile_end(model.simulation, row) for row in rows), 501)
     both = np.array([derived.depth_profiles(model.simulation, row, depth) for row in rows])
     dataset = dataset.assign_coords(depth=("depth", depth, {"units": "Å", "long_name": "depth"}))
