@@ -186,7 +186,8 @@ def test_a_function_with_a_kink_and_branches_on_real_parts_is_taken():
     def bent(z, top, depth):
         return top * np.where(np.real(z) < 0.4 * np.real(depth), z / (0.4 * depth), (depth - z) / (0.6 * depth))
 
-    FunctionProfile(bent, PROFILE.specs)
+    profile = FunctionProfile(bent, PROFILE.specs)
+    assert profile.evaluate(np.array([400.0]), {"top": 0.01, "depth": 1000.0}) == pytest.approx(0.01)
 
 
 def test_a_table_is_a_profile():

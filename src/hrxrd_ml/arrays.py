@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 Values = Mapping[str, Any]
 """Values of parameters by name: floats, or complex rows of `hrxrd_ml.complex_step`."""

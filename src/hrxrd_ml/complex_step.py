@@ -81,9 +81,7 @@ def extended(function: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Cal
     return at
 
 
-def check_analytic(
-    function: Callable[[Values], ArrayLike], values: Values, names: Sequence[str], what: str, remedy: str = ""
-) -> None:
+def check_analytic(function: Callable[[Values], ArrayLike], values: Values, names: Sequence[str], what: str) -> None:
     """Refuse a user's function whose derivatives by the complex step are not those of differences.
 
     Parameters
@@ -96,8 +94,6 @@ def check_analytic(
         Of what is varied.
     what : str
         What the function is, for the message.
-    remedy : str
-        What else to say.
 
     Raises
     ------
@@ -105,7 +101,7 @@ def check_analytic(
     """
     advice = (
         "write it with NumPy functions that know complex numbers: sign(x.real)*x for abs(x), branches on x.real, "
-        "`hrxrd_ml.complex_step.extended` around tables and what is real only" + remedy
+        "`hrxrd_ml.complex_step.extended` around tables and what is real only"
     )
     plain = np.asarray(function(values))
     for name in names:

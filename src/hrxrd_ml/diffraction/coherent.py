@@ -15,28 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml.arrays import ComplexArray, FloatArray
-from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.chain import split, split_slopes
 from hrxrd_ml.diffraction.deviation import Deviation
-from hrxrd_ml.diffraction.lamellae import Coefficients, Lamellae, Slopes, assemble, coefficients
-from hrxrd_ml.diffraction.media import Media, Optics, strengths
+from hrxrd_ml.diffraction.lamellae import Coefficients, Lamellae, Slopes, coefficients
 from hrxrd_ml.errors import CurveError
 
 __all__ = [
-    "Coefficients",
-    "Deviation",
-    "Lamellae",
-    "Material",
-    "Media",
-    "Optics",
-    "Slopes",
     "amplitude",
-    "assemble",
-    "coefficients",
     "reflectivity",
     "reflectivity_and_jacobian",
-    "strengths",
     "weighted_reflectivity",
     "weighted_reflectivity_and_jacobian",
 ]

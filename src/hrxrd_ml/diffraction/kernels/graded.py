@@ -23,7 +23,6 @@ from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
 
 BLOCK = 64
-X_MAX = 8.0
 
 # Rows of the workspace, each BLOCK numbers long: angles, phase, ordered integral, oscillatory integral, vectors.
 X, Y, PX, COS, SIN, ODD, FR, FI = (BLOCK * k for k in range(8))
@@ -33,8 +32,7 @@ WORKSPACE = BLOCK * 20
 
 # Columns of the plan, what one lamella needs whatever the angle: coefficients of x and of the phase in its middle with
 # the angle coordinates, absorption above its middle, beta, gamma, mu, E in powers of zeta, largest abs(x).
-PLAN_X, PLAN_PHASE, PLAN_DEPTH = 0, 3, 6
-PLAN_BETA, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 7, 8, 9, 10, 13
+PLAN_E, PLAN_XMAX = 10, 13
 PLAN_COLUMNS = 14
 
 
