@@ -7,7 +7,7 @@ chi_0, the sines of both angles become
     g_0 = sqrt(sin(incidence)**2 + chi_0),     g_h = sqrt(sin(exit)**2 + chi_0),
 
 the deviation from the Bragg condition is U = k (g_0 + g_h) - H cos(phi), and the couplings are (k/2) C
-chi_h/sqrt(g_0 g_h) with C = cos(incidence + exit) for polarisation pi.  Against a four-wave solution that is right to
+chi_h/sqrt(g_0 g_h) with C = cos(incidence + exit), inside, for polarisation pi.  Against a four-wave solution that is right to
 1e-3 of R down to two or three degrees from the surface.  The roots are those of the real part of chi_0; absorption
 enters to first order.
 """
@@ -80,7 +80,7 @@ class Beams:
             k * (inner + outer) - normal,
             0.5 * k * imag * (1.0 / inner + 1.0 / outer),
             coupling,
-            coupling * (cosine * cos_exit - sine * _root(square)),
+            coupling * (cosine * cos_exit - inner * outer) / (1.0 + real),
         ]
         return np.stack(np.broadcast_arrays(*rows), axis=-2)
 
