@@ -25,8 +25,12 @@ from hrxrd_ml.specimen.layers import Layer
 
 NAME = "strain_spread"
 
-_SHARE = 0.03
-"""Of the tolerance: what the average may be off where the curve is a single wave.  Weak angles get it from others."""
+_SHARE, _BEYOND = 0.3, 0.03
+"""Of the tolerance: what a single wave may be off, and what lies beyond the last node of even ones where a weak angle
+gets its intensity from layers that are strained far more."""
+
+_REPEATED = 1.5
+"""Phase of waves that are scattered several times, over that of the layer; even nodes need to know of them."""
 
 
 def spread_space() -> ParameterSpace:
@@ -96,7 +100,7 @@ def normal_nodes(phase: float, tolerance: float) -> tuple[FloatArray, FloatArray
     """
     phase = max(phase, 1e-6)
     farthest = _farthest(tolerance)
-    even = math.ceil(farthest * (phase + farthest) / math.pi) + 1
+    even = math.ceil(farthest * (_REPEATED * phase + farthest) / math.pi) + 1
     limit = math.log(_SHARE * tolerance)
     for count in range(3, even):
         if 2.0 * count * math.log(phase) + math.lgamma(count + 1.0) - math.lgamma(2.0 * count + 1.0) < limit:
@@ -108,7 +112,7 @@ def normal_nodes(phase: float, tolerance: float) -> tuple[FloatArray, FloatArray
 
 def _farthest(tolerance: float) -> float:
     """Return how many standard deviations out the normal distribution is negligible."""
-    return math.sqrt(-2.0 * math.log(_SHARE * tolerance))
+    return math.sqrt(-2.0 * math.log(_BEYOND * tolerance))
 
 
 @lru_cache(maxsize=32)
