@@ -39,11 +39,10 @@ _TAIL = ParameterSpec(
 )
 _TEXT = "difference of the two half widths over their sum, positive: wider at larger angles"
 _ASYMMETRY = ParameterSpec("asymmetry", "", 0.0, -0.9, 0.9, True, _TEXT)
+_TURN = "turn of a bent crystal across the beam's footprint"
 _BENT = ParameterSpace(
     (
-        ParameterSpec(
-            "curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"
-        ),
+        ParameterSpec("curvature", "arcsec", 0.0, 0.0, 300.0, False, _TURN, even=True),
         ParameterSpec(
             "curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"
         ),
