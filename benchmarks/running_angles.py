@@ -11,8 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import _bench
-import angle_cases
 import numpy as np
+
+import angle_cases
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from hrxrd_ml.specimen.layers import sublayers
 REACH = np.radians(1.5)
 """How far a scan goes to both sides of the substrate peak, where the geometry allows it."""
 
-HORIZON = np.radians(1.2)
+HORIZON = np.radians(1.4)
 """How far above the surface both beams stay."""
 
 
@@ -110,5 +110,5 @@ CASES = {
     "Si 113 at 2.8°": Case(_SI113, (), 2e-3),
     "SiGe/Si 113 at 2.8°": Case(_SI113, (_SIGE,), 2e-3),
     "GaAs 113 at 1.6°": Case(_GAAS113, (), 1e-2),
-    "AlGaAs/GaAs 113 at 1.6°": Case(_GAAS113, (_ALGAAS,), 1e-2),
+    "AlGaAs/GaAs 113 at 1.6°": Case(_GAAS113, (Film("film", "AlGaAs", 1000.0, x=0.3),), 1e-2),
 }

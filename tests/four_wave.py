@@ -1,19 +1,24 @@
-"""Dynamical diffraction with four waves in each crystal of a stack, solved from the wave equation: to test against.
+"""Dynamical diffraction with four waves in each crystal of a stack, solved from Maxwell's equations: to test against.
 
-It shares no formula with the package.  In a crystal with the diffraction vector H, a field of wave number k obeys
+It shares no formula with the package.  For sigma the electric field, for pi the magnetic one is across the plane of
+incidence, and with the permittivity epsilon they obey, in units of 1/k,
 
-    (Laplace + k**2 (1 + chi0)) E0 + k**2 C chi_hbar Eh = 0        and        the same with 0 and h exchanged.
+    div grad E + epsilon E = 0        and        div (1/epsilon) grad H + H = 0.
 
-Let E0 = exp(i Kx x) F0(z) and Eh = exp(i (Kx + Hx) x + i Phi(z)) Fh(z), where Phi' = Hz is the phase of the lattice
-planes.  With y = (F0, -i dE0/dz, Fh, -i dEh/dz), phases left out, this is dy/dz = i A y, with A constant in a crystal;
-nothing is linearised.  Its eigenvectors are four waves, of which two decay downward and two upward.  An interface
-changes nothing of y, so the waves that go up are a 2 x 2 matrix times those that go down, which is carried from the
-substrate to the surface, all exponentials decaying.  There the incident, the reflected and the diffracted wave follow.
+Two Fourier components of the field, 0 and h, see epsilon as the matrix [[1 + chi0, chi_hbar], [chi_h, 1 + chi0]].
+Along the surface they vary as exp(i Kx x), with Kx of both a diagonal matrix; the phase that the lattice planes give
+component h, with Hz its change with depth, is left out.  Field F and slope P, which the surface and interfaces do not
+change, then obey dF/dz = i (N P - Hz F) and dP/dz = i (M F - Hz P), with constant matrices
 
-Assumed are two strong waves in the plane of incidence, at angles of any size, one Hx (films keep the substrate's
-lattice in the plane), flat interfaces, and some absorption in each crystal, which tells the waves apart.  For the
-polarisation pi, C is the cosine of the angle between the two beams in vacuum and fields are continuous as those of
-sigma are: what this leaves out is smaller by a factor of the order of chi.
+    sigma: N = 1, M = epsilon - Kx Kx;        pi: N = epsilon, M = 1 - Kx (1/epsilon) Kx.
+
+The eigenvectors are four waves in each crystal, of which two decay downward and two upward.  What goes up is a 2 x 2
+matrix times what goes down; it is carried from the substrate to the surface, all exponentials decaying.  There the
+incident, the reflected and the diffracted wave follow.  No angle is taken to be small or near another, and no
+polarisation factor is put in.
+
+Assumed are two strong components in the plane of incidence, one Hx (films keep the substrate's lattice in the plane),
+flat interfaces, and some absorption in each crystal, which tells the waves apart.
 
 No quartic is solved: its coefficients, rounded to 16 digits, fix the waves of a Bragg peak to five digits only, where
 the eigenvectors keep ten, as arithmetic with 40 digits shows.
@@ -36,30 +41,27 @@ def reflectivity(incidence, wavenumber, along, layers, *, pi=False):
     pi : bool
         Polarisation pi instead of sigma.
     """
-    k0 = np.stack([np.cos(incidence), np.sin(incidence)])  # lengths are in units of 1/k
-    kh = np.stack([k0[0] + along / wavenumber, np.sqrt(1.0 - (k0[0] + along / wavenumber) ** 2)])
-    factor = k0[0] * kh[0] - k0[1] * kh[1] if pi else np.ones_like(incidence)
+    kx = np.cos(incidence)[:, None] + np.array([0.0, along / wavenumber])
+    sines, one = np.sqrt(1.0 - kx**2), np.broadcast_to(np.eye(2), (len(kx), 2, 2))
+    vacuum = np.block([[one, one], [sines[:, None] * one, -sines[:, None] * one]])
     *films, (_, *substrate) = layers
-    fields = _waves(k0[0], kh[0], factor, wavenumber, *substrate)[1][..., :2]
+    fields = _waves(kx, wavenumber, pi, *substrate)[1][..., :2]
     for thickness, *film in reversed(films):
-        kappa, waves = _waves(k0[0], kh[0], factor, wavenumber, *film)
+        kappa, waves = _waves(kx, wavenumber, pi, *film)
         decay = np.exp(1j * wavenumber * thickness * kappa * np.array([1.0, 1.0, -1.0, -1.0]))
         up = decay[:, 2:, None] * _reflected(waves, fields) * decay[:, None, :2]
         fields = waves[..., :2] + waves[..., 2:] @ up
-    vacuum = np.zeros((len(incidence), 4, 4))
-    vacuum[:, [0, 2, 0, 2], [0, 1, 2, 3]] = 1.0
-    vacuum[:, [1, 3, 1, 3], [0, 1, 2, 3]] = np.stack([k0[1], kh[1], -k0[1], -kh[1]], axis=1)
-    return np.abs(_reflected(vacuum, fields)[:, 1, 0]) ** 2 * kh[1] / k0[1]
+    return np.abs(_reflected(vacuum, fields)[:, 1, 0]) ** 2 * sines[:, 1] / sines[:, 0]
 
 
-def _waves(k0x, khx, factor, wavenumber, normal, chi0, chih, chihbar):
+def _waves(kx, wavenumber, pi, normal, chi0, chih, chihbar):
     """Return wave numbers (m, 4) and fields (m, 4, 4) of the waves in one crystal: two downward, then two upward."""
-    a = np.zeros((len(k0x), 4, 4), dtype=complex)
-    a[:, 0, 1] = a[:, 2, 3] = 1.0
-    a[:, 1, 0], a[:, 1, 2] = 1.0 + chi0 - k0x**2, factor * chihbar
-    a[:, 3, 2], a[:, 3, 0] = 1.0 + chi0 - khx**2, factor * chih
-    a[:, 2, 2] = a[:, 3, 3] = normal / wavenumber  # H points out of the crystal, z into it
-    kappa, waves = np.linalg.eig(a)
+    one, epsilon = np.eye(2), np.array([[1.0 + chi0, chihbar], [chih, 1.0 + chi0]])
+    n, inner, outer = (epsilon, np.linalg.inv(epsilon), one) if pi else (one, one, epsilon)
+    m = outer - kx[:, :, None] * inner * kx[:, None, :]
+    hz = np.diag([0.0, -normal / wavenumber])  # H points out of the crystal, z into it
+    n, hz = np.broadcast_to(n, m.shape), np.broadcast_to(hz, m.shape)
+    kappa, waves = np.linalg.eig(np.block([[-hz, n], [m, -hz]]))
     order = np.argsort(-kappa.imag, axis=1)
     return np.take_along_axis(kappa, order, axis=1), np.take_along_axis(waves, order[:, None], axis=2)
 
