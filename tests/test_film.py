@@ -348,7 +348,9 @@ def test_a_long_correlation_length_makes_a_line_that_is_followed():
 
 
 def test_a_film_that_sends_no_wave_out_is_refused():
-    _, values, curve = bound(GAAS_224, (Film("f", "GaAsP", 3000.0, x=0.5, relaxation=1.0),))
+    grazing = hx.Reflection("GaAs", (1, 1, 3), 1.46, surface=(0, 0, 1), exit="low")
+    _, values, curve = bound(grazing, (Film("f", "InGaAs", 3000.0, x=0.5, relaxation=1.0),))
+    assert np.degrees(grazing.bragg_angle - grazing.inclination) < 1.0
     with pytest.raises(ParameterError, match="grazing exit"):
         curve.curve(values)
 

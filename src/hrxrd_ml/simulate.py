@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike
 
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.beams import check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
 from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.errors import CurveError, ParameterError
@@ -158,11 +158,6 @@ class RockingCurve:
         """What the reflection fixes."""
         return Conditions.of(self.reflection)
 
-    @property
-    def deviation(self) -> Deviation:
-        """Deviation from the Bragg condition as a function of strain."""
-        return self.conditions.deviation
-
     @cached_property
     def physics(self) -> frozenset[str]:
         """Names of the parameters that the reflectivity depends on; all others act after it."""
@@ -207,6 +202,7 @@ class RockingCurve:
         angles = np.ascontiguousarray(dtheta, dtype=float)
         if angles.ndim != 1 or len(angles) < 2 or not np.all(np.isfinite(angles)) or np.any(np.diff(angles) <= 0.0):
             raise CurveError("angles must be one-dimensional, finite and strictly ascending, at least two of them")
+        check_horizon(self.reflection, angles, exit=not self.films)
         return BoundCurve(self, angles)
 
     def layer(
@@ -326,8 +322,7 @@ class BoundCurve:
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
             self._grids[key] = Grid.around(
                 shifted,
-                self.model.reflection,
-                self.model.deviation,
+                self.model.conditions,
                 fringe=fringe,
                 octave=octave,
                 need=need,
@@ -353,7 +348,7 @@ class BoundCurve:
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
         margin = self._need(values).margin
         low, high = min(first - margin, -margin), max(last + margin, margin)
-        return grid.between(self.model.reflection, self.model.deviation, low, high)
+        return grid.between(self.model.conditions, low, high)
 
     @property
     def strain_range(self) -> float:
@@ -371,17 +366,19 @@ class BoundCurve:
 
     def _reflectivity(self, values: Values, grid: Grid, names: Sequence[str]) -> Reflectivity:
         """Return the reflectivity, with its derivatives by the parameters of sample and defects in ``names``."""
-        model, x, y, pick = self.model, grid.x, grid.y, grid.pick
+        model = self.model
         own = [name for name in names if name in model.sample.names]
         defects = [name for name in model.defects if name in names]
         layer = model.layer(values, grid.strains, names=own if names else None)
         seen = Diffracting.of(model.conditions, layer)
-        c = seen.coefficients(math.exp(-values.get("substrate_damage", 0.0)))
+        c = seen.coefficients(grid.beams, grid.substrate, math.exp(-values.get("substrate_damage", 0.0)))
         angles, polarisations = grid.angles, len(self._weights)
         slopes = np.zeros((len(own) + len(defects), polarisations, len(angles.nodes)))
         if names:
             assert seen.slopes is not None
-            coherent, jacobian = weighted_reflectivity_and_jacobian(c, seen.slopes, x, y, self._weights, grid.flux)
+            coherent, jacobian = weighted_reflectivity_and_jacobian(
+                c, seen.slopes, self._weights, seen.media, grid.beams
+            )
             jacobian = np.moveaxis(jacobian, 1, 0)
             if angles.every > 1:
                 shape = (*jacobian.shape[:2], -1)
@@ -390,7 +387,7 @@ class BoundCurve:
             if "substrate_damage" in defects:
                 slopes[len(own) + defects.index("substrate_damage")] = -jacobian[-1]
         else:
-            coherent = weighted_reflectivity(c, x, y, self._weights, grid.flux)
+            coherent = weighted_reflectivity(c, self._weights)
         if angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
             coherent = angles.fill(coherent)
             positive = coherent > 0.0
@@ -405,7 +402,7 @@ class BoundCurve:
         rows = [0, *range(1, 1 + len(own)), *(1 + len(own) + model.defects.index(name) for name in defects)]
         for k, row in enumerate(self._weights):
             value, by_each = model.diffuse.reflectivity(
-                seen.scatterers(x[pick], y[pick], grid.extinction[:, pick], row), values
+                seen.scatterers(grid.picked, np.ascontiguousarray(grid.extinction[:, grid.pick]), row), values
             )
             coarse = np.concatenate([value[None], by_each])[rows] if names else value[None]
             fine = gather(*grid.refinement, coarse)

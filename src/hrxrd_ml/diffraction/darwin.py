@@ -7,7 +7,6 @@ import numpy as np
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction import reference
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 
 
@@ -21,6 +20,5 @@ def darwin_curve(reflection: Reflection, dtheta: FloatArray) -> FloatArray:
         Offset from the kinematic Bragg angle [rad]; the curve is centred at ``reflection.refraction_shift()``.
     """
     nothing = np.zeros((0, 1))
-    c = coefficients(reflection, Lamellae.of_one_crystal(reflection, np.zeros(0), nothing, nothing))
-    x, y = Deviation.of(reflection).axes(dtheta)
-    return np.abs(reference.amplitude(c, x, y)) ** 2
+    c = coefficients(reflection, Lamellae.of_one_crystal(reflection, np.zeros(0), nothing, nothing), dtheta)
+    return np.abs(reference.amplitude(c)) ** 2
