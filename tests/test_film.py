@@ -175,7 +175,7 @@ def test_a_profile_through_a_film_is_that_of_uniform_sublayers():
     assert np.max(np.abs(found.coherent.sum(axis=0) - exact) / (exact + 1e-6)) < 2e-3
 
 
-STEPS = {"": 1e-5, "Å": 0.05, "deg": 1e-4}
+STEPS = {"": 1e-5, "Å": 0.05, "deg": 1e-5}
 
 
 @pytest.mark.parametrize(
