@@ -28,6 +28,8 @@ class ParameterSpec:
     """Name, unit, start value, bounds and meaning of one parameter.
 
     ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.
+    ``even`` says that the curve is an even function of it, as of the width of any distribution: near zero it depends on
+    the square, by which fits search.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ParameterSpec:
     max: float
     vary: bool
     description: str
+    even: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -129,6 +132,11 @@ class ParameterSpace:
         """Parameters of both; one that is in both, with the same specification, is kept once."""
         new = tuple(spec for spec in other.specs if spec not in self.specs)
         return ParameterSpace(self.specs + new, tuple(dict.fromkeys(self.nested + other.nested)))
+
+    @property
+    def even(self) -> tuple[str, ...]:
+        """Names of the parameters of which the curve is an even function."""
+        return tuple(spec.name for spec in self.specs if spec.even)
 
     def with_changes(self, name: str, **changes: float | bool | str) -> "ParameterSpace":
         """Copy with other settings (``value``, ``min``, ``max``, ``vary``, …) of one parameter."""

@@ -22,12 +22,6 @@ def base_space() -> ParameterSpace:
     )
 
 
-def spread_space() -> ParameterSpace:
-    """Lateral inhomogeneity of the strain, for any profile."""
-    text = "relative spread (1 sigma) of the strain across the footprint"
-    return ParameterSpace((ParameterSpec("strain_spread", "", 0.0, 0.0, 0.1, False, text),))
-
-
 def recorded(arriving: FloatArray, dead_time: float) -> tuple[FloatArray, FloatArray]:
     """Return what a counter records, and the derivative by what arrives.
 

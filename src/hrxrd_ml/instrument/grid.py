@@ -55,16 +55,12 @@ class Need:
     endless: bool = True
 
     @classmethod
-    def of(
-        cls, values: Values, scan: float, reflection: Reflection, *, deeper: int, reach: float, length: float
-    ) -> Need:
+    def of(cls, values: Values, reflection: Reflection, *, deeper: int, reach: float, length: float) -> Need:
         """Return what values of the parameters need.
 
         Parameters
         ----------
         values : mapping
-        scan : float
-            How far the scan goes from the substrate peak [arcsec].
         reflection : Reflection
         deeper : int
             Half octaves by which the layer is deeper than usual.
@@ -74,7 +70,6 @@ class Need:
             Of the defects that scatter diffusely [Å]; 0 where there are none.
         """
         far = 1.7 * values["fwhm"] + 0.5 * values.get("curvature", 0.0)
-        far = max(far, 3.0 * values.get("strain_spread", 0.0) * scan)
         # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
         per_angle = 2.0 * math.pi / reflection.wavelength * math.sin(2.0 * reflection.bragg_angle)
         line = length * per_angle * 4.0 * _FAR_PICK * ARCSEC
