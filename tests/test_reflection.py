@@ -11,6 +11,7 @@ import pytest
 
 from hrxrd_ml import Crystal, Reflection, Susceptibility
 from hrxrd_ml.crystal.miller import parse_hkl
+from hrxrd_ml.crystal.monochromator import polarization_ratio
 from hrxrd_ml.errors import CrystalError
 
 ARCSEC = math.degrees(1) * 3600
@@ -79,40 +80,28 @@ def test_asymmetric_gaas_numbers() -> None:
 # -- polarisation ------------------------------------------------------------------------------------
 
 
-def test_polarization_of_monochromators() -> None:
-    """K is the product of the factors abs(cos 2θ_M)."""
-    garnet = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["GGG 444"])
-    assert garnet.polarization_ratio == pytest.approx(0.6286, abs=5e-5)
-    silicon, germanium = 0.8793, 0.8888
-    two = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=("Si 111", "Ge 111"))
-    assert two.polarization_ratio == pytest.approx(silicon * germanium, abs=1e-4)
-    # A lab that used these two crystals worked with K = 0.884079. That is their mean, not their product.
-    assert math.sqrt(two.polarization_ratio) == pytest.approx(0.884079, abs=5e-5)
-    four = Reflection("GGG", (4, 4, 4), 1.5405, monochromator="4x Ge 111")
-    assert four.polarization_ratio == pytest.approx(germanium**4, abs=2e-4)
-    mosaic = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["mosaic graphite 002"])
-    perfect = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["graphite 002"])
-    assert mosaic.polarization_ratio == pytest.approx(perfect.polarization_ratio**2)
-    assert sum(two.polarization_weights) == pytest.approx(1)
-    assert two.polarization_weights[1] / two.polarization_weights[0] == pytest.approx(two.polarization_ratio)
-
-
 @pytest.mark.parametrize("text", ["Ge 220", "Ge(220)", "Ge (2 2 0)", "ge 2 2 0", "1x Ge 220", " Ge  2,2,0 "])
 def test_monochromator_spellings(text: str) -> None:
     reference = Reflection("Si", "004", monochromator=["Ge 220"])
     assert Reflection("Si", "004", monochromator=[text]).polarization_ratio == reference.polarization_ratio
 
 
-def test_monochromator_reflections() -> None:
-    reflection = Reflection("Si", "004", "MoKa1", monochromator=["4x Ge 220", "Si 111", "mosaic graphite 002"])
-    crystals = reflection.monochromator_reflections()
-    assert [m.crystal.name for m in crystals] == ["Ge"] * 4 + ["Si"]
+def test_monochromator_crystals() -> None:
+    reflection = Reflection("Si", "004", "MoKa1", monochromator=["2x Ge 220", "Si 111", "mosaic graphite 002"])
+    crystals = reflection.monochromator_crystals
+    assert [(m.crystal.name, m.bounces, m.mosaic) for m in crystals] == [
+        ("Ge", 2, False),
+        ("Si", 1, False),
+        ("graphite", 1, True),
+    ]
     assert {m.wavelength for m in crystals} == {reflection.wavelength}
-    assert all(m.inclination == 0 for m in crystals)
-    product = math.prod(m.polarization_factors[1] for m in crystals)
-    mosaic = Reflection("graphite", "002", "MoKa1").polarization_factors[1] ** 2
-    assert reflection.polarization_ratio == pytest.approx(product * mosaic)
-    assert Reflection("Si", "004").monochromator_reflections() == ()
+    assert crystals[0].bragg_angle == Reflection("Ge", "220", "MoKa1").bragg_angle
+    assert reflection.polarization_ratio == polarization_ratio(crystals)
+    assert sum(reflection.polarization_weights) == pytest.approx(1)
+    assert reflection.polarization_weights[1] / reflection.polarization_weights[0] == pytest.approx(
+        reflection.polarization_ratio
+    )
+    assert Reflection("Si", "004").monochromator_crystals == ()
 
 
 def test_explicit_polarization_ratio() -> None:
@@ -200,7 +189,7 @@ def test_reflections_are_values() -> None:
         assert two == one
         assert hash(two) == hash(one)
         assert two.susceptibility == one.susceptibility
-        assert two.monochromator_reflections() == one.monochromator_reflections()
+        assert two.monochromator_crystals == one.monochromator_crystals
     assert one != one.replace(exit="high")
     assert one != "GaAs"
     with pytest.raises(FrozenInstanceError, match="replace"):
