@@ -2,7 +2,7 @@
 
 As a resolution function it is the product, in Fourier space, of these parts:
 
-* the emission line through its window exp[-4 ln2 (δ - δ0)²/W²], each wavelength where `optics.Optics.tilt` has it;
+* the emission line through its window exp[-4 ln2 (δ - δ0)²/W²], each wavelength where `optics.Optics.shift` has it;
 * the acceptance of the crystals, polarisation by polarisation;
 * the tilts of a bent sample under the beam's footprint;
 * a Gaussian for the rest.
@@ -72,8 +72,7 @@ class DeclaredResponse:
 
     def _dispersed(self, delta: float) -> float:
         """Return how far a range of wavelengths is drawn out [rad]."""
-        tilt, at = self.optics.tilt, self.optics.delta
-        return float(np.ptp(tilt) / np.ptp(at)) * delta
+        return abs(self.optics.dispersion) * delta
 
     def tilt(self, bend: Any) -> Any:
         """Return through which angle a bent sample turns under the beam [rad]."""
@@ -174,9 +173,9 @@ class DeclaredResponse:
         number = math.ceil(half / step)
         delta = np.arange(-number, number + 1) * step
         weight = emission.density(delta) * np.interp(delta, seen.delta, seen.passed)
-        slope = (seen.tilt[-1] - seen.tilt[0]) / (seen.delta[-1] - seen.delta[0])
-        bow = seen.tilt - slope * seen.delta
-        return delta, weight, _Points.of(slope * delta + np.interp(delta, seen.delta, bow), grid)
+        # Beyond what was looked at, which is far outside of any line, the angle goes on in proportion.
+        bow = np.interp(delta, seen.delta, seen.shift - seen.dispersion * seen.delta)
+        return delta, weight, _Points.of(seen.dispersion * delta + bow, grid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +234,7 @@ def _window(diffractometer: Diffractometer) -> ParameterSpace:
     start, lowest, free = _NO_WINDOW, 1e-4, False
     if diffractometer.bandwidth is not None:
         start, lowest = diffractometer.bandwidth, 1e-7
-    elif diffractometer.crystals and diffractometer.alpha1_only:
+    elif diffractometer.perfect and diffractometer.alpha1_only:
         start, free = 1.5e-3, True
     text = "FWHM of the part of the emission line that slits and focus pass, Δλ/λ"
     return space_of(

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+from hrxrd_ml.crystal.monochromator import MonochromatorCrystal, parse_monochromator
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.wavelength import resolve_wavelength
 from hrxrd_ml.errors import CrystalError, ParameterError
 from hrxrd_ml.instrument.emission import Emission, emission_line
 
 SETTINGS = ("parallel", "dispersive")
-BOUNCES = ("parallel", "bartels")
 _SAME_WAVELENGTH = 2e-4
 """Relative difference of two wavelengths that are meant to be the same: that of rounded tables is smaller, that of Kα1 and
 the mean of both peaks larger."""
@@ -33,8 +33,9 @@ class Diffractometer:
         ``"mosaic graphite 002"``. None: slits or a mirror, nothing that ties angle to wavelength.
     setting : {"parallel", "dispersive"}
         Of the sample to the last of these crystals: (+,-), or (+,+).
-    bounces : {"parallel", "bartels"}
-        Of these crystals to each other: all in the (+,-) setting, or the four of a Bartels, (+,-,-,+).
+    bounces : {"parallel", "dispersive", "bartels"}, optional
+        Of these crystals to each other: (+,-), (+,+), or the (+,-,-,+) of a Bartels, four reflections.  By default
+        "bartels" for one text of four reflections, else "parallel".
     analyser : str or float, optional
         Between sample and detector, in scans of ω-2θ: a crystal such as ``"Ge 220"``, or the angle that slits accept
         [arcsec].
@@ -56,7 +57,7 @@ class Diffractometer:
     source: str | float = "CuKa1"
     monochromator: tuple[str, ...] = ()
     setting: str = "parallel"
-    bounces: str = "parallel"
+    bounces: str | None = None
     analyser: str | float | None = None
     beam_height: float | None = None
     sample_length: float | None = None
@@ -66,8 +67,8 @@ class Diffractometer:
         """Check the parts."""
         crystals: str | Iterable[str] = self.monochromator
         object.__setattr__(self, "monochromator", (crystals,) if isinstance(crystals, str) else tuple(crystals))
-        _one_of("setting", self.setting, SETTINGS)
-        _one_of("bounces", self.bounces, BOUNCES)
+        if self.setting not in SETTINGS:
+            raise ParameterError(f"setting: expected {' or '.join(map(repr, SETTINGS))}, got {self.setting!r}")
         for name, low, high, unit in (
             ("beam_height", 0.0, 100.0, "mm"),
             ("sample_length", 0.0, 1000.0, "mm"),
@@ -97,17 +98,18 @@ class Diffractometer:
             object.__setattr__(self, "source", resolve_wavelength(self.source))
 
     def _check_crystals(self) -> None:
-        if self.setting == "dispersive" and not self.crystals:
-            raise ParameterError("setting = 'dispersive' is one to the last perfect crystal of the monochromator; name it")
-        if self.bounces == "bartels" and len(self.crystals) != 4:
+        try:
+            self.crystals  # noqa: B018 (raises for what there is not)
+            analyser = parse_monochromator(self.analyser, self.wavelength) if isinstance(self.analyser, str) else ()
+        except CrystalError as error:
+            raise ParameterError(str(error).replace("monochromator_setting", "bounces")) from error
+        if self.setting == "dispersive" and not self.perfect:
             raise ParameterError(
-                f"bounces = 'bartels' is that of four perfect crystals, such as monochromator = '4x Ge 220'; got "
-                f"{len(self.crystals)}"
+                "setting = 'dispersive' is one to the last perfect crystal of the monochromator; name it"
             )
-        if isinstance(self.analyser, str):
-            if len(self.analyser_crystals) != 1:
-                raise ParameterError(f"analyser: expected one perfect crystal such as 'Ge 220', got {self.analyser!r}")
-        elif self.analyser is not None:
+        if any(crystal.mosaic for crystal in analyser) or len(analyser) > 1:
+            raise ParameterError(f"analyser: expected one perfect crystal such as 'Ge 220', got {self.analyser!r}")
+        if self.analyser is not None and not isinstance(self.analyser, str):
             object.__setattr__(self, "analyser", _number("analyser", self.analyser, 0.0, 7200.0, "arcsec"))
 
     @property
@@ -126,38 +128,29 @@ class Diffractometer:
         return self.emission.wavelength
 
     @cached_property
-    def _stand_in(self) -> Reflection:
-        """A reflection that has the monochromator: what reads the names of crystals."""
-        return _monochromated(self.monochromator, self.wavelength)
+    def crystals(self) -> tuple[MonochromatorCrystal, ...]:
+        """Those of the monochromator, in the order of the beam."""
+        return parse_monochromator(self.monochromator, self.wavelength, self.bounces)
 
-    @cached_property
-    def analyser_crystals(self) -> tuple[Reflection, ...]:
-        """The crystal of the analyser, if it is one."""
+    @property
+    def perfect(self) -> tuple[MonochromatorCrystal, ...]:
+        """Those of them that are perfect, and so tie the angle of a ray to its wavelength."""
+        return tuple(crystal for crystal in self.crystals if not crystal.mosaic)
+
+    def analyser_crystal(self, sense: int) -> tuple[MonochromatorCrystal, ...]:
+        """Return the crystal of the analyser with that sense, if it is a crystal."""
         if not isinstance(self.analyser, str):
             return ()
-        return _monochromated((self.analyser,), self.wavelength, "analyser").monochromator_reflections()
-
-    @property
-    def crystals(self) -> tuple[Reflection, ...]:
-        """The perfect crystals of the monochromator, each as often as the beam meets it."""
-        return self._stand_in.monochromator_reflections()
-
-    @property
-    def senses(self) -> tuple[float, ...]:
-        """For each crystal whether a ray that is inclined to the beam hits it steeper (1) or flatter (-1)."""
-        return (1.0, 1.0, -1.0, -1.0) if self.bounces == "bartels" else (1.0,) * len(self.crystals)
+        return tuple(replace(c, sense=sense) for c in parse_monochromator(self.analyser, self.wavelength))
 
     @property
     def source_ratio(self) -> float:
-        """K, intensity of the polarisation pi over that of sigma, of what comes from source and mosaic crystals.
+        """K, intensity of the polarisation pi over that of sigma, of what the source sends out.
 
         A tube's radiation is not polarised; that of a synchrotron is, in the ring's plane, and the plane of diffraction
         is taken to be upright.  Another K is an argument of `Reflection`.
         """
-        if not isinstance(self.source, str):
-            return 0.0
-        mosaic = tuple(text for text in self.monochromator if "mosaic" in text.lower())
-        return _monochromated(mosaic, self.wavelength).polarization_ratio
+        return 1.0 if isinstance(self.source, str) else 0.0
 
     def seen(self, reflection: Reflection) -> Reflection:
         """Return a reflection with the polarisation K of the beam on this diffractometer, unless it was given one.
@@ -186,18 +179,6 @@ class Diffractometer:
         """Return the length of the sample that is lit at the Bragg angle [mm]; 0 where the beam's height is not known."""
         lit = (self.beam_height or 0.0) / reflection.gamma0
         return lit if self.sample_length is None else min(lit, self.sample_length)
-
-
-def _monochromated(crystals: tuple[str, ...], wavelength: float, what: str = "monochromator") -> Reflection:
-    try:
-        return Reflection("Si", (1, 1, 1), wavelength, monochromator=crystals)
-    except CrystalError as error:
-        raise ParameterError(str(error).replace("monochromator", what, 1)) from error
-
-
-def _one_of(name: str, value: object, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise ParameterError(f"{name}: expected {' or '.join(map(repr, known))}, got {value!r}")
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> float:

@@ -102,7 +102,7 @@ class DiffractometerSettings:
     source: float | str = key(_wavelength, "CuKa1")
     monochromator: tuple[str, ...] = key(_monochromator, ())
     setting: str = key(values.choice(("parallel", "dispersive")), "parallel")
-    bounces: str = key(values.choice(("parallel", "bartels")), "parallel")
+    bounces: str | None = key(values.choice(("parallel", "dispersive", "bartels")), None)
     analyser: float | str | None = key(_analyser, None)
     beam_height: float | None = key(values.number(0.0, 100.0, "mm", above=True), None)
     sample_length: float | None = key(values.number(0.0, 1000.0, "mm", above=True), None)
