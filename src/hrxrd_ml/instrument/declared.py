@@ -74,9 +74,16 @@ class DeclaredResponse:
         """Return how far a range of wavelengths is drawn out [rad]."""
         return abs(self.optics.dispersion) * delta
 
+    @cached_property
+    def footprint(self) -> float:
+        """Length of the sample that is lit at the Bragg angle [mm]; 0 where the beam's height is not known."""
+        lit = (self.diffractometer.beam_height or 0.0) / self.reflection.gamma0
+        length = self.diffractometer.sample_length
+        return lit if length is None else min(lit, length)
+
     def tilt(self, bend: Any) -> Any:
         """Return through which angle a bent sample turns under the beam [rad]."""
-        return 1e-3 * self.diffractometer.footprint(self.reflection) * bend
+        return 1e-3 * self.footprint * bend
 
     def width(self, values: Values) -> float:
         """Return the FWHM of all parts but the bent sample, roughly [arcsec]: what the grid of angles has to follow."""

@@ -112,7 +112,7 @@ class Diffractometer:
         if self.analyser is not None and not isinstance(self.analyser, str):
             object.__setattr__(self, "analyser", _number("analyser", self.analyser, 0.0, 7200.0, "arcsec"))
 
-    @property
+    @cached_property
     def emission(self) -> Emission:
         """What the source sends out."""
         return emission_line(self.source) if isinstance(self.source, str) else Emission(self.source)
@@ -174,11 +174,6 @@ class Diffractometer:
         from hrxrd_ml.instrument.optics import optics
 
         return reflection.replace(polarization_ratio=optics(self, reflection.bragg_angle).ratio)
-
-    def footprint(self, reflection: Reflection) -> float:
-        """Return the length of the sample that is lit at the Bragg angle [mm]; 0 where the beam's height is not known."""
-        lit = (self.beam_height or 0.0) / reflection.gamma0
-        return lit if self.sample_length is None else min(lit, self.sample_length)
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> float:

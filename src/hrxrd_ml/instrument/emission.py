@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 
 import numpy as np
@@ -38,12 +38,12 @@ class Emission:
             np.zeros_like(delta),
         )
 
-    @property
+    @cached_property
     def narrowest(self) -> float:
         """Half width of the narrowest Lorentzian; infinite for white radiation."""
         return min((half for _, half, _ in self.lorentzians), default=np.inf)
 
-    @property
+    @cached_property
     def width(self) -> float:
         """Full width at half maximum of the strongest peak; infinite for white radiation."""
         if not self.lorentzians:
@@ -52,10 +52,11 @@ class Emission:
         above = delta[self.density(delta) > 0.5 * self.density(np.zeros(1))]
         return float(above[-1] - above[0])
 
-    @property
+    @cached_property
     def span(self) -> float:
-        """How far from the maximum the farthest Lorentzian lies."""
-        return max((abs(centre) for centre, _, _ in self.lorentzians), default=0.0)
+        """How far from the maximum another peak of the line lies; 0 if there is one peak."""
+        apart = max((abs(centre) for centre, _, _ in self.lorentzians), default=0.0)
+        return apart if apart > 2.0 * self.width else 0.0
 
 
 @cache

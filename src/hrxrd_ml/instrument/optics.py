@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -26,7 +26,7 @@ _TUNED = 1e-3
 """Width in δ of what the crystals pass, below which they choose the wavelength; above, the line and its window do."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Optics:
     """What a diffractometer passes on to a reflection.
 
@@ -54,18 +54,18 @@ class Optics:
     shift: FloatArray
     passed: FloatArray
 
-    @property
+    @cached_property
     def dispersion(self) -> float:
         """By which angle x changes with the wavelength, dx/dδ."""
         return float((self.shift[-1] - self.shift[0]) / (self.delta[-1] - self.delta[0]))
 
-    @property
+    @cached_property
     def width(self) -> float:
         """FWHM of the acceptance [rad]; 0 where nothing limits the angle."""
         both = self.acceptance.sum(axis=0)
         return float(np.ptp(self.angle[both >= 0.5 * both.max()]))
 
-    @property
+    @cached_property
     def reach(self) -> float:
         """How far the acceptance is followed [rad]."""
         return float(np.abs(self.angle).max())

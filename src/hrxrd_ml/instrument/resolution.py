@@ -324,14 +324,23 @@ def _joined(transform: Any) -> Transform:
     return transform[0] - 1j * transform[1] if isinstance(transform, tuple) else transform
 
 
-def bent(omega: FloatArray, tilt: Any, skew: Any) -> tuple[Any, Any]:
+def bent(omega: FloatArray, tilt: Any, skew: Any) -> Any:
     """Return the transforms of the tilts across the footprint on a bent crystal, centred on the footprint's middle.
 
     They run through ``tilt`` [rad]; the illumination changes along the footprint as exp(skew t), t from -1/2 to 1/2.
     """
+    if not np.iscomplexobj(skew) and skew == 0.0:
+        return _sinc(omega * tilt)
     cosine, sine = _sinhc(skew, omega * tilt)
     area, _ = _sinhc(skew, np.zeros(1))
     return cosine / area, sine / area
+
+
+def _sinc(b: Any) -> Any:
+    """Return sin(b/2)/(b/2)."""
+    near = np.abs(np.real(b)) < 1e-2
+    square = b * b
+    return np.where(near, 1.0 - square / 24.0 + square * square / 1920.0, np.sin(0.5 * b) / np.where(near, 1.0, 0.5 * b))
 
 
 def _sinhc(a: Any, b: Any) -> tuple[Any, Any]:
