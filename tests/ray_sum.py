@@ -66,13 +66,13 @@ def rays(
     ``crystals``: with the sense, 1 or -1, in which a ray of a given direction is off at each; ``turn``: the same of the
     sample. ``tilts`` [rad] and ``weights`` of the parts of the sample under the beam. ``reach``: of wavelengths, Δλ/λ.
     """
-    delta = np.linspace(-reach, reach, 1601 if crystals else 60001)[:, None]
+    delta = np.linspace(-reach, reach, 1001 if crystals else 60001)[:, None]
     wavelength = HC / PEAK * (1.0 + delta)
     energy = HC / wavelength
     line = sum(s / f / (1.0 + (2.0 * (energy - e) / f) ** 2) for e, f, s in CU[source])
     line = line * np.exp(-4.0 * np.log(2.0) * (delta / window) ** 2)
     met = [(Planes(name, hkl), sense) for name, hkl, sense in crystals]
-    steps = np.arange(-60.0, 60.0, 0.4) * ARCSEC if met else np.zeros(1)
+    steps = np.arange(-60.0, 60.0, 0.5) * ARCSEC if met else np.zeros(1)
     # Rays near those that the first crystal reflects, wavelength by wavelength.
     start = met[0][1] * (met[0][0].bragg(wavelength) - met[0][0].middle) if met else 0.0 * delta
     direction = start + steps

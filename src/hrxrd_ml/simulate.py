@@ -128,6 +128,8 @@ class RockingCurve:
         """Check that the parts fit together."""
         object.__setattr__(self, "films", tuple(self.films))
         if self.diffractometer is not None:
+            if not isinstance(self.diffractometer, Diffractometer):
+                raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
             if self.resolution != "gaussian":
                 raise ParameterError("give a resolution that is fitted or a diffractometer, whose parts make it, not both")
             object.__setattr__(self, "reflection", self.diffractometer.seen(self.reflection))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 REFINEMENTS = ("curvature", "curvature_skew", "tail", "strain_spread", "dead_time")
 """Parameters of sample and instrument that are fixed by default."""
 
-DECLARED_REFINEMENTS = ("bend", "strain_spread")
+DECLARED_REFINEMENTS = ("fwhm", "strain_spread")
 """The same with a declared diffractometer: what samples are, and no shapes."""
 
 GOOD_ENOUGH = 1.2

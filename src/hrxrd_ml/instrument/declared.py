@@ -58,7 +58,10 @@ class DeclaredResponse:
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
         window = ParameterSpace() if self.optics.tuned else _window(self.diffractometer)
-        return _REST + window + (ParameterSpace() if self.diffractometer.beam_height is None else _BEND)
+        if self.diffractometer.beam_height is None:
+            return _rest(True) + window
+        # A bent sample and a Gaussian look much alike: what has a reason is free, what is left over waits.
+        return _rest(False) + window + _BEND
 
     @cached_property
     def names(self) -> frozenset[str]:
@@ -225,12 +228,13 @@ class _Points:
         return np.asarray(rfft(out)[:, : len(self.spline)] * self.spline)
 
 
-_REST = space_of(
-    ("fwhm", "arcsec", 5.0, 0.5, 500.0, True, "FWHM of the Gaussian for what the declared parts leave"),
-    scope="diffractometer",
-)
+def _rest(free: bool) -> ParameterSpace:
+    text = "FWHM of the Gaussian for what the declared parts leave"
+    return space_of(("fwhm", "arcsec", 5.0, 0.5, 500.0, free, text), scope="diffractometer")
+
+
 _BEND = space_of(
-    ("bend", "1/m", 0.0, -10.0, 10.0, False, "one over the radius of a bent sample; 0 where it is flat"),
+    ("bend", "1/m", 0.0, -10.0, 10.0, True, "one over the radius of a bent sample; 0 where it is flat"),
     ("bend_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
     scope="sample",
 )

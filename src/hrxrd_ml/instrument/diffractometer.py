@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -177,6 +176,6 @@ class Diffractometer:
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value < high or not math.isfinite(value):
-        raise ParameterError(f"{name}: expected a number between {low:g} and {high:g} [{unit}], got {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low < value <= high:
+        raise ParameterError(f"{name}: expected a number above {low:g}, up to {high:g} [{unit}], got {value!r}")
     return float(value)

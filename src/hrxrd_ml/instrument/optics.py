@@ -145,7 +145,10 @@ class _Train:
 
     def passed(self, alpha: FloatArray, delta: FloatArray | float) -> FloatArray:
         """Return the intensity of both polarisations."""
-        return transmission(self.crystals, alpha, delta) * (2.0 * np.abs(alpha) <= self.slit)
+        passed = transmission(self.crystals, alpha, delta)
+        if self.slit == math.inf:
+            return passed
+        return passed * np.heaviside(np.round(self.slit - 2.0 * np.abs(alpha), 12), 0.5)  # half at the edges
 
 
 def _joint(train: _Train, diffractometer: Diffractometer, slope: float) -> tuple[FloatArray, FloatArray]:
