@@ -101,8 +101,7 @@ def test_any_bytes_as_an_experiment_or_a_structure(tmp_path_factory, content):
 @settings(max_examples=150)
 @given(
     st.sampled_from(
-        ["crystal", "hkl", "wavelength", "surface", "exit", "monochromator", "monochromator_setting", "miscut"]
-        + ["miscut_azimuth", "lattice"]
+        "crystal hkl wavelength surface exit monochromator monochromator_setting miscut miscut_azimuth lattice".split()
     ),
     VALUES,
 )
