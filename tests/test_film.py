@@ -17,6 +17,7 @@ from hrxrd_ml.units import ARCSEC
 GGG = hx.Reflection("GGG", (4, 4, 4), "CuKa1")
 GAAS = hx.Reflection("GaAs", (0, 0, 4), "CuKa1")
 GAAS_224 = hx.Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="low")
+GAAS_115 = hx.Reflection("GaAs", (1, 1, 5), "CuKa1", surface=(0, 0, 1), exit="low")
 YIG = Film("yig", "YIG", 12_000.0)
 LASER = (Film("lower", "AlGaAs", 6000.0, x=0.6), Film("spacer", "GaAs", 900.0), Film("upper", "AlGaAs", 4000.0, x=0.3))
 
