@@ -284,7 +284,7 @@ def test_prefixed_rule():
 def test_an_even_parameter_is_a_square_below_and_itself_beyond(high):
     params = lmfit.Parameters()
     params.add("width", 0.0, min=0.0, max=high)
-    plain, even = (nested_coordinates(params, ["width"], (), names) for names in ((), ("width",)))
+    plain, even = (nested_coordinates(params, ["width"], (), names) for names in ({}, {"width": ""}))
     size = high if np.isfinite(high) else 1.0
     assert plain.inward(np.array([0.3 * size]))[0] == 0.3 * size
     for x in size * np.array([1e-3, 0.02, 0.5]):
@@ -306,7 +306,7 @@ def test_the_error_of_an_even_parameter_at_zero_is_that_of_its_distribution():
     """Its square is normally distributed about zero: by quadrature, flat in the parameter."""
     params = lmfit.Parameters()
     params.add("width", 0.0, min=0.0, max=1.0)
-    even = nested_coordinates(params, ["width"], (), ("width",))
+    even = nested_coordinates(params, ["width"], (), {"width": ""})
     x = np.linspace(0.0, 0.02, 4001)[1:]
     y = np.array([even.inward(np.array([each]))[0] for each in x])
     error = 3e-4
@@ -318,18 +318,26 @@ def test_the_error_of_an_even_parameter_at_zero_is_that_of_its_distribution():
     assert even.derivatives(far, np.array([error])) == even.derivatives(far)
 
 
-def test_an_even_parameter_that_may_be_negative_or_has_a_rule_is_none():
+def test_an_even_parameter_that_may_be_negative_has_a_rule_or_a_skew_is_none():
     params = implanted()
     params.add("turn", 0.0, min=-1.0, max=1.0)
     names = (*NAMES, "turn")
-    assert nested_coordinates(params, names, RULES, ("turn", "Rp1")).even == ()
+    assert nested_coordinates(params, names, RULES, {"turn": "", "Rp1": ""}).even == ()
+    params["turn"].min = 0.0
+    turn = names.index("turn")
+    assert nested_coordinates(params, names, RULES, {"turn": "L1"}).even == ()
+    assert nested_coordinates(params, names, RULES, {"turn": "Rp2"}).even == ()
+    fixed = [name for name in names if name != "Rp2"]
+    params["Rp2"].set(value=0.0, vary=False)
+    assert nested_coordinates(params, fixed, RULES, {"turn": "Rp2"}).even == (fixed.index("turn"),)
+    assert nested_coordinates(params, names, RULES, {"turn": "another"}).even == (turn,)
 
 
 @pytest.mark.parametrize("internal", [-1.2, -0.3, 0.0, 0.9])
 def test_minuit_transform_of_an_even_parameter(internal):
     params = lmfit.Parameters()
     params.add("width", 0.0, min=0.0, max=300.0)
-    (transform,) = attach_transforms(params, nested_coordinates(params, ["width"], (), ("width",)))
+    (transform,) = attach_transforms(params, nested_coordinates(params, ["width"], (), {"width": ""}))
     step = 1e-6
     above, below = (transform.from_internal(internal + side * step) for side in (1.0, -1.0))
     assert transform.scale_gradient(internal) == pytest.approx((above - below) / (2.0 * step), rel=1e-7)

@@ -113,13 +113,14 @@ def test_a_vanishing_spread_is_none():
 # --- fits ---
 
 
-def fit_from_zero(name, truth, seed, method="least_squares", **held):
+def fit_from_zero(name, truth, seed, method="least_squares", free=()):
     model = RockingCurveModel(GGG, axis_kind="offset", unit="arcsec")
-    known = LAYER | {"scale": 1e5, "background": 5.0, "fwhm": 20.0} | held
+    known = LAYER | {"scale": 1e5, "background": 5.0, "fwhm": 20.0}
     counts = np.random.default_rng(seed).poisson(model.eval(model.make_params(**known, **{name: truth}), x=OFFSETS))
     start = model.make_params(**known)
     assert start[name].value == 0.0
-    start[name].vary = True
+    for other in (name, *free):
+        start[other].vary = True
     if method != "least_squares":
         for other, par in start.items():
             par.vary = other in (name, "scale", "fwhm", "Dmax1")
@@ -134,6 +135,12 @@ def test_a_fit_that_frees_it_from_zero_finds_it(name, truth, method):
     assert 0.0 < found.stderr < 0.2 * truth
     assert abs(found.value - truth) < 3.5 * found.stderr
     assert not any(name in note for note in result.bound_notes if "correlated" not in note)
+
+
+def test_a_bent_crystal_is_found_from_zero_with_its_skew_too():
+    result = fit_from_zero("curvature", 40.0, seed=5, free=["curvature_skew"])
+    for name, truth in (("curvature", 40.0), ("curvature_skew", 0.0)):
+        assert abs(result.params[name].value - truth) < 3.5 * result.params[name].stderr
 
 
 def test_where_there_is_none_the_fit_stays_at_zero_and_says_so():
@@ -154,3 +161,10 @@ def test_where_there_is_none_the_fit_stays_at_zero_and_says_so():
         else:
             assert notes == []
     assert 1 <= bounded <= 5
+
+
+def test_models_tell_their_even_parameters_with_prefix():
+    model = RockingCurveModel(GGG, prefix="a_")
+    assert model.even == {"a_strain_spread": "", "a_curvature": "a_curvature_skew"}
+    both = model + RockingCurveModel(GGG, prefix="b_")
+    assert set(both.even) == {"a_strain_spread", "a_curvature", "b_strain_spread", "b_curvature"}

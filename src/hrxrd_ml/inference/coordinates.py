@@ -13,8 +13,9 @@ unbounded one of lmfit's Minuit-style transform (`MinuitTransform`), which all i
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from lmfit import Parameter, Parameters
@@ -196,11 +197,11 @@ class NestedCoordinates:
 
 
 def nested_coordinates(
-    params: Parameters, names: Sequence[str], nested: Sequence[Nested], even: Collection[str] = ()
+    params: Parameters, names: Sequence[str], nested: Sequence[Nested], even: Mapping[str, str] = MappingProxyType({})
 ) -> NestedCoordinates:
     """Coordinates of the free parameters ``names`` (parents first); a rule about a tied parameter is left out.
 
-    Those of ``even`` that have no negative values and no part in a rule are described as even ones.
+    Those of ``even`` that have no negative values, no part in a rule and no skew are described as even ones.
 
     Raises
     ------
@@ -224,6 +225,7 @@ def nested_coordinates(
     # Bounds that meet leave the parameter no choice; a solver needs a box of some width all the same.
     top = np.array([high[name] for name in names], dtype=np.float64)
     ruled = {name for rule in rules for name in (rule.low, rule.high)}
+    ruled |= {name for name, other in even.items() if other in params and not _is_zero(params[other])}
     even_ones = tuple(i for i, name in enumerate(names) if name in even and name not in ruled and bottom[i] >= 0.0)
     for i in even_ones:
         bottom[i] = max(bottom[i], floor_of(top[i]))
@@ -262,6 +264,10 @@ def bend_of(high: float) -> float:
 
 def _takes_part(params: Mapping[str, Parameter], name: str) -> bool:
     return name in params and params[name].expr is None
+
+
+def _is_zero(par: Parameter) -> bool:
+    return not par.vary and par.expr is None and float(par.value) == 0.0
 
 
 def _require_room(

@@ -42,7 +42,7 @@ _ASYMMETRY = ParameterSpec("asymmetry", "", 0.0, -0.9, 0.9, True, _TEXT)
 _TURN = "turn of a bent crystal across the beam's footprint"
 _BENT = ParameterSpace(
     (
-        ParameterSpec("curvature", "arcsec", 0.0, 0.0, 300.0, False, _TURN, even=True),
+        ParameterSpec("curvature", "arcsec", 0.0, 0.0, 300.0, False, _TURN, even=True, skewed_by="curvature_skew"),
         ParameterSpec(
             "curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"
         ),
