@@ -17,17 +17,19 @@ from numpy.typing import ArrayLike
 
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.beams import check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
 from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.instrument.background import Background, make_background
 from hrxrd_ml.instrument.counting import base_space
+from hrxrd_ml.instrument.declared import DeclaredResponse
+from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
-from hrxrd_ml.instrument.resolution import Resolution, Response, make_resolution
+from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
 from hrxrd_ml.parameters import ParameterSpace
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
 from hrxrd_ml.specimen.film import Film, Stack, film_space
@@ -65,6 +67,9 @@ class RockingCurve:
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float
         Deepest layer that the angular grid is made for [Å]; where films are thicker, a quarter more than they are.
+    diffractometer : Diffractometer, optional
+        Declared parts in place of a ``resolution`` that is fitted; the polarisation K of the reflection follows from
+        them unless the reflection was given one.
     films : sequence of Film
         Films on the substrate, from the substrate up. The strain profile begins at the surface of the topmost one,
         and is relative to the lattice of the film that it is in.
@@ -79,6 +84,7 @@ class RockingCurve:
     tolerance: float = 1e-4
     max_depth: float = 8000.0
     films: tuple[Film, ...] = ()
+    diffractometer: Diffractometer | None = None
 
     @classmethod
     def of(
@@ -122,13 +128,23 @@ class RockingCurve:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         object.__setattr__(self, "films", tuple(self.films))
+        if self.diffractometer is not None:
+            if not isinstance(self.diffractometer, Diffractometer):
+                raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
+            if self.resolution != "gaussian":
+                raise ParameterError(
+                    "give a resolution that is fitted or a diffractometer, whose parts make it, not both"
+                )
+            object.__setattr__(self, "reflection", self.diffractometer.seen(self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
-    def response(self) -> Response:
-        """What broadens the curve: the resolution function, and the bent crystal."""
+    def response(self) -> Broadening:
+        """What broadens the curve: the parts of a declared diffractometer, or a resolution function and the bent crystal."""
+        if self.diffractometer is not None:
+            return DeclaredResponse(self.diffractometer, self.reflection)
         return Response(make_resolution(self.resolution, self.reflection))
 
     @cached_property
@@ -142,7 +158,7 @@ class RockingCurve:
         space = self.sample
         if self.diffuse:
             space = space + self.diffuse.space
-        return space + base_space() + self.response.space + self.level.space
+        return space + base_space() + self.response.space + self.level.space.scoped("curve")
 
     @cached_property
     def sample(self) -> ParameterSpace:
@@ -157,11 +173,6 @@ class RockingCurve:
     def conditions(self) -> Conditions:
         """What the reflection fixes."""
         return Conditions.of(self.reflection)
-
-    @property
-    def deviation(self) -> Deviation:
-        """Deviation from the Bragg condition as a function of strain."""
-        return self.conditions.deviation
 
     @cached_property
     def physics(self) -> frozenset[str]:
@@ -207,6 +218,7 @@ class RockingCurve:
         angles = np.ascontiguousarray(dtheta, dtype=float)
         if angles.ndim != 1 or len(angles) < 2 or not np.all(np.isfinite(angles)) or np.any(np.diff(angles) <= 0.0):
             raise CurveError("angles must be one-dimensional, finite and strictly ascending, at least two of them")
+        check_horizon(self.reflection, angles, exit=not self.films)
         return BoundCurve(self, angles)
 
     def layer(
@@ -313,7 +325,7 @@ class BoundCurve:
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
         need = self._need(values)
-        fringe, width = self.model.fringe(need.depth), max(values["fwhm"], self._narrowest) * ARCSEC
+        fringe, width = self.model.fringe(need.depth), max(self.model.response.width(values), self._narrowest) * ARCSEC
         needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
         step = 0.5 if self._loose else 1.0
         octave = min(step * math.ceil(math.log2(max(needed, 1.0)) / step), self._octaves)
@@ -327,8 +339,7 @@ class BoundCurve:
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
             self._grids[key] = Grid.around(
                 shifted,
-                self.model.reflection,
-                self.model.deviation,
+                self.model.conditions,
                 fringe=fringe,
                 octave=octave,
                 need=need,
@@ -341,6 +352,7 @@ class BoundCurve:
             values,
             self.model.reflection,
             deeper=self.model.deeper(values),
+            far=self.model.response.far(values),
             reach=self.model.response.reach(values),
             length=self.model.defect_length(values),
         )
@@ -353,7 +365,7 @@ class BoundCurve:
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
         margin = self._need(values).margin
         low, high = min(first - margin, -margin), max(last + margin, margin)
-        return grid.between(self.model.reflection, self.model.deviation, low, high)
+        return grid.between(self.model.conditions, low, high)
 
     @property
     def strain_range(self) -> float:
@@ -419,20 +431,19 @@ class BoundCurve:
             At the nodes picked, with the derivatives by the p parameters and the q of the diffuse model; without slopes
             there are none, and without a diffuse model nothing.
         """
-        model, x, y, pick = self.model, grid.x, grid.y, grid.pick
+        model = self.model
         seen = Diffracting.of(model.conditions, layer)
-        c = seen.coefficients(math.exp(-values.get("substrate_damage", 0.0)))
+        c = seen.coefficients(grid.beams, grid.substrate, math.exp(-values.get("substrate_damage", 0.0)))
         jacobian, diffuse = np.zeros(0), np.zeros(0)
         if seen.slopes is None:
-            coherent = weighted_reflectivity(c, x, y, self._weights, grid.flux)
+            coherent = weighted_reflectivity(c, self._weights)
         else:
-            coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, x, y, self._weights, grid.flux)
+            coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, self._weights, seen.media, grid.beams)
             jacobian = np.moveaxis(by_row, 1, 0)
         if model.diffuse is not None:
-            parts = [
-                model.diffuse.reflectivity(seen.scatterers(x[pick], y[pick], grid.extinction[:, pick], row), values)
-                for row in self._weights
-            ]
+            extinction = np.ascontiguousarray(grid.extinction[:, grid.pick])
+            scatterers = [seen.scatterers(grid.picked, extinction, row) for row in self._weights]
+            parts = [model.diffuse.reflectivity(each, values) for each in scatterers]
             diffuse = np.array([np.concatenate([value[None], by_each]) for value, by_each in parts])
         return coherent, jacobian, diffuse
 
