@@ -94,24 +94,6 @@ def test_a_film_of_the_substrate_changes_nothing():
     np.testing.assert_allclose(curve.curve(values), without.curve(bare), rtol=1e-10)
 
 
-@pytest.mark.parametrize("reflection", [GAAS, GAAS_115])
-def test_the_peak_of_a_thick_film_is_where_its_lattice_diffracts(reflection):
-    """By Bragg's law in the film's own lattice: planes and their tilt follow from both strains."""
-    film = Film("film", "InGaAs", 30_000.0, x=0.05, relaxation=0.4)
-    model, values, _ = bound(reflection, (film,))
-    strain, parallel = mismatch(film, values, reflection)
-    tilt, k = reflection.inclination, reflection.wavenumber
-    hx_, hz = np.sin(tilt) / (1.0 + parallel), np.cos(tilt) / (1.0 + strain)
-    h = reflection.diffraction_vector * np.hypot(hx_, hz)
-    expected = np.arcsin(0.5 * h / k) + np.arctan2(hx_, hz) - reflection.bragg_angle - tilt
-    axis = np.linspace(expected - 100.0 * ARCSEC, expected + 100.0 * ARCSEC, 801)
-    found = axis[np.argmax(in_one_piece(model, values, axis))]
-    shift = -material(film, values, reflection).chi0.real * (1.0 + 1.0 / reflection.asymmetry)
-    shift /= 2.0 * np.sin(2.0 * reflection.bragg_angle)  # refraction
-    # Somewhere on the plateau of the film's own Darwin curve.
-    assert found - shift == pytest.approx(expected, abs=0.6 * reflection.darwin_width())
-
-
 def test_fringes_tell_the_thickness():
     model, values, _ = bound(GGG, (YIG,))
     axis = np.linspace(-700.0, -300.0, 4001) * ARCSEC

@@ -99,7 +99,12 @@ def test_any_bytes_as_an_experiment_or_a_structure(tmp_path_factory, content):
 
 
 @settings(max_examples=150)
-@given(st.sampled_from(["crystal", "hkl", "wavelength", "surface", "exit", "monochromator", "lattice"]), VALUES)
+@given(
+    st.sampled_from(
+        "crystal hkl wavelength surface exit monochromator monochromator_setting miscut miscut_azimuth lattice".split()
+    ),
+    VALUES,
+)
 def test_any_value_in_an_experiment(key, value):
     from hrxrd_ml.io.experiment.read import experiment_from_mapping
 

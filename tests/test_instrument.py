@@ -126,7 +126,7 @@ def test_double_crystal_is_at_least_as_wide_as_the_monochromators_darwin_curve(g
     assert set(slopes) == {"fwhm"}
     shape = np.fft.irfft(transform[0] * np.exp(-1j * grid.omega * grid.step * grid.size / 2), n=grid.size)
     width = np.count_nonzero(shape > 0.5 * shape.max()) * grid.step
-    mono = ggg.monochromator_reflections()[0].darwin_width()
+    mono = ggg.monochromator_crystals[0].darwin_width
     assert width == pytest.approx(mono, abs=2.5 * grid.step)
 
 

@@ -31,7 +31,8 @@ FLOORS = (
 """From the ground up: a part of the package imports from floors below its own, and from itself."""
 
 INSIDE = {
-    "crystal": "miller wavelength lattice scattering susceptibility cif library structure reflection material",
+    "crystal": "miller wavelength lattice scattering susceptibility cif library structure monochromator reflection "
+    "material",
     "instrument": "spreading angles convolution counting background resolution grid measure",
     "model": "observation transforms json_values uncertainty saving minimizer intervals provider result composite "
     "rocking_curve loading nexpy",

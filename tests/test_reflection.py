@@ -11,6 +11,7 @@ import pytest
 
 from hrxrd_ml import Crystal, Reflection, Susceptibility
 from hrxrd_ml.crystal.miller import parse_hkl
+from hrxrd_ml.crystal.monochromator import polarization_ratio
 from hrxrd_ml.errors import CrystalError
 
 ARCSEC = math.degrees(1) * 3600
@@ -76,25 +77,72 @@ def test_asymmetric_gaas_numbers() -> None:
     assert math.degrees(math.asin(reflection.gamma0)) == pytest.approx(6.61, abs=0.01)
 
 
+# -- miscut -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hkl", "surface", "exit"), [("004", None, "high"), ("115", "001", "high"), ("115", "001", "low")]
+)
+@pytest.mark.parametrize("azimuth", [0.0, 35.0, 90.0, 180.0, -120.0])
+@pytest.mark.parametrize("miscut", [-2.0, 4.0])
+def test_miscut_is_a_tilt_of_the_normal(
+    hkl: str, surface: str | None, exit: str, azimuth: float, miscut: float
+) -> None:
+    """γ0 and γh are products of the beams with a normal turned in space; x along the beam, y sideways, z outwards."""
+    straight = Reflection("GaAs", hkl, surface=surface, exit=exit)
+    tilted = straight.replace(miscut=miscut, miscut_azimuth=azimuth)
+    entry, leave = straight.bragg_angle + straight.inclination, straight.bragg_angle - straight.inclination
+    incoming = np.array([math.cos(entry), 0.0, -math.sin(entry)])
+    outgoing = np.array([math.cos(leave), 0.0, math.sin(leave)])
+    mu, a = math.radians(miscut), math.radians(azimuth)
+    normal = np.array([-math.sin(mu) * math.cos(a), math.sin(mu) * math.sin(a), math.cos(mu)])
+    assert tilted.gamma0 == pytest.approx(-incoming @ normal, abs=1e-12)
+    assert tilted.gammah == pytest.approx(outgoing @ normal, abs=1e-12)
+    # The angles that are scanned lie in the plane of the beams, to which the normal is projected.
+    assert tilted.inclination == pytest.approx(straight.inclination + math.atan2(-normal[0], normal[2]), abs=1e-12)
+    assert tilted.bragg_angle == straight.bragg_angle
+
+
+def test_miscut_along_and_across_the_diffraction_plane() -> None:
+    straight = Reflection("GaAs", "004")
+    steep, grazing, across = (straight.replace(miscut=2.0, miscut_azimuth=azimuth) for azimuth in (0.0, 180.0, 90.0))
+    assert math.degrees(steep.inclination) == pytest.approx(2.0)
+    assert math.degrees(grazing.inclination) == pytest.approx(-2.0)
+    assert steep.asymmetry == pytest.approx(1.0 / grazing.asymmetry)
+    assert across.inclination == pytest.approx(0.0, abs=1e-15)
+    assert across.asymmetry == pytest.approx(1.0)
+    assert across.gamma0 / straight.gamma0 == pytest.approx(1.0 - 0.5 * math.radians(2.0) ** 2, abs=1e-6)
+    assert straight.replace(miscut=-2.0).inclination == pytest.approx(grazing.inclination)
+
+
+@pytest.mark.parametrize(("miscut", "arcsec"), [(2.0, -253.0), (0.0, -268.0), (-2.0, -282.0)])
+def test_miscut_moves_the_peak_of_a_film(miscut: float, arcsec: float) -> None:
+    """Bragg's law for GaAs 004 of a film with ε⊥ = 0.002: both beams keep their momentum along the surface."""
+    reflection = Reflection("GaAs", "004", miscut=miscut)
+    theta, phi = reflection.bragg_angle, reflection.inclination
+
+    def mismatch(offset: float) -> float:
+        entry = theta + phi + offset
+        leave = math.acos(math.cos(entry) - reflection.diffraction_vector / reflection.wavenumber * math.sin(-phi))
+        normal = reflection.diffraction_vector * math.cos(phi) / 1.002
+        return reflection.wavenumber * (math.sin(entry) + math.sin(leave)) - normal
+
+    low, high = -2e-3, 0.0
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if mismatch(middle) < 0.0 else (low, middle)
+    assert low * ARCSEC == pytest.approx(arcsec, abs=2.0)
+
+
+def test_miscut_towards_a_plane_is_that_plane() -> None:
+    """The surface 1 1 20 is 4.04° off 001, and grazing incidence tilts its normal away from the source."""
+    named = Reflection("GaAs", "004", surface=(1, 1, 20), exit="high")
+    number = Reflection("GaAs", "004", miscut=math.degrees(math.atan(math.sqrt(2.0) / 20.0)), miscut_azimuth=180.0)
+    for name in ("inclination", "gamma0", "gammah", "asymmetry"):
+        assert getattr(number, name) == pytest.approx(getattr(named, name))
+
+
 # -- polarisation ------------------------------------------------------------------------------------
-
-
-def test_polarization_of_monochromators() -> None:
-    """K is the product of the factors abs(cos 2θ_M)."""
-    garnet = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["GGG 444"])
-    assert garnet.polarization_ratio == pytest.approx(0.6286, abs=5e-5)
-    silicon, germanium = 0.8793, 0.8888
-    two = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=("Si 111", "Ge 111"))
-    assert two.polarization_ratio == pytest.approx(silicon * germanium, abs=1e-4)
-    # A lab that used these two crystals worked with K = 0.884079. That is their mean, not their product.
-    assert math.sqrt(two.polarization_ratio) == pytest.approx(0.884079, abs=5e-5)
-    four = Reflection("GGG", (4, 4, 4), 1.5405, monochromator="4x Ge 111")
-    assert four.polarization_ratio == pytest.approx(germanium**4, abs=2e-4)
-    mosaic = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["mosaic graphite 002"])
-    perfect = Reflection("GGG", (4, 4, 4), 1.5405, monochromator=["graphite 002"])
-    assert mosaic.polarization_ratio == pytest.approx(perfect.polarization_ratio**2)
-    assert sum(two.polarization_weights) == pytest.approx(1)
-    assert two.polarization_weights[1] / two.polarization_weights[0] == pytest.approx(two.polarization_ratio)
 
 
 @pytest.mark.parametrize("text", ["Ge 220", "Ge(220)", "Ge (2 2 0)", "ge 2 2 0", "1x Ge 220", " Ge  2,2,0 "])
@@ -103,16 +151,22 @@ def test_monochromator_spellings(text: str) -> None:
     assert Reflection("Si", "004", monochromator=[text]).polarization_ratio == reference.polarization_ratio
 
 
-def test_monochromator_reflections() -> None:
-    reflection = Reflection("Si", "004", "MoKa1", monochromator=["4x Ge 220", "Si 111", "mosaic graphite 002"])
-    crystals = reflection.monochromator_reflections()
-    assert [m.crystal.name for m in crystals] == ["Ge"] * 4 + ["Si"]
+def test_monochromator_crystals() -> None:
+    reflection = Reflection("Si", "004", "MoKa1", monochromator=["2x Ge 220", "Si 111", "mosaic graphite 002"])
+    crystals = reflection.monochromator_crystals
+    assert [(m.crystal.name, m.bounces, m.mosaic) for m in crystals] == [
+        ("Ge", 2, False),
+        ("Si", 1, False),
+        ("graphite", 1, True),
+    ]
     assert {m.wavelength for m in crystals} == {reflection.wavelength}
-    assert all(m.inclination == 0 for m in crystals)
-    product = math.prod(m.polarization_factors[1] for m in crystals)
-    mosaic = Reflection("graphite", "002", "MoKa1").polarization_factors[1] ** 2
-    assert reflection.polarization_ratio == pytest.approx(product * mosaic)
-    assert Reflection("Si", "004").monochromator_reflections() == ()
+    assert crystals[0].bragg_angle == Reflection("Ge", "220", "MoKa1").bragg_angle
+    assert reflection.polarization_ratio == polarization_ratio(crystals)
+    assert sum(reflection.polarization_weights) == pytest.approx(1)
+    assert reflection.polarization_weights[1] / reflection.polarization_weights[0] == pytest.approx(
+        reflection.polarization_ratio
+    )
+    assert Reflection("Si", "004").monochromator_crystals == ()
 
 
 def test_explicit_polarization_ratio() -> None:
@@ -200,13 +254,22 @@ def test_reflections_are_values() -> None:
         assert two == one
         assert hash(two) == hash(one)
         assert two.susceptibility == one.susceptibility
-        assert two.monochromator_reflections() == one.monochromator_reflections()
+        assert two.monochromator_crystals == one.monochromator_crystals
     assert one != one.replace(exit="high")
     assert one != "GaAs"
     with pytest.raises(FrozenInstanceError, match="replace"):
         one.wavelength = 1.0
     with pytest.raises(FrozenInstanceError):
         del one.hkl
+    tilted = one.replace(miscut=1.5, miscut_azimuth=30, monochromator=["2x Ge 220"] * 2)
+    tilted = tilted.replace(monochromator_setting="dispersive")
+    for two in (pickle.loads(pickle.dumps(tilted)), tilted.replace(), Reflection(**tilted.arguments)):
+        assert (two, hash(two), two.gamma0) == (tilted, hash(tilted), tilted.gamma0)
+        assert two.polarization_ratio == tilted.polarization_ratio
+    assert len({one, tilted, one.replace(miscut=1.5), one.replace(miscut=1.4), one.replace(miscut_azimuth=3)}) == 5
+    assert "miscut=1.5, miscut_azimuth=30" in repr(tilted)
+    assert "monochromator_setting='dispersive'" in repr(tilted)
+    assert "miscut" not in repr(one)
     assert "GaAs" in repr(one)
     assert "224" in repr(one).replace(", ", "")
 
@@ -225,7 +288,7 @@ def test_replace_calculates_again() -> None:
 def test_crystal_in_every_form(tmp_path) -> None:
     sic = Crystal.named("3C-SiC").with_lattice(a=4.361055)
     assert Reflection(sic, (4, 0, 0), 1.5498).d_spacing == pytest.approx(4.361055 / 4)
-    assert Reflection("Al0.3GaAs", "004").crystal.a == pytest.approx(0.3 * 5.6611 + 0.7 * 5.65325)
+    assert Reflection("Al0.3GaAs", "004").crystal.a == pytest.approx(0.3 * 5.66139 + 0.7 * 5.65325)
 
 
 # -- bad input -----------------------------------------------------------------------------------------
@@ -282,6 +345,17 @@ def test_miller_indices(value, expected: tuple[int, int, int]) -> None:
         ({"monochromator": ["Si 100"]}, "monochromator 'Si 100'.*forbidden"),
         ({"monochromator": ["0x Si 111"]}, "1 to 20"),
         ({"monochromator": [3]}, "monochromator"),
+        ({"monochromator_setting": "crossed"}, "one of parallel, dispersive, bartels"),
+        ({"miscut": 11.0}, "miscut: expected -10 to 10 degrees, got 11.0"),
+        ({"miscut": math.nan}, "miscut: expected"),
+        ({"miscut": "2 deg"}, "miscut: expected"),
+        ({"miscut": None}, "miscut: expected"),
+        ({"miscut": True}, "miscut: expected"),
+        ({"miscut_azimuth": 400.0}, "miscut_azimuth: expected -360 to 360 degrees"),
+        (
+            {"surface": (1, 1, 0), "hkl": (8, 8, 0), "exit": "low", "wavelength": 0.2, "miscut": 6.0},
+            "Laue.*inclined by 6.000",
+        ),
         ({"polarization_ratio": -0.1}, "polarization_ratio"),
         ({"polarization_ratio": math.nan}, "polarization_ratio"),
         ({"polarization_ratio": "half"}, "polarization_ratio"),

@@ -421,9 +421,7 @@ class BoundCurve:
         if seen.slopes is None:
             coherent = weighted_reflectivity(c, self._weights)
         else:
-            coherent, by_row = weighted_reflectivity_and_jacobian(
-                c, seen.slopes, self._weights, seen.media, grid.beams
-            )
+            coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, self._weights, seen.media, grid.beams)
             jacobian = np.moveaxis(by_row, 1, 0)
         if model.diffuse is not None:
             extinction = np.ascontiguousarray(grid.extinction[:, grid.pick])

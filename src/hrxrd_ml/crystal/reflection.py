@@ -1,14 +1,13 @@
 """One Bragg reflection of one crystal at one wavelength: geometry, polarisation, susceptibilities.
 
 Angles in rad, lengths in Å. Incidence angle θ_B + φ, exit angle θ_B − φ, γ0 = sin(θ_B+φ), γh = sin(θ_B−φ), b
-= γ0/γh > 0: Bragg (reflection) geometry only.
+= γ0/γh > 0: Bragg (reflection) geometry only. A miscut across the diffraction plane multiplies both γ.
 """
 
 from __future__ import annotations
 
 import cmath
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import FrozenInstanceError
 from functools import partial
@@ -17,6 +16,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from hrxrd_ml.crystal.miller import parse_hkl
+from hrxrd_ml.crystal.monochromator import MonochromatorCrystal, parse_monochromator
+from hrxrd_ml.crystal.monochromator import polarization_ratio as ratio_behind
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.crystal.wavelength import resolve_wavelength
@@ -24,9 +25,8 @@ from hrxrd_ml.errors import CrystalError
 
 __all__ = ["Reflection", "Susceptibility", "parse_hkl"]
 
-_MONOCHROMATOR = re.compile(
-    r"(?:(\d+)\s*[x×*]\s*)?(mosaic\s+)?([^\s()]+)\s*(?:\(([^()]+)\)|\s([-+\d\s,]+))", re.IGNORECASE
-)
+#: Largest miscut [deg]. Across the diffraction plane the curves leave out its square, which is 1.5 % here.
+MOST_MISCUT = 10.0
 
 
 class Reflection:
@@ -48,17 +48,28 @@ class Reflection:
         Only for asymmetric reflections: ``"high"`` exit is grazing incidence (φ < 0), ``"low"`` is grazing
         exit (φ > 0).
     monochromator : sequence of str
-        Reflections before the sample, which polarise the beam: ``"Si 111"``, ``"4x Ge 220"``, ``"mosaic
-        graphite 002"``.
+        Crystals before the sample, which polarise the beam: ``"Si 111"``, ``"2x Ge 220"`` (channel-cut),
+        ``"4x Ge 220"``, ``"mosaic graphite 002"``; see `hrxrd_ml.crystal.monochromator.parse_monochromator`.
     susceptibility : Susceptibility, optional
         Values to use instead of those calculated from the structure.
     polarization_ratio : float, optional
         K = I_π/I_σ of the incident beam, instead of that of the monochromator: 1 unpolarised, 0 pure σ.
+    monochromator_setting : {"parallel", "dispersive", "bartels"}, optional
+        How successive crystals of the monochromator are set: (+, −), (+, +), or (+, −, −, +) for ``"4x Ge 220"``. By
+        default ``"bartels"`` for one text of four reflections, else ``"parallel"``.
+    miscut : float
+        Angle from the normal of `surface` to that of the real surface [deg], −10 … 10.
+    miscut_azimuth : float
+        Where to the real normal is tilted [deg]: at 0 in the diffraction plane towards the source, so that the beam
+        comes in steeper by the miscut; at ±90 across that plane, where φ stays and both γ fall with the square of the
+        miscut. A sample turned by 180° about its normal, as from one `exit` to the other, has it 180° larger.
 
     Attributes
     ----------
-    crystal, hkl, wavelength, surface, exit, monochromator
+    crystal, hkl, wavelength, surface, exit, monochromator, miscut, miscut_azimuth
         As given, resolved: a Crystal, tuples of int, Å.
+    monochromator_crystals : tuple of MonochromatorCrystal
+        What the texts of the monochromator and its setting mean.
     d_spacing : float
         Å.
     diffraction_vector : float
@@ -68,13 +79,13 @@ class Reflection:
     bragg_angle : float
         Kinematic Bragg angle θ_B [rad].
     inclination : float
-        φ [rad], 0 for a symmetric reflection.
+        φ [rad], in the diffraction plane, 0 for a symmetric reflection.
     gamma0, gammah, asymmetry : float
-        sin(θ_B+φ), sin(θ_B−φ) and b = γ0/γh.
+        sin(θ_B+φ), sin(θ_B−φ) and b = γ0/γh; a miscut across the diffraction plane makes both γ smaller.
     polarization_factors : tuple of float
         C: (1, abs(cos 2θ_B)).
     polarization_ratio : float
-        K = I_π/I_σ of the incident beam: as given, else that of the monochromator, else 1.
+        K = I_π/I_σ of the incident beam: as given, else what the monochromator passes, else 1.
     polarization_weights : tuple of float
         (1/(1+K), K/(1+K)).
     susceptibility : Susceptibility
@@ -85,7 +96,7 @@ class Reflection:
     Raises
     ------
     CrystalError
-        Unknown crystal or line, forbidden reflection, λ > 2d, or a Laue geometry.
+        Unknown crystal, line or setting, forbidden reflection, λ > 2d, or a Laue geometry.
     """
 
     crystal: Crystal
@@ -106,7 +117,9 @@ class Reflection:
     polarization_ratio: float
     polarization_weights: tuple[float, float]
     susceptibility: Susceptibility
-    _perfect: tuple[Reflection, ...]
+    monochromator_crystals: tuple[MonochromatorCrystal, ...]
+    miscut: float
+    miscut_azimuth: float
     arguments: Mapping[str, Any]
 
     # Not a dataclass: `susceptibility` and `polarization_ratio` are resolved here, and dataclasses.replace
@@ -122,6 +135,9 @@ class Reflection:
         monochromator: Iterable[str] = (),
         susceptibility: Susceptibility | None = None,
         polarization_ratio: float | None = None,
+        monochromator_setting: str | None = None,
+        miscut: float = 0.0,
+        miscut_azimuth: float = 0.0,
     ) -> None:
         own: dict[str, Any] = self.__dict__
         own["crystal"] = material = Crystal.resolve(crystal)
@@ -135,24 +151,26 @@ class Reflection:
             raise CrystalError(f"susceptibility: expected a Susceptibility, got {susceptibility!r}")
 
         own["d_spacing"] = spacing = material.d_spacing(indices)
-        own["bragg_angle"] = bragg = _bragg_angle(material, indices, spacing, length)
+        own["bragg_angle"] = bragg = material.bragg_angle(indices, length)
         own["diffraction_vector"] = 2.0 * math.pi / spacing
         own["wavenumber"] = 2.0 * math.pi / length
-        own["inclination"] = tilt = _inclination(material, indices, plane, bragg, exit)
-        own["gamma0"] = math.sin(bragg + tilt)
-        own["gammah"] = math.sin(bragg - tilt)
+        own["miscut"] = tilt = _number("miscut", miscut, -MOST_MISCUT, MOST_MISCUT, "degrees")
+        own["miscut_azimuth"] = azimuth = _number("miscut_azimuth", miscut_azimuth, -360.0, 360.0, "degrees")
+        along, across = _tilts(math.radians(tilt), math.radians(azimuth))
+        own["inclination"] = phi = _inclination(material, indices, plane, bragg, exit, along)
+        own["gamma0"] = math.sin(bragg + phi) * math.cos(across)
+        own["gammah"] = math.sin(bragg - phi) * math.cos(across)
         own["asymmetry"] = own["gamma0"] / own["gammah"]
         own["polarization_factors"] = (1.0, abs(math.cos(2.0 * bragg)))
 
         own["monochromator"] = (monochromator,) if isinstance(monochromator, str) else tuple(monochromator)
-        elements = tuple(_parse_monochromator(text, length) for text in own["monochromator"])
-        own["_perfect"] = tuple(m for m, count, mosaic in elements if not mosaic for _ in range(count))
+        crystals = parse_monochromator(own["monochromator"], length, monochromator_setting)
+        own["monochromator_crystals"] = crystals
         if polarization_ratio is None:
-            ratio = math.prod(
-                m.polarization_factors[1] ** (count * (2 if mosaic else 1)) for m, count, mosaic in elements
-            )
+            ratio = ratio_behind(crystals)
         else:
-            ratio = _checked_ratio(polarization_ratio)
+            what = "K = I_pi/I_sigma >= 0 (1 unpolarised, 0 pure sigma)"
+            ratio = _number("polarization_ratio", polarization_ratio, 0.0, math.inf, what)
         own["polarization_ratio"] = ratio
         weight = 0.0 if math.isinf(ratio) else 1.0 / (1.0 + ratio)
         own["polarization_weights"] = (weight, 1.0 - weight)
@@ -166,6 +184,9 @@ class Reflection:
             "monochromator": own["monochromator"],
             "susceptibility": susceptibility,
             "polarization_ratio": None if polarization_ratio is None else ratio,
+            "monochromator_setting": monochromator_setting,
+            "miscut": tilt,
+            "miscut_azimuth": azimuth,
         }
         own["arguments"] = MappingProxyType(arguments)
         own["susceptibility"] = material.susceptibility(indices, length) if susceptibility is None else susceptibility
@@ -199,8 +220,12 @@ class Reflection:
         parts = [repr(self.crystal.name), repr(self.hkl), f"wavelength={self.wavelength:.8g}"]
         if self.surface is not None:
             parts += [f"surface={self.surface}", f"exit={self.exit!r}"]
+        if self.miscut:
+            parts += [f"miscut={self.miscut:g}", f"miscut_azimuth={self.miscut_azimuth:g}"]
         if self.monochromator:
             parts.append(f"monochromator={self.monochromator}")
+        if self.arguments["monochromator_setting"] is not None:
+            parts.append(f"monochromator_setting={self.arguments['monochromator_setting']!r}")
         if self.arguments["susceptibility"] is not None:
             parts.append(f"susceptibility={self.susceptibility}")
         if self.arguments["polarization_ratio"] is not None:
@@ -229,68 +254,43 @@ class Reflection:
         """Susceptibility of another crystal at this hkl and wavelength, in phase with this substrate."""
         return Crystal.resolve(crystal).susceptibility(self.hkl, self.wavelength, reference=self.crystal)
 
-    def monochromator_reflections(self) -> tuple[Reflection, ...]:
-        """Symmetric reflections of the perfect monochromator crystals at this wavelength, repeated as often
-        as the beam meets them; mosaic ones are left out (they have no Darwin curve)."""
-        return self._perfect
 
-
-def _bragg_angle(crystal: Crystal, hkl: tuple[int, int, int], spacing: float, wavelength: float) -> float:
-    sine = wavelength / (2.0 * spacing)
-    if sine >= 1.0:
-        raise CrystalError(
-            f"reflection {hkl} of {crystal.name} cannot be reached: the wavelength {wavelength:g} Å is "
-            f"longer than 2d = {2.0 * spacing:.5g} Å; choose lower indices or a shorter wavelength"
-        )
-    return math.asin(sine)
+def _tilts(miscut: float, azimuth: float) -> tuple[float, float]:
+    """Tilt of the normal in the diffraction plane, towards the source, and out of that plane [rad]."""
+    in_plane = math.sin(miscut) * math.cos(azimuth)
+    return math.atan2(in_plane, math.cos(miscut)), math.asin(math.sin(miscut) * math.sin(azimuth))
 
 
 def _inclination(
-    crystal: Crystal, hkl: tuple[int, int, int], surface: tuple[int, int, int] | None, bragg: float, exit: str
+    crystal: Crystal,
+    hkl: tuple[int, int, int],
+    surface: tuple[int, int, int] | None,
+    bragg: float,
+    exit: str,
+    tilt: float,
 ) -> float:
-    if surface is None:
-        return 0.0
-    angle = crystal.plane_angle(hkl, surface)
-    if angle >= bragg - 1e-9:
-        planes = f"reflection {hkl} of {crystal.name} from surface {surface}"
-        degrees = (
-            f"the planes are inclined by {math.degrees(angle):.3f} deg, "
-            f"the Bragg angle is {math.degrees(bragg):.3f} deg"
-        )
-        if angle > 0.5 * math.pi:
-            reverse = tuple(-index for index in hkl)
-            raise CrystalError(f"{planes}: the diffraction vector points into the crystal; did you mean {reverse}?")
-        raise CrystalError(
-            f"{planes} is not possible in reflection (Laue geometry): {degrees}; "
-            f"choose a reflection less inclined to the surface"
-        )
-    return -angle if exit == "high" else angle
+    angle = 0.0 if surface is None else crystal.plane_angle(hkl, surface)
+    phi = (-angle if exit == "high" else angle) + tilt
+    if abs(phi) < bragg - 1e-9:
+        return phi
+    planes = f"reflection {hkl} of {crystal.name} from surface {hkl if surface is None else surface}"
+    if angle > 0.5 * math.pi:
+        reverse = tuple(-index for index in hkl)
+        raise CrystalError(f"{planes}: the diffraction vector points into the crystal; did you mean {reverse}?")
+    miscut = f" with a miscut of {math.degrees(tilt):.3f} deg in the diffraction plane" if tilt else ""
+    raise CrystalError(
+        f"{planes}{miscut} is not possible in reflection (Laue geometry): the planes are inclined by "
+        f"{math.degrees(abs(phi)):.3f} deg, the Bragg angle is {math.degrees(bragg):.3f} deg; "
+        f"choose a reflection less inclined to the surface"
+    )
 
 
-def _checked_ratio(value: float) -> float:
+def _number(name: str, value: float, low: float, high: float, what: str) -> float:
     try:
-        ratio = -1.0 if isinstance(value, bool) else float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        ratio = -1.0
-    if not ratio >= 0.0:
-        raise CrystalError(
-            f"polarization_ratio: expected K = I_pi/I_sigma >= 0 (1 unpolarised, 0 pure sigma), got {value!r}"
-        )
-    return ratio
-
-
-def _parse_monochromator(text: str, wavelength: float) -> tuple[Reflection, int, bool]:
-    """(reflection, how often the beam meets it, mosaic?) of a text such as "4x Ge 220"."""
-    match = _MONOCHROMATOR.fullmatch(text.strip()) if isinstance(text, str) else None
-    if match is None:
-        raise CrystalError(
-            f"monochromator: expected a crystal and a reflection such as 'Ge 220', '4x Si 111' or "
-            f"'mosaic graphite 002', got {text!r}"
-        )
-    count, mosaic, crystal, bracketed, spaced = match.groups()
-    if count is not None and not 1 <= int(count) <= 20:
-        raise CrystalError(f"monochromator {text!r}: expected 1 to 20 reflections, got {count}")
-    try:
-        return Reflection(crystal, bracketed or spaced, wavelength), int(count or 1), mosaic is not None
-    except CrystalError as error:
-        raise CrystalError(f"monochromator {text!r}: {error}") from error
+        number = math.nan
+    if not low <= number <= high:
+        wanted = what if math.isinf(high) else f"{low:g} to {high:g} {what}"
+        raise CrystalError(f"{name}: expected {wanted}, got {value!r}")
+    return number

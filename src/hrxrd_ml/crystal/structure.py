@@ -219,6 +219,22 @@ class Crystal:
             raise CrystalError(f"crystal {self.name}: expected Miller indices other than (0, 0, 0), got {hkl}")
         return 1.0 / math.sqrt(square)
 
+    def bragg_angle(self, hkl: tuple[int, int, int], wavelength: float) -> float:
+        """Kinematic Bragg angle θ_B [rad] at a wavelength in Å.
+
+        Raises
+        ------
+        CrystalError
+            If the wavelength is longer than 2d.
+        """
+        spacing = self.d_spacing(hkl)
+        if wavelength >= 2.0 * spacing:
+            raise CrystalError(
+                f"reflection {hkl} of {self.name} cannot be reached: the wavelength {wavelength:g} Å is "
+                f"longer than 2d = {2.0 * spacing:.5g} Å; choose lower indices or a shorter wavelength"
+            )
+        return math.asin(wavelength / (2.0 * spacing))
+
     def plane_angle(self, one: tuple[int, int, int], two: tuple[int, int, int]) -> float:
         """Angle between the normals of two sets of planes [rad], 0 … π."""
         cosine = self._dot(one, two) * self.d_spacing(one) * self.d_spacing(two)

@@ -7,9 +7,9 @@ chi_0, the sines of both angles become
     g_0 = sqrt(sin(incidence)**2 + chi_0),     g_h = sqrt(sin(exit)**2 + chi_0),
 
 the deviation from the Bragg condition is U = k (g_0 + g_h) - H cos(phi), and the couplings are (k/2) C
-chi_h/sqrt(g_0 g_h) with C = cos(incidence + exit), inside, for polarisation pi.  Against a four-wave solution that is right to
-1e-3 of R down to two or three degrees from the surface.  The roots are those of the real part of chi_0; absorption
-enters to first order.
+chi_h/sqrt(g_0 g_h), for polarisation pi with the cosine C of the angle between both beams inside.  Against a four-wave
+solution that is right to 1e-3 of R down to two or three degrees from the surface.  The roots are those of the real part
+of chi_0; absorption enters to first order.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from scipy.special import loggamma
 
 from hrxrd_ml.arrays import ComplexArray, FloatArray, Values
 from hrxrd_ml.complex_step import STEP, check_analytic, derivative
+from hrxrd_ml.crystal.monochromator import transmission
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named
@@ -171,7 +172,7 @@ class DoubleCrystal:
 
     def __post_init__(self) -> None:
         """Check that the monochromator is named."""
-        if self.reflection is None or not self.reflection.monochromator_reflections():
+        if self.reflection is None or all(crystal.mosaic for crystal in self.reflection.monochromator_crystals):
             raise ParameterError(
                 'the resolution "double_crystal" is made of the Darwin curves of the monochromator; name it in the '
                 'reflection, e.g. monochromator=("Ge 220",), or choose another resolution'
@@ -192,17 +193,10 @@ class DoubleCrystal:
 @lru_cache(maxsize=16)
 def _acceptance(reflection: Reflection, size: int, step: float) -> ComplexArray:
     """Return the transform of the monochromator's acceptance for both polarisations, shape (2, frequencies)."""
-    from hrxrd_ml.diffraction.darwin import darwin_curve
-
     omega = 2.0 * np.pi * np.fft.rfftfreq(size, step)
-    monochromators = reflection.monochromator_reflections()
-    widest = max(mono.darwin_width() for mono in monochromators)
-    narrowest = min(mono.darwin_width() for mono in monochromators)
-    angle = np.arange(-12.0 * widest, 12.0 * widest, narrowest / 60.0)
-    curve = np.ones((2, len(angle)))
-    for mono in monochromators:
-        # Crystals in series are set to each other's peak.
-        curve *= darwin_curve(mono, angle + mono.refraction_shift())
+    widths = [crystal.darwin_width for crystal in reflection.monochromator_crystals if not crystal.mosaic]
+    angle = np.arange(-12.0 * max(widths), 12.0 * max(widths), min(widths) / 60.0)
+    curve = transmission(reflection.monochromator_crystals, angle)
     curve /= curve.sum(axis=1, keepdims=True)
     centre = (curve * angle).sum(axis=1)
     # The sample is turned through a fixed beam: what it sees is the mirrored acceptance.

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hrxrd_ml.crystal.monochromator import SETTINGS
+from hrxrd_ml.crystal.reflection import MOST_MISCUT
 from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.io.experiment import values
 from hrxrd_ml.io.experiment.parameters import ParameterValue, read_parameters
@@ -98,6 +100,9 @@ class ReflectionSettings:
     surface: tuple[int, int, int] | None = key(values.indices, None)
     exit: str = key(values.choice(EXITS), "high")
     monochromator: tuple[str, ...] = key(_monochromator, ())
+    monochromator_setting: str | None = key(values.choice(SETTINGS), None)
+    miscut: float = key(values.number(-MOST_MISCUT, MOST_MISCUT, "deg"), 0.0)
+    miscut_azimuth: float = key(values.number(-360.0, 360.0, "deg"), 0.0)
     lattice: float | None = key(values.number(2.0, 100.0, "Å"), None)
     polarization_ratio: float | None = key(values.number(0.0, 1000.0), None)
     susceptibility: SusceptibilitySettings | None = key(
