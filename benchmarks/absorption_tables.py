@@ -7,6 +7,7 @@ two of the tables.
 import argparse
 import lzma
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ import xrayutilities
 from hrxrd_ml import Crystal
 from hrxrd_ml.crystal.library import builtin_names
 from hrxrd_ml.crystal.monochromator import MonochromatorCrystal, parse_monochromator
-from hrxrd_ml.crystal.scattering import CLASSICAL_ELECTRON_RADIUS, anomalous
+from hrxrd_ml.crystal.scattering import CLASSICAL_ELECTRON_RADIUS, anomalous, form_factor
 from hrxrd_ml.crystal.wavelength import HC, photon_energy, resolve_wavelength
 from hrxrd_ml.units import ARCSEC
 
@@ -52,20 +53,31 @@ def elam(element: str, energy: float, kind: str) -> float:
     return section * 1e16 / (2.0 * CLASSICAL_ELECTRON_RADIUS * (HC / energy))
 
 
-TABLES: Mapping[str, Callable[[str, float], float]] = {
-    "Cromer–Liberman": lambda element, energy: gemmi.cromer_liberman(gemmi.Element(element).atomic_number, energy)[1],
-    "Elam": lambda element, energy: elam(element, energy, "photo"),
-    "Kissel": lambda element, energy: dabax("f1f2_asf_Kissel.dat.xz", element, energy, 1000.0),
-    "Henke": lambda element, energy: dabax("f1f2_Henke.dat.xz", element, energy, 1.0),
-    "Compton": lambda element, energy: elam(element, energy, "incoh"),
-    "Rayleigh": lambda element, energy: elam(element, energy, "coh"),
+def thermal(element: str, b_iso: float, energy: float) -> float:
+    """f'' for what vibration takes out of elastic scattering, by its share of ∫f0² (1 + cos² 2θ) over directions."""
+    twice = np.linspace(0.0, math.pi, 401)
+    s = np.sin(0.5 * twice) * energy / HC
+    weight = np.array([form_factor(element, float(v)) for v in s]) ** 2 * (1.0 + np.cos(twice) ** 2) * np.sin(twice)
+    return elam(element, energy, "coh") * float(weight @ (1.0 - np.exp(-2.0 * b_iso * s * s)) / weight.sum())
+
+
+TABLES: Mapping[str, Callable[[str, float, float], float]] = {
+    "Cromer–Liberman": lambda element, _, energy: gemmi.cromer_liberman(gemmi.Element(element).atomic_number, energy)[
+        1
+    ],
+    "Elam": lambda element, _, energy: elam(element, energy, "photo"),
+    "Kissel": lambda element, _, energy: dabax("f1f2_asf_Kissel.dat.xz", element, energy, 1000.0),
+    "Henke": lambda element, _, energy: dabax("f1f2_Henke.dat.xz", element, energy, 1.0),
+    "Compton": lambda element, _, energy: elam(element, energy, "incoh"),
+    "thermal diffuse": thermal,
 }
-"""f'' of an element at an energy in eV; the last two are what scattering would add to it."""
+"""f'' of an element with Debye–Waller B [Å²] at an energy in eV; the last two are what scattering would add to it."""
 
 
-def total(crystal: Crystal, value: Callable[[str], float]) -> float:
+def total(crystal: Crystal, value: Callable[[str, float], float]) -> float:
     """Sum over the atoms of a cell."""
-    return sum(occupancy * value(element) for element, occupancy, *_ in crystal.atoms())
+    atoms = Counter((element, b_iso, occupancy) for element, occupancy, b_iso, *_ in crystal.atoms())
+    return sum(count * occupancy * value(element, b_iso) for (element, b_iso, occupancy), count in atoms.items())
 
 
 def main() -> None:
@@ -82,9 +94,9 @@ def main() -> None:
             crystal = Crystal.named(name)
         except ValueError:  # an alloy
             continue
-        used = total(crystal, lambda element: anomalous(element, wavelength)[1])
+        used = total(crystal, lambda element, _: anomalous(element, wavelength)[1])
         depth = crystal.volume / (2.0 * CLASSICAL_ELECTRON_RADIUS * wavelength * used) * 1e-4
-        found = [100.0 * total(crystal, lambda element, of=of: of(element, energy)) / used for of in TABLES.values()]
+        found = [100.0 * total(crystal, lambda *atom, of=of: of(*atom, energy)) / used for of in TABLES.values()]
         shares.append([share - (100.0 if i < 4 else 0.0) for i, share in enumerate(found)])
         print(f"| {name} | {depth:.2f} | {' | '.join(f'{share:+.2f}' for share in shares[-1])} |")
     median = np.median(shares, axis=0)

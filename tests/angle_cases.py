@@ -94,6 +94,7 @@ CASES = {
     "30 Å SiGe/Si 004": Case(_SI004, (Film("film", "SiGe", 30.0, x=0.2),), 1e-3),
     "AlGaAs/GaAs 004": Case(_GAAS004, (_ALGAAS,), 1e-3),
     "InGaAs/GaAs 004": Case(_GAAS004, (_INGAAS,), 1e-3),
+    "InGaAs/GaAs 004, miscut by 4°": Case(_GAAS004.replace(miscut=4.0), (_INGAAS,), 1e-3),
     "10 × AlAs/GaAs 004": Case(_GAAS004, _alas_gaas(10), 1e-3),
     "InGaAs/GaAs 115, low exit": Case(_LOW, (_INGAAS,), 1e-3),
     "InGaAs/GaAs 115, high exit": Case(_HIGH, (_INGAAS,), 1e-3),

@@ -130,7 +130,7 @@ def test_derivatives_by_all_that_lamellae_and_media_have(reflection, nodes):
 def test_derivatives_by_what_a_grower_says(reflection, parts):
     """Composition, relaxation, density, damage and thickness of films."""
     films = (
-        Film("low", "AlGaAs", 900.0, x=0.45, relaxation=0.2, damage=0.1, density=0.97),
+        Film("low", "AlGaAs", 900.0, x=0.45, relaxation=0.2, damage=0.1, density=0.97, tilt=0.05),
         Film("top", "InGaAs", 400.0, x=0.07, relaxation=0.4, damage=0.2, density=1.03),
     )
     model = RockingCurve.of(reflection, **parts, films=films, tolerance=1e-11)
@@ -138,7 +138,7 @@ def test_derivatives_by_what_a_grower_says(reflection, parts):
     values = model.space.defaults()
     if parts["profile"]:
         values |= {"L1": 1700.0, "Rp1": 700.0, "L2": 1100.0, "Dmax1": 0.004}
-    steps = {"x": 5e-5, "relaxation": 5e-4, "density": 1e-3, "damage": 1e-3, "thickness": 0.3}
+    steps = {"x": 5e-5, "relaxation": 5e-4, "density": 1e-3, "damage": 1e-3, "thickness": 0.3, "tilt": 1e-4}
     names = [f"{film.name}_{what}" for film in films for what in steps]
     _, jacobian = curve.jacobian(values, names)
     for column, name in zip(jacobian.T, names, strict=True):

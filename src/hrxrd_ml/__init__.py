@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.crystal.structure import Crystal
     from hrxrd_ml.crystal.susceptibility import Susceptibility
     from hrxrd_ml.errors import HrxrdError
+    from hrxrd_ml.instrument.diffractometer import Diffractometer
     from hrxrd_ml.io.curve import make_curve
     from hrxrd_ml.io.experiment.read import read_experiment
     from hrxrd_ml.io.read import read_curve
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Crystal",
+    "Diffractometer",
     "Film",
     "HrxrdError",
     "ParameterSpace",
@@ -58,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "Crystal": "crystal.structure",
+    "Diffractometer": "instrument.diffractometer",
     "Film": "specimen.film",
     "HrxrdError": "errors",
     "ParameterSpace": "parameters",

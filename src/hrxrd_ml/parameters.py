@@ -22,14 +22,17 @@ from hrxrd_ml.errors import ParameterError
 Value = TypeVar("Value", float, NDArray[np.float64])
 T = TypeVar("T")
 
+SCOPES = ("sample", "diffractometer", "curve")
+"""What a parameter belongs to: all curves of a sample have it in common, all of a diffractometer, or none."""
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
     """Name, unit, start value, bounds and meaning of one parameter.
 
-    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.
-    ``even`` says that the curve is an even function of it, as of the width of any distribution: near zero it depends on
-    the square, by which fits search.
+    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope`` says
+    what a parameter belongs to, one of `SCOPES`: which curves have it in common.  ``even`` says that the curve is an
+    even function of it, as of the width of any distribution: near zero it depends on the square, by which fits search.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ParameterSpec:
     max: float
     vary: bool
     description: str
+    scope: str = "sample"
     even: bool = False
 
     def __post_init__(self) -> None:
@@ -48,6 +52,8 @@ class ParameterSpec:
             raise ParameterError(f"{self.name}: min = {self.min:g} must be below max = {self.max:g}")
         if not self.min <= self.value <= self.max:
             raise ParameterError(f"{self.name}: value = {self.value:g} not within {self.min:g} to {self.max:g}")
+        if self.scope not in SCOPES:
+            raise ParameterError(f"{self.name}: scope is one of {', '.join(SCOPES)}, got {self.scope!r}")
 
 
 @dataclass(frozen=True)
@@ -143,6 +149,10 @@ class ParameterSpace:
         self[name]
         specs = tuple(replace(s, **changes) if s.name == name else s for s in self.specs)  # type: ignore[arg-type]
         return replace(self, specs=specs)
+
+    def scoped(self, scope: str) -> "ParameterSpace":
+        """The same parameters, all of one scope."""
+        return replace(self, specs=tuple(replace(spec, scope=scope) for spec in self.specs))
 
     def defaults(self) -> dict[str, float]:
         """Start value of every parameter."""
@@ -300,5 +310,5 @@ Row = tuple[str, str, float, float, float, bool, str]
 """Name, unit, start value, lower and upper bound, whether it varies by default, meaning."""
 
 
-def space_of(*rows: Row, nested: tuple[Nested, ...] = ()) -> ParameterSpace:
-    return ParameterSpace(tuple(ParameterSpec(*row) for row in rows), nested)
+def space_of(*rows: Row, nested: tuple[Nested, ...] = (), scope: str = "sample") -> ParameterSpace:
+    return ParameterSpace(tuple(ParameterSpec(*row, scope) for row in rows), nested)

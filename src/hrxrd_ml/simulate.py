@@ -25,9 +25,11 @@ from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.instrument.background import Background, make_background
 from hrxrd_ml.instrument.counting import base_space
+from hrxrd_ml.instrument.declared import DeclaredResponse
+from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
-from hrxrd_ml.instrument.resolution import Resolution, Response, make_resolution
+from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
 from hrxrd_ml.parameters import ParameterSpace
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
 from hrxrd_ml.specimen.film import Film, Stack, film_space
@@ -65,6 +67,9 @@ class RockingCurve:
         Aimed-at error of the coherent reflectivity, relative to R + 1e-6.
     max_depth : float
         Deepest layer that the angular grid is made for [Å]; where films are thicker, a quarter more than they are.
+    diffractometer : Diffractometer, optional
+        Declared parts in place of a ``resolution`` that is fitted; the polarisation K of the reflection follows from
+        them unless the reflection was given one.
     films : sequence of Film
         Films on the substrate, from the substrate up. The strain profile begins at the surface of the topmost one,
         and is relative to the lattice of the film that it is in.
@@ -79,6 +84,7 @@ class RockingCurve:
     tolerance: float = 1e-4
     max_depth: float = 8000.0
     films: tuple[Film, ...] = ()
+    diffractometer: Diffractometer | None = None
 
     @classmethod
     def of(
@@ -122,13 +128,23 @@ class RockingCurve:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         object.__setattr__(self, "films", tuple(self.films))
+        if self.diffractometer is not None:
+            if not isinstance(self.diffractometer, Diffractometer):
+                raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
+            if self.resolution != "gaussian":
+                raise ParameterError(
+                    "give a resolution that is fitted or a diffractometer, whose parts make it, not both"
+                )
+            object.__setattr__(self, "reflection", self.diffractometer.seen(self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
-    def response(self) -> Response:
-        """What broadens the curve: the resolution function, and the bent crystal."""
+    def response(self) -> Broadening:
+        """What broadens the curve: the parts of a declared diffractometer, or a resolution function and the bent crystal."""
+        if self.diffractometer is not None:
+            return DeclaredResponse(self.diffractometer, self.reflection)
         return Response(make_resolution(self.resolution, self.reflection))
 
     @cached_property
@@ -142,7 +158,7 @@ class RockingCurve:
         space = self.sample
         if self.diffuse:
             space = space + self.diffuse.space
-        return space + base_space() + self.response.space + self.level.space
+        return space + base_space() + self.response.space + self.level.space.scoped("curve")
 
     @cached_property
     def sample(self) -> ParameterSpace:
@@ -309,7 +325,7 @@ class BoundCurve:
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
         need = self._need(values)
-        fringe, width = self.model.fringe(need.depth), max(values["fwhm"], self._narrowest) * ARCSEC
+        fringe, width = self.model.fringe(need.depth), max(self.model.response.width(values), self._narrowest) * ARCSEC
         needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
         step = 0.5 if self._loose else 1.0
         octave = min(step * math.ceil(math.log2(max(needed, 1.0)) / step), self._octaves)
@@ -336,6 +352,7 @@ class BoundCurve:
             values,
             self.model.reflection,
             deeper=self.model.deeper(values),
+            far=self.model.response.far(values),
             reach=self.model.response.reach(values),
             length=self.model.defect_length(values),
         )

@@ -23,6 +23,7 @@ from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.errors import CrystalError, HrxrdError, ParameterError
 from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
+from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.io.curve import leave_out, make_curve
 from hrxrd_ml.io.experiment.settings import Experiment, ReflectionSettings
 from hrxrd_ml.model.result import RockingCurveResult
@@ -113,6 +114,22 @@ def build_films(experiment: Experiment, source: str) -> tuple[Film, ...]:
     return tuple(films)
 
 
+def build_diffractometer(experiment: Experiment, source: str) -> Diffractometer | None:
+    """Diffractometer that an experiment declares, if it does.
+
+    Raises
+    ------
+    ParameterError
+        If its parts are unknown, or contradict each other.
+    """
+    if experiment.diffractometer is None:
+        return None
+    try:
+        return Diffractometer(**vars(experiment.diffractometer))
+    except (ParameterError, CrystalError) as error:
+        raise type(error)(f"{source}: [diffractometer] {error}") from error
+
+
 def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> RockingCurveModel:
     """Model of an experiment, its overrides of parameters included.
 
@@ -132,13 +149,14 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
     labels = {} if curve is None else curve[curve.dims[0]].attrs
     options = vars(experiment.model) | {"relative_error": experiment.intensity.relative_error}
     reflection = build_reflection(experiment.reflection, source)
-    films = build_films(experiment, source)
+    films, diffractometer = build_films(experiment, source), build_diffractometer(experiment, source)
     try:
         model = RockingCurveModel(
             reflection,
             axis_kind=labels.get("kind") or experiment.axis.kind or "omega",
             unit=labels.get("units") or experiment.axis.unit or "deg",
             films=films,
+            diffractometer=diffractometer,
             **{name: value for name, value in options.items() if value is not None},
         )
     except ParameterError as error:

@@ -81,9 +81,9 @@ class Deviation:
         turned = 2.0 * np.sin(self.inclination + 0.5 * tilt) * np.sin(0.5 * tilt)
         return self.diffraction_vector * (math.cos(self.inclination) * strain + turned) / (1.0 + strain)
 
-    def u0_slope(self, strain: FloatArray, parallel: FloatArray | float = 0.0, tilt: FloatArray | float = 0.0) -> Any:
+    def u0_slope(self, strain: FloatArray, parallel: FloatArray | float = 0.0) -> Any:
         """Return the derivative of `u0` by the strain out of the plane."""
-        return derivative(self.u0(strain + 1j * STEP, parallel, tilt))
+        return derivative(self.u0(strain + 1j * STEP, parallel))
 
     def in_plane(self, parallel: Any = 0.0, tilt: Any = 0.0) -> Any:
         """Return the momentum along the surface that the lattice adds, over k: ``H sin(phi)/k/(1 + parallel)``."""

@@ -90,15 +90,19 @@ class Diffracting:
                 return seen
             by_u0, by_e = deviation.u0_slope(layer.strain) * changes.strain, -layer.debye_waller * changes.damage
             return replace(seen, slopes=Slopes(by_u0, by_e, changes.thickness))
-        media = Media(deviation.in_plane(stack.parallel), stack.susceptibility)
+        media = Media(deviation.in_plane(stack.parallel, stack.tilt), stack.susceptibility)
         _check_exits(deviation, stack, media)
-        seen = cls(conditions, layer.thickness, layer.debye_waller, deviation.u0(layer.strain), media, layer.film)
-        if changes is None or changes.parallel is None or changes.susceptibility is None:
+        tilt = stack.tilt[layer.film][:, None]
+        u0 = deviation.u0(layer.strain, tilt=tilt)
+        seen = cls(conditions, layer.thickness, layer.debye_waller, u0, media, layer.film)
+        if changes is None or changes.parallel is None or changes.susceptibility is None or changes.tilt is None:
             return seen
-        by_along = derivative(deviation.in_plane(stack.parallel + 1j * STEP * changes.parallel))
+        by_tilt = changes.tilt[:, layer.film][..., None]
+        moved = stack.parallel + 1j * STEP * changes.parallel, stack.tilt + 1j * STEP * changes.tilt
+        by_along = derivative(deviation.in_plane(*moved))
         by_media = np.concatenate([by_along[..., None], changes.susceptibility], axis=-1)
-        by_u0, by_e = deviation.u0_slope(layer.strain) * changes.strain, -layer.debye_waller * changes.damage
-        return replace(seen, slopes=Slopes(by_u0, by_e, changes.thickness, by_media))
+        by_u0 = derivative(deviation.u0(layer.strain + 1j * STEP * changes.strain, tilt=tilt + 1j * STEP * by_tilt))
+        return replace(seen, slopes=Slopes(by_u0, -layer.debye_waller * changes.damage, changes.thickness, by_media))
 
     def coefficients(self, beams: Beams, substrate: FloatArray, substrate_debye_waller: float) -> Coefficients:
         """Return what the kernels of coherent scattering take.
@@ -126,8 +130,8 @@ class Diffracting:
 
 def _check_exits(deviation: Deviation, stack: Stack, media: Media) -> None:
     """Refuse a film whose Bragg angle cannot be reached through the surface."""
-    across_substrate = math.cos(deviation.inclination) * deviation.diffraction_vector / deviation.wavenumber
-    normal = across_substrate / (1.0 + stack.strain)
+    whole = deviation.diffraction_vector / deviation.wavenumber
+    normal = whole * np.cos(deviation.inclination + stack.tilt) / (1.0 + stack.strain)
     for film, across, along in zip(stack.films[::-1], normal, media.along, strict=False):
         sine, turned = 0.5 * math.hypot(across, along), math.atan2(along, across)
         if sine >= 1.0 or abs(turned) >= math.asin(sine):

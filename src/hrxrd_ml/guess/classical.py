@@ -17,7 +17,7 @@ from scipy.stats import qmc
 from hrxrd_ml.guess.competing import with_competing_minimum
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
-from hrxrd_ml.guess.starts import fresh_values, offsets, spline_trials, start_values
+from hrxrd_ml.guess.starts import fresh_values, offsets, spline_trials, start_values, tilt, unexplained
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
@@ -43,7 +43,10 @@ _RACED = 12
 _SETTLED = 100
 """Evaluations after which a start has shown how low it comes."""
 
-_INSTRUMENT = ("scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew")
+_INSTRUMENT = (
+    "scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew", "line_window", "line_centre",
+    "bend", "bend_skew",
+)  # fmt: skip
 _SUBSTRATE = ("substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix")
 
 
@@ -126,7 +129,7 @@ class ClassicalGuess:
             held = [name for name in problem.free if not own[name].vary]
             fresh = start_values(problem, marks)
             values = {name: float(par.value) for name, par in own.items()} | {name: fresh[name] for name in held}
-            if "curvature" in held and "fwhm" in problem.free:
+            if {"curvature", "bend"} & set(held) and "fwhm" in problem.free:
                 values["fwhm"] = fresh["fwhm"]  # the width is shared out anew
             best = self.polish(problem, problem.simulation.space.clip(values, bounds=False), marks)
             if not isinstance(problem.simulation.profile, SplineProfile):
@@ -222,13 +225,12 @@ class ClassicalGuess:
         peak = problem.search(relative=0.02, names=(*_INSTRUMENT, *_SUBSTRATE), region=region)
         if not peak.coordinates.names:
             return values
-        darwin = problem.simulation.reflection.darwin_width() / ARCSEC
-        broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
+        broad = unexplained(problem, marks)
         trials = [values]
-        if "curvature" in problem.free:
+        if {"curvature", "bend"} & set(problem.free):
             for bend, sharp, skew in ((0.9, 0.4, 0.0), (0.1, 1.0, 0.0), (1.5, 0.4, -4.0), (1.5, 0.4, 4.0)):
-                shape = {"curvature": bend * broad, "fwhm": sharp * broad, "eta": 0.5, "tail": 1.2}
-                shape["curvature_skew"] = skew
+                shape = tilt(problem, bend * broad) | {"fwhm": sharp * broad, "eta": 0.5, "tail": 1.2}
+                shape |= {"curvature_skew": skew, "bend_skew": skew}
                 trials.append({**values, **{name: value for name, value in shape.items() if name in problem.free}})
         space = problem.simulation.space
         found = [peak.run(peak.scaled(space.clip(trial, bounds=False))[1], _RACED) for trial in trials]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Values = dict[str, float]
 
 _RESOLUTION = {"fwhm": 0.0, "eta": 0.1, "tail": 1.0, "asymmetry": 0.0}  # held while the curve is smoothed
+_DECLARED = ("line_window", "line_centre", "bend", "bend_skew")  # keep their values meanwhile
 _LOOSE = 1e-3
 
 
@@ -168,7 +169,7 @@ class Problem:
             fixed = {name: value for name, value in _RESOLUTION.items() if name in self.simulation.space}
             if widths is not None and "fwhm" in fixed:
                 fixed["fwhm"] = math.hypot(widths["fwhm"], smoothing)
-            chosen = [name for name in chosen if name not in fixed]
+            chosen = [name for name in chosen if name not in fixed and name not in _DECLARED]
             step = float(np.median(np.diff(self.arcsec)))
             every = max(1, int(smoothing / 4.0 / step))
             pick = slice(every // 2, None, every)

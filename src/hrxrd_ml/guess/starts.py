@@ -11,6 +11,7 @@ from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import CurveError
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.damage import SplineDamage
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
@@ -60,6 +61,23 @@ def fresh_values(problem: Problem) -> Values:
     }
 
 
+def unexplained(problem: Problem, marks: Landmarks) -> float:
+    """Return the width of the peak that neither the substrate nor the declared parts of the instrument make [arcsec]."""
+    simulation = problem.simulation
+    given = {name: float(problem.params[name].value) for name in simulation.space.names}
+    known = simulation.reflection.darwin_width() / ARCSEC, simulation.response.width({**given, "fwhm": 0.0})
+    return math.sqrt(max(marks.width**2 - known[0] ** 2 - known[1] ** 2, (0.3 * marks.width) ** 2))
+
+
+def tilt(problem: Problem, arcsec: float) -> Values:
+    """Return the bend of a sample that tilts it by so much across the footprint, under the name that the model has."""
+    response = problem.simulation.response
+    if isinstance(response, DeclaredResponse):
+        by_unit = response.tilt(1.0) / ARCSEC
+        return {"bend": arcsec / by_unit} if by_unit > 0.0 else {}
+    return {"curvature": arcsec}
+
+
 def start_values(problem: Problem, marks: Landmarks) -> Values:
     """Return start values of everything but the profile, and what somebody fixed."""
     simulation, free = problem.simulation, set(problem.free)
@@ -69,13 +87,13 @@ def start_values(problem: Problem, marks: Landmarks) -> Values:
             f"{problem.params['scale'].max:.3g}; divide the data, or raise the bound"
         )
     reflection, space = simulation.reflection, simulation.space
-    darwin = reflection.darwin_width() / ARCSEC
-    broad = math.sqrt(max(marks.width**2 - darwin**2, (0.3 * marks.width) ** 2))
+    broad = unexplained(problem, marks)
+    given = {name: float(problem.params[name].value) for name in space.names}
     values = {
         "offset": marks.peak - reflection.refraction_shift() / ARCSEC,
         "fwhm": broad,
         "background": max(0.7 * marks.background, 1e-9),
-        "scale": marks.height * max(1.0, marks.width / darwin) / 0.8,
+        "scale": marks.height * max(1.0, marks.width * ARCSEC / reflection.darwin_width()) / 0.8,
         "damage": 0.2,
         "correlation_length": 60.0,
         "substrate_damage": 0.005,
@@ -87,9 +105,9 @@ def start_values(problem: Problem, marks: Landmarks) -> Values:
         "strain_spread": 0.005,
         "dead_time": 0.1 / marks.height,
     }
-    if "curvature" in free:
-        values |= {"curvature": 0.8 * broad, "fwhm": 0.6 * broad}
-    given = {name: float(problem.params[name].value) for name in space.names}
+    tilted = tilt(problem, 0.8 * broad)
+    if free & tilted.keys():
+        values |= {**tilted, "fwhm": 0.6 * broad}
     chosen = {name: value for name, value in values.items() if name in free}
     limits = {name: (problem.params[name].min, problem.params[name].max) for name in chosen}
     return given | {name: min(max(value, limits[name][0]), limits[name][1]) for name, value in chosen.items()}

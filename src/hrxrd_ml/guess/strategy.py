@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 REFINEMENTS = ("curvature", "curvature_skew", "tail", "strain_spread", "dead_time")
 """Parameters of sample and instrument that are fixed by default."""
 
+DECLARED_REFINEMENTS = ("fwhm", "strain_spread")
+"""The same with a declared diffractometer: what samples are, and no shapes."""
+
 GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""
 
@@ -61,7 +64,8 @@ def stepwise(
         ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
     """
     plain = model.fit(curve, params, **settings)
-    untouched = [name for name in REFINEMENTS if name in model.space and name not in held]
+    refinements = REFINEMENTS if model.simulation.diffractometer is None else DECLARED_REFINEMENTS
+    untouched = [name for name in refinements if name in model.space and name not in held]
     untouched = [name for name in untouched if _is_default(model, params, name)]
     # Of a scaled intensity, or behind a changing attenuator, nothing is known of the counts that the detector saw.
     scaled = curve.attrs.get("kind") != "counts" or np.ptp(np.asarray(curve.coords.get("attenuation", 1.0))) > 0.0

@@ -78,6 +78,7 @@ class Task:
             diffuse=simulation.diffuse,
             resolution=simulation.resolution,
             background=simulation.background,
+            diffractometer=simulation.diffractometer,
         )
         params = simple.make_params()
         for name in simple.space.names:

@@ -17,7 +17,7 @@ from hrxrd_ml.complex_step import check_analytic
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named
 
-_LEVEL = ParameterSpec("background", "counts", 1.0, 0.0, 1e7, True, "background at the substrate peak")
+_LEVEL = ParameterSpec("background", "counts", 1.0, 0.0, 1e7, True, "background at the substrate peak", "curve")
 _LARGEST_EXPONENT = 100.0  # far beyond any measurement; keeps the numbers finite
 
 
@@ -59,7 +59,7 @@ class LinearBackground:
     @property
     def space(self) -> ParameterSpace:
         """Level and slope."""
-        slope = ParameterSpec("slope", "counts/arcsec", 0.0, -1e4, 1e4, True, "slope of background")
+        slope = ParameterSpec("slope", "counts/arcsec", 0.0, -1e4, 1e4, True, "slope of background", "curve")
         return ParameterSpace((_LEVEL, slope))
 
     def counts(self, arcsec: Any, values: Values) -> Any:
@@ -74,7 +74,7 @@ class ExponentialBackground:
     @property
     def space(self) -> ParameterSpace:
         """Level and relative slope."""
-        slope = ParameterSpec("slope", "1/arcsec", 0.0, -0.01, 0.01, True, "relative slope of background")
+        slope = ParameterSpec("slope", "1/arcsec", 0.0, -0.01, 0.01, True, "relative slope of background", "curve")
         return ParameterSpace((_LEVEL, slope))
 
     def counts(self, arcsec: Any, values: Values) -> Any:

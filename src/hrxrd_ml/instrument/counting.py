@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.parameters import ParameterSpace, space_of
 
 
 def base_space() -> ParameterSpace:
     """What every measured curve has: scale, zero and step of the angle axis, dead time of the detector."""
-    return ParameterSpace(
-        (
-            ParameterSpec("scale", "counts", 1e5, 1e-6, 1e12, True, "counts (or intensity) at reflectivity 1"),
-            ParameterSpec(
-                "offset", "arcsec", 0.0, -2000.0, 2000.0, True, "where the axis puts the substrate's Bragg angle"
-            ),
-            ParameterSpec("step", "", 1.0, 0.95, 1.05, False, "true angular step over the nominal one"),
-            ParameterSpec("dead_time", "1/counts", 0.0, 0.0, 1e-2, False, "observed = true/(1 + dead_time·true)"),
-        )
+    own = space_of(
+        ("scale", "counts", 1e5, 1e-6, 1e12, True, "counts (or intensity) at reflectivity 1"),
+        ("offset", "arcsec", 0.0, -2000.0, 2000.0, True, "where the axis puts the substrate's Bragg angle"),
+        ("step", "", 1.0, 0.95, 1.05, False, "true angular step over the nominal one"),
+        scope="curve",
+    )
+    return own + space_of(
+        ("dead_time", "1/counts", 0.0, 0.0, 1e-2, False, "observed = true/(1 + dead_time·true)"),
+        scope="diffractometer",
     )
 
 

@@ -55,7 +55,9 @@ class Need:
     endless: bool = True
 
     @classmethod
-    def of(cls, values: Values, reflection: Reflection, *, deeper: int, reach: float, length: float) -> Need:
+    def of(
+        cls, values: Values, reflection: Reflection, *, deeper: int, far: float, reach: float, length: float
+    ) -> Need:
         """Return what values of the parameters need.
 
         Parameters
@@ -64,12 +66,13 @@ class Need:
         reflection : Reflection
         deeper : int
             Half octaves by which the layer is deeper than usual.
+        far : float
+            How far beyond the data the reflectivity must be known [arcsec].
         reach : float
             How far the resolution function reaches [arcsec].
         length : float
             Of the defects that scatter diffusely [Å]; 0 where there are none.
         """
-        far = 1.7 * values["fwhm"] + 0.5 * values.get("curvature", 0.0)
         # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
         per_angle = 2.0 * math.pi / reflection.wavelength * math.sin(2.0 * reflection.bragg_angle)
         line = length * per_angle * 4.0 * _FAR_PICK * ARCSEC

@@ -12,7 +12,7 @@ from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.instrument.background import Background
 from hrxrd_ml.instrument.convolution import Convolution
 from hrxrd_ml.instrument.counting import base_space, recorded
-from hrxrd_ml.instrument.resolution import Response, Transform
+from hrxrd_ml.instrument.resolution import Broadening, Transform
 from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.units import ARCSEC
 
@@ -25,7 +25,7 @@ def measure(
     *,
     convolution: Convolution,
     dtheta: FloatArray,
-    response: Response,
+    response: Broadening,
     background: Background,
     narrowest: float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
@@ -46,7 +46,7 @@ def measure(
         On the grid with these nodes.
     dtheta : ndarray, shape (n,)
         Angles of the measurement: nominal offsets from the Bragg angle [rad].
-    response : Response
+    response : Broadening
     background : Background
     narrowest : float
         FWHM below which a resolution function changes nothing any more [arcsec].
@@ -67,7 +67,7 @@ def measure(
         known = {*names, *response.names, *background.space.names, *base_space().names}
         if unknown := place.keys() - known:
             raise ParameterError(unknown_name(min(unknown), tuple(sorted(known))))
-    narrow = values["fwhm"] < narrowest
+    narrow = response.width(values) < narrowest
     shape = {**values, "fwhm": narrowest} if narrow else values
     shaped = [name for name in wanted if name in response.names and not (narrow and name == "fwhm")]
     transform, slopes = response.transform(grid, shape, shaped)
@@ -77,11 +77,13 @@ def measure(
 
     from hrxrd_ml.instrument.spreading import cells, gather, gather_columns  # loads numba
 
-    position = convolution.positions(values["step"] * dtheta - values["offset"] * ARCSEC)
+    angle = values["step"] * dtheta - values["offset"] * ARCSEC
+    caught, spilling = response.caught(angle)
+    position = convolution.positions(angle)
     position = np.minimum(np.maximum(position, 2.0), grid.size - 3.0)
     first, weights, steepness = cells(position)
     reflectivity = gather(first, weights, splines[:1])[0]
-    arcsec, scale = dtheta / ARCSEC, values["scale"]
+    arcsec, scale = dtheta / ARCSEC, values["scale"] * caught
     arriving = scale * reflectivity + background.counts(arcsec, values)
     counts, through = recorded(arriving, values["dead_time"])
     jacobian = np.zeros((len(dtheta), len(wanted)))
@@ -92,9 +94,10 @@ def measure(
         columns = np.array([place[name] for name in changed], dtype=np.int64)
         gather_columns(first, weights, coefficients, factor, columns, jacobian)
     if "scale" in place:
-        jacobian[:, place["scale"]] = through * reflectivity
+        jacobian[:, place["scale"]] = through * caught * reflectivity
     if "offset" in place or "step" in place:
         by_angle = factor / grid.step * gather(first, steepness, splines[:1])[0]
+        by_angle = by_angle + values["scale"] * through * spilling * reflectivity
         for name, moved in (("offset", -ARCSEC), ("step", dtheta)):
             if name in place:
                 jacobian[:, place[name]] = by_angle * moved

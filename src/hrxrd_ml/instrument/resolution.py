@@ -8,7 +8,7 @@ diffractometer, the bent crystal.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
@@ -22,7 +22,7 @@ from hrxrd_ml.complex_step import STEP, check_analytic, derivative
 from hrxrd_ml.crystal.monochromator import transmission
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named
+from hrxrd_ml.parameters import ParameterSpace, named, space_of
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
@@ -31,24 +31,25 @@ if TYPE_CHECKING:
 Transform = ComplexArray | FloatArray
 LN2 = math.log(2.0)
 _LAST_SQUARE = 60.0  # of the distance over the half width; a Gaussian has fallen to 1e-18 there
-_GAUSSIAN_REACH = 3.8  # of the FWHM; the function has fallen to 4e-18 there
+GAUSSIAN_REACH = 3.8
+"""Of the FWHM; a Gaussian has fallen to 4e-18 there."""
 
-_FWHM = ParameterSpec("fwhm", "arcsec", 12.0, 0.5, 500.0, True, "FWHM of the resolution function")
-_ETA = ParameterSpec("eta", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the resolution function")
-_TAIL = ParameterSpec(
-    "tail", "", 1.0, 0.6, 5.0, False, "exponent of the Lorentzian (Pearson VII): its tail falls as x**(-2 tail)"
-)
-_TEXT = "difference of the two half widths over their sum, positive: wider at larger angles"
-_ASYMMETRY = ParameterSpec("asymmetry", "", 0.0, -0.9, 0.9, True, _TEXT)
-_TURN = "turn of a bent crystal across the beam's footprint"
-_BENT = ParameterSpace(
+# A line shape that is fitted differs from reflection to reflection, so all its parameters belong to the curve.
+_FWHM, _ETA, _TAIL, _ASYMMETRY = space_of(
+    ("fwhm", "arcsec", 12.0, 0.5, 500.0, True, "FWHM of the resolution function"),
+    ("eta", "", 0.2, 0.0, 1.0, True, "Lorentzian fraction of the resolution function"),
+    ("tail", "", 1.0, 0.6, 5.0, False, "exponent of the Lorentzian (Pearson VII): its tail falls as x**(-2 tail)"),
     (
-        ParameterSpec("curvature", "arcsec", 0.0, 0.0, 300.0, False, _TURN, even=True),
-        ParameterSpec(
-            "curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"
-        ),
-    )
-)
+        "asymmetry", "", 0.0, -0.9, 0.9, True,
+        "difference of the two half widths over their sum, positive: wider at larger angles",
+    ),
+    scope="curve",
+)  # fmt: skip
+_BENT = space_of(
+    ("curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"),
+    ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
+    scope="curve",
+).with_changes("curvature", even=True)
 
 
 class Resolution(Protocol):
@@ -103,7 +104,8 @@ def sampling(grid: AngleGrid, fine: int = 1) -> tuple[FloatArray, float]:
     return np.fft.fftfreq(n, 1.0 / n) * grid.step / fine, grid.step / fine
 
 
-def _gaussian(omega: FloatArray, fwhm: Any) -> Any:
+def gaussian(omega: FloatArray, fwhm: Any) -> Any:
+    """Return the transform of a Gaussian of a FWHM [arcsec]."""
     return np.exp(-((omega * (fwhm * ARCSEC)) ** 2) / (16.0 * LN2))
 
 
@@ -118,11 +120,11 @@ class Gaussian:
 
     def transform(self, grid: AngleGrid, values: Values) -> Any:
         """Return the transform."""
-        return _gaussian(grid.omega, values["fwhm"])
+        return gaussian(grid.omega, values["fwhm"])
 
     def reach(self, values: Values) -> float:
         """Return where it has fallen below rounding [arcsec]."""
-        return _GAUSSIAN_REACH * float(values["fwhm"])
+        return GAUSSIAN_REACH * float(values["fwhm"])
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class PseudoVoigt:
             return _sampled(grid, values, 0.0)[0]
         eta, width = values["eta"], values["fwhm"] * ARCSEC
         lorentz = np.exp(-0.5 * grid.omega * width) - width * _lorentzian_images(grid.size, grid.step)
-        return (1.0 - eta) * _gaussian(grid.omega, values["fwhm"]) + eta * lorentz
+        return (1.0 - eta) * gaussian(grid.omega, values["fwhm"]) + eta * lorentz
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,7 @@ class DoubleCrystal:
     def transform(self, grid: AngleGrid, values: Values) -> Any:
         """Return the transforms."""
         assert self.reflection is not None
-        gauss, acceptance = _gaussian(grid.omega, values["fwhm"]), _acceptance(self.reflection, grid.size, grid.step)
+        gauss, acceptance = gaussian(grid.omega, values["fwhm"]), _acceptance(self.reflection, grid.size, grid.step)
         return acceptance.real * gauss, -acceptance.imag * gauss
 
 
@@ -322,15 +324,25 @@ def _joined(transform: Any) -> Transform:
     return transform[0] - 1j * transform[1] if isinstance(transform, tuple) else transform
 
 
-def _bent_crystal(omega: FloatArray, values: Values) -> tuple[Any, Any]:
+def bent(omega: FloatArray, tilt: Any, skew: Any) -> Any:
     """Return the transforms of the tilts across the footprint on a bent crystal, centred on the footprint's middle.
 
-    The tilt runs through ``curvature`` [arcsec]; the illumination changes along it as exp(skew t), t from -1/2 to 1/2.
+    They run through ``tilt`` [rad]; the illumination changes along the footprint as exp(skew t), t from -1/2 to 1/2.
     """
-    skew = values["curvature_skew"]
-    cosine, sine = _sinhc(skew, omega * (ARCSEC * values["curvature"]))
+    if not np.iscomplexobj(skew) and skew == 0.0:
+        return _sinc(omega * tilt)
+    cosine, sine = _sinhc(skew, omega * tilt)
     area, _ = _sinhc(skew, np.zeros(1))
     return cosine / area, sine / area
+
+
+def _sinc(b: Any) -> Any:
+    """Return sin(b/2)/(b/2)."""
+    near = np.abs(np.real(b)) < 1e-2
+    square = b * b
+    return np.where(
+        near, 1.0 - square / 24.0 + square * square / 1920.0, np.sin(0.5 * b) / np.where(near, 1.0, 0.5 * b)
+    )
 
 
 def _sinhc(a: Any, b: Any) -> tuple[Any, Any]:
@@ -347,9 +359,53 @@ def _sinhc(a: Any, b: Any) -> tuple[Any, Any]:
     )
 
 
+class Broadening(Protocol):
+    """What a model works with: all that broadens a curve, as `Response` and ``declared.DeclaredResponse`` do."""
+
+    @property
+    def space(self) -> ParameterSpace:
+        """Parameters with units, bounds and scope."""
+        ...
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Names of the parameters."""
+        ...
+
+    @property
+    def polarised(self) -> bool:
+        """Whether the two polarisations are broadened differently."""
+        ...
+
+    def width(self, values: Values) -> float:
+        """Return the FWHM that the grid of angles has to follow [arcsec]."""
+        ...
+
+    def far(self, values: Values) -> float:
+        """Return how far beyond the data the reflectivity must be known [arcsec]."""
+        ...
+
+    def reach(self, values: Values) -> float:
+        """Return the distance beyond which nothing is broadened to [arcsec]; infinite for a function with tails."""
+        ...
+
+    def caught(self, angle: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        """Return which part of the beam meets the sample at offsets from the Bragg angle [rad], and its derivative."""
+        ...
+
+    def transform(
+        self, grid: AngleGrid, values: Values, names: Collection[str] = ()
+    ) -> tuple[Transform, dict[str, Transform]]:
+        """Return the transform, shape (frequencies,) or (2, frequencies), and its derivatives by parameters.
+
+        Those of ``names`` that are parameters of it.  Arrays are real for symmetric functions.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Response:
-    """What broadens a curve: a resolution function, and the bent crystal.
+    """A line shape that is fitted: a resolution function, and the bent crystal.
 
     Parameters
     ----------
@@ -361,7 +417,7 @@ class Response:
     @cached_property
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
-        own = self.function.space
+        own = self.function.space.scoped("curve")
         return ParameterSpace((own["fwhm"],)) + _BENT + own
 
     @cached_property
@@ -374,42 +430,58 @@ class Response:
         """Whether the two polarisations are broadened differently."""
         return bool(getattr(self.function, "polarised", False))
 
+    def width(self, values: Values) -> float:
+        """Return the FWHM [arcsec]."""
+        return float(values["fwhm"])
+
+    def far(self, values: Values) -> float:
+        """Return how far beyond the data the reflectivity must be known [arcsec]."""
+        return float(1.7 * values["fwhm"] + 0.5 * abs(values["curvature"]))
+
     def reach(self, values: Values) -> float:
         """Return the distance beyond which nothing is broadened to [arcsec]; infinite for a function with tails."""
         reach = getattr(self.function, "reach", None)
         return math.inf if reach is None else float(reach(values)) + 0.5 * abs(values["curvature"])
 
+    def caught(self, angle: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        """Return 1 and 0: of the beam's height nothing is known."""
+        return 1.0, 0.0
+
     def transform(
         self, grid: AngleGrid, values: Values, names: Collection[str] = ()
     ) -> tuple[Transform, dict[str, Transform]]:
-        """Return the transform, shape (frequencies,) or (2, frequencies), and its derivatives by parameters.
-
-        Those of ``names`` that are parameters of it.  Arrays are real for symmetric functions.
-        """
-
-        def function(values: Values) -> Any:
-            return self.function.transform(grid, values)
-
-        def bend(values: Values) -> Any:
-            return _bent_crystal(grid.omega, values)
-
-        shape = _joined(function(values))
+        """Return the transform, and its derivatives by parameters; see `Broadening`."""
         by_bend = [name for name in names if name in _BENT.names]
-        slopes = _slopes(function, values, [name for name in names if name in self.names and name not in by_bend])
-        if values["curvature"] == 0.0 and not by_bend:
-            return shape, slopes
-        bent = _joined(bend(values))
-        return shape * bent, {
-            **{name: slope * bent for name, slope in slopes.items()},
-            **{name: shape * slope for name, slope in _slopes(bend, values, by_bend).items()},
-        }
+        by_shape = [name for name in names if name in self.names and name not in by_bend]
+        parts = [part(lambda v: self.function.transform(grid, v), values, by_shape)]
+        if values["curvature"] != 0.0 or by_bend:
+
+            def bend(v: Values) -> Any:
+                return bent(grid.omega, ARCSEC * v["curvature"], v["curvature_skew"])
+
+            parts.append(part(bend, values, by_bend))
+        return product(parts)
 
 
-def _slopes(function: Any, values: Values, names: Iterable[str]) -> dict[str, Transform]:
-    """Return derivatives by the complex step, one parameter after the other: most terms depend on few of them."""
-    found = {}
+Part = tuple[Transform, Mapping[str, Transform]]
+"""A transform, and its derivatives by the parameters that it depends on."""
+
+
+def part(function: Callable[[Values], Any], values: Values, names: Iterable[str]) -> Part:
+    """Return a transform and its derivatives by the complex step: most parts depend on few parameters."""
+    slopes = {}
     for name in names:
         transform = function({**values, name: values[name] + 1j * STEP})
         pair = isinstance(transform, tuple)
-        found[name] = _joined(tuple(map(derivative, transform)) if pair else derivative(transform))
-    return found
+        slopes[name] = _joined(tuple(map(derivative, transform)) if pair else derivative(transform))
+    return _joined(function(values)), slopes
+
+
+def product(parts: Sequence[Part]) -> tuple[Transform, dict[str, Transform]]:
+    """Return the convolution of several parts, each with parameters of its own: the product of their transforms."""
+    whole, slopes = parts[0][0], dict(parts[0][1])
+    for value, by_each in parts[1:]:
+        slopes = {name: slope * value for name, slope in slopes.items()}
+        slopes |= {name: whole * slope for name, slope in by_each.items()}
+        whole = whole * value
+    return whole, slopes

@@ -16,6 +16,7 @@ from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.diffraction.diffuse import DIFFUSES
 from hrxrd_ml.errors import InputFileError, ParameterError, in_short
+from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.damage import DAMAGES
 from hrxrd_ml.specimen.film import Film
@@ -23,7 +24,9 @@ from hrxrd_ml.specimen.profile import PROFILES
 
 _NAMED = (*PROFILES.values(), *DAMAGES.values(), *DIFFUSES.values())
 _PARTS: Mapping[str, type[Any]] = {
-    part.__name__: part for part in (Crystal, Film, RockingCurve, Site, Susceptibility, *_NAMED) if part is not None
+    part.__name__: part
+    for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Susceptibility, *_NAMED)
+    if part is not None
 }
 """What a model is made of: the classes that a file may name."""
 

@@ -26,6 +26,7 @@ from hrxrd_ml.units import check_kind, radians_per
 
 if TYPE_CHECKING:
     from hrxrd_ml.instrument.background import Background
+    from hrxrd_ml.instrument.diffractometer import Diffractometer
     from hrxrd_ml.instrument.resolution import Resolution
 
 __all__ = ["GuessProvider", "RockingCurveModel", "RockingCurveResult"]
@@ -44,6 +45,8 @@ class RockingCurveModel(CurveFitting):
         Reflection of the substrate; not needed with ``simulation``.
     profile, damage, diffuse, resolution, background
         Parts of the model: their names, see `hrxrd_ml.RockingCurve`, or objects of your own.
+    diffractometer
+        A `hrxrd_ml.Diffractometer`, whose parts take the place of ``resolution``.
     statistics
         What the residuals mean: "poisson" (deviance of counts), "sigma" (given errors), "relative" (errors
         that grow with the data), "none" (lmfit's (data - model)·weights), or "auto": by the kind of the data
@@ -82,6 +85,7 @@ class RockingCurveModel(CurveFitting):
         diffuse: Any = "auto",
         resolution: str | Resolution = "gaussian",
         background: str | Background = "constant",
+        diffractometer: Diffractometer | None = None,
         statistics: str = "auto",
         relative_error: float = 0.05,
         floor: float | None = None,
@@ -104,9 +108,12 @@ class RockingCurveModel(CurveFitting):
             "profile": profile,
             "damage": damage,
             "diffuse": diffuse,
-            "resolution": resolution,
             "background": background,
         } | options
+        if diffractometer is None or resolution != "gaussian":
+            parts["resolution"] = resolution
+        if diffractometer is not None:
+            parts["diffractometer"] = diffractometer
         if simulation is None:
             if reflection is None:
                 raise ParameterError("a rocking-curve model needs a reflection: RockingCurveModel(Reflection(…))")
@@ -114,7 +121,7 @@ class RockingCurveModel(CurveFitting):
 
             simulation = RockingCurve.of(reflection, **parts)
         self.parts = parts
-        self.reflection = reflection if reflection is not None else getattr(simulation, "reflection", None)
+        self.reflection = getattr(simulation, "reflection", reflection)
         self.statistics = statistics
         self.relative_error = float(relative_error)
         self.floor = floor

@@ -34,8 +34,8 @@ class LayerSlopes:
     strain, damage : ndarray, shape (p, n, nodes)
         Of strain out of the plane and of L at the nodes.
     thickness : ndarray, shape (p, n)
-    parallel : ndarray, shape (p, films + 1), or None
-        With films: of the strain in the plane.
+    parallel, tilt : ndarray, shape (p, films + 1), or None
+        With films: of the strain in the plane, and of the tilt [rad].
     susceptibility : ndarray, shape (p, films + 1, 10), or None
         With films: of ``Stack.susceptibility``.
     film_strain : ndarray, shape (p, films + 1), or None
@@ -47,6 +47,7 @@ class LayerSlopes:
     damage: FloatArray
     thickness: FloatArray
     parallel: FloatArray | None = None
+    tilt: FloatArray | None = None
     susceptibility: FloatArray | None = None
     film_strain: FloatArray | None = None
 
@@ -163,6 +164,7 @@ def discretise(
             _rows(by.damage, count, shape),
             _rows(by.thickness, count, shape[:1]),
             None if moved is None else _rows(moved.parallel, count, moved.parallel.shape[-1:]),
+            None if moved is None else _rows(moved.tilt, count, moved.tilt.shape[-1:]),
             None if moved is None else _rows(moved.susceptibility, count, moved.susceptibility.shape[-2:]),
             None if moved is None else _rows(moved.strain, count, moved.strain.shape[-1:]),
         )
@@ -188,6 +190,7 @@ def uniform_films(films: Stack, values: Values, names: Sequence[str] | None = No
             _rows(moved.damage[..., :-1, None], p, (count, 1)),
             _rows(moved.thickness, p, (count,)),
             _rows(moved.parallel, p, (count + 1,)),
+            _rows(moved.tilt, p, (count + 1,)),
             _rows(moved.susceptibility, p, (count + 1, 10)),
         )
     depth = (films.interfaces - 0.5 * thickness)[:, None]

@@ -282,7 +282,9 @@ def _cost(pair: tuple[float, Values]) -> float:
 
 def _merged(problem: Problem, start: Values, candidate: Mapping[str, float]) -> Values:
     """Return a candidate with what the network does not know; fixed parameters keep their values."""
-    free = {name: value for name, value in candidate.items() if name in problem.free}
+    # The width that the network sees is that of the whole instrument; of a declared one it is known but for a rest.
+    known = set() if problem.simulation.diffractometer is None else {"fwhm"}
+    free = {name: value for name, value in candidate.items() if name in problem.free and name not in known}
     inside = {name: min(max(v, problem.params[name].min), problem.params[name].max) for name, v in free.items()}
     return problem.simulation.space.clip({**start, **inside}, bounds=False)
 

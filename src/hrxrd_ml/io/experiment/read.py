@@ -73,10 +73,15 @@ def experiment_from_mapping(
     ExperimentError
         For every unknown key, wrong type or impossible value.
     """
-    sections = ("reflection", "axis", "intensity", "sample", "model", "parameters", "fit")
+    sections = ("reflection", "axis", "intensity", "sample", "diffractometer", "model", "parameters", "fit")
     top = Table(data, source, "", sections, folder or Path())
     # What is not written of a model follows from the sample, so that there always is one to read.
     experiment = replace(top, data={"model": {}, **top.data}).fill(Experiment, path=path)
+    if experiment.diffractometer is not None and "resolution" in top.data.get("model", {}):
+        raise ExperimentError(
+            f"{source}: [model] resolution is a line shape that is fitted, and [diffractometer] declares the parts that "
+            "make it; leave one of them out"
+        )
     if experiment.model.resolution == "double_crystal" and not experiment.reflection.monochromator:
         raise ExperimentError(
             f'{source}: [model] resolution = "double_crystal" needs the crystals of the monochromator; '

@@ -90,6 +90,25 @@ def _monochromator(table: Table, key: str) -> tuple[str, ...]:
     return tuple(" ".join(m.split()) for m in value)
 
 
+def _analyser(table: Table, key: str) -> float | str:
+    value = table.data[key]
+    return _monochromator(table, key)[0] if isinstance(value, str) else values.number(0.0, 7200.0, "arcsec")(table, key)
+
+
+@dataclass(frozen=True)
+class DiffractometerSettings:
+    """``[diffractometer]``: declared parts; the fields have the names of the arguments of `hrxrd_ml.Diffractometer`."""
+
+    source: float | str = key(_wavelength, "CuKa1")
+    monochromator: tuple[str, ...] = key(_monochromator, ())
+    setting: str = key(values.choice(("parallel", "dispersive")), "parallel")
+    bounces: str | None = key(values.choice(("parallel", "dispersive", "bartels")), None)
+    analyser: float | str | None = key(_analyser, None)
+    beam_height: float | None = key(values.number(0.0, 100.0, "mm", above=True), None)
+    sample_length: float | None = key(values.number(0.0, 1000.0, "mm", above=True), None)
+    bandwidth: float | None = key(values.number(1e-7, 0.05), None)
+
+
 @dataclass(frozen=True)
 class ReflectionSettings:
     """``[reflection]``: crystal (name or absolute path of a CIF), hkl, wavelength [Å or a name], geometry."""
@@ -170,6 +189,7 @@ class LayerSettings:
     relaxation: float | None = key(values.number(0.0, 1.0), None)
     density: float | None = key(values.number(0.0, 2.0, "times the nominal one", above=True), None)
     damage: float | None = key(values.number(0.0, 20.0), None)
+    tilt: float | None = key(values.number(-5.0, 5.0, "deg"), None)
 
 
 def _layers(table: Table, key: str) -> tuple[LayerSettings, ...]:
@@ -266,6 +286,7 @@ class Experiment:
     axis: AxisSettings = key(values.section(AxisSettings), AxisSettings())
     intensity: IntensitySettings = key(values.section(IntensitySettings, _check_intensity), IntensitySettings())
     sample: SampleSettings = key(values.section(SampleSettings), SampleSettings())
+    diffractometer: DiffractometerSettings | None = key(values.section(DiffractometerSettings), None)
     model: ModelSettings = key(_model, ModelSettings())
     parameters: Mapping[str, Mapping[str, ParameterValue]] = field(
         default_factory=dict, hash=False, metadata={"read": read_parameters}
