@@ -66,7 +66,7 @@ def rays(
     ``crystals``: with the sense, 1 or -1, in which a ray of a given direction is off at each; ``turn``: the same of the
     sample. ``tilts`` [rad] and ``weights`` of the parts of the sample under the beam. ``reach``: of wavelengths, Δλ/λ.
     """
-    delta = np.linspace(-reach, reach, 1001 if crystals else 60001)[:, None]
+    delta = np.linspace(-reach, reach, 1601 if crystals else 60001)[:, None]
     wavelength = HC / PEAK * (1.0 + delta)
     energy = HC / wavelength
     line = sum(s / f / (1.0 + (2.0 * (energy - e) / f) ** 2) for e, f, s in CU[source])

@@ -29,6 +29,7 @@ from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
+from hrxrd_ml.instrument.optics import lit_by
 from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
 from hrxrd_ml.parameters import ParameterSpace
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
@@ -132,7 +133,7 @@ class RockingCurve:
                 raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
             if self.resolution != "gaussian":
                 raise ParameterError("give a resolution that is fitted or a diffractometer, whose parts make it, not both")
-            object.__setattr__(self, "reflection", self.diffractometer.seen(self.reflection))
+            object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)

@@ -151,8 +151,8 @@ class Diffractometer:
         """
         return 1.0 if isinstance(self.source, str) else 0.0
 
-    def seen(self, reflection: Reflection) -> Reflection:
-        """Return a reflection with the polarisation K of the beam on this diffractometer, unless it was given one.
+    def check(self, reflection: Reflection) -> None:
+        """Refuse a reflection at another wavelength, or with a monochromator of its own.
 
         Raises
         ------
@@ -168,11 +168,6 @@ class Diffractometer:
                 f"the reflection names a monochromator, {', '.join(reflection.monochromator)}, and there is a "
                 "diffractometer, which has its own; leave it out of the reflection"
             )
-        if reflection.arguments["polarization_ratio"] is not None:
-            return reflection
-        from hrxrd_ml.instrument.optics import optics
-
-        return reflection.replace(polarization_ratio=optics(self, reflection.bragg_angle).ratio)
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.crystal.monochromator import MonochromatorCrystal, transmission
+from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.units import ARCSEC
 
@@ -96,6 +97,20 @@ def optics(diffractometer: Diffractometer, bragg_angle: float) -> Optics:
     sigma, pi = rows.sum(axis=1)
     ratio = diffractometer.source_ratio * float(pi / sigma)
     return Optics(angle, rows / rows.sum(axis=1, keepdims=True), ratio, tuned, delta, shift, passed)
+
+
+def lit_by(diffractometer: Diffractometer, reflection: Reflection) -> Reflection:
+    """Return a reflection with the polarisation K that it sees on a diffractometer, unless it was given one.
+
+    Raises
+    ------
+    ParameterError
+        If the wavelengths are not the same, or the reflection names a monochromator, too.
+    """
+    diffractometer.check(reflection)
+    if reflection.arguments["polarization_ratio"] is not None:
+        return reflection
+    return reflection.replace(polarization_ratio=optics(diffractometer, reflection.bragg_angle).ratio)
 
 
 @dataclass(frozen=True)
