@@ -30,8 +30,8 @@ SCOPES = ("sample", "diffractometer", "curve")
 class ParameterSpec:
     """Name, unit, start value, bounds and meaning of one parameter.
 
-    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope`` says
-    what a parameter belongs to, one of `SCOPES`: which curves have it in common.
+    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope``,
+    one of `SCOPES`, says what a parameter belongs to: which curves have it in common.
     """
 
     name: str

@@ -132,7 +132,9 @@ class RockingCurve:
             if not isinstance(self.diffractometer, Diffractometer):
                 raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
             if self.resolution != "gaussian":
-                raise ParameterError("give a resolution that is fitted or a diffractometer, whose parts make it, not both")
+                raise ParameterError(
+                    "give a resolution that is fitted, or a diffractometer whose parts make it, not both"
+                )
             object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
@@ -140,7 +142,7 @@ class RockingCurve:
 
     @cached_property
     def response(self) -> Broadening:
-        """What broadens the curve: the parts of a declared diffractometer, or a resolution function and the bent crystal."""
+        """What broadens the curve: a declared diffractometer, or a resolution function and the bent crystal."""
         if self.diffractometer is not None:
             return DeclaredResponse(self.diffractometer, self.reflection)
         return Response(make_resolution(self.resolution, self.reflection))

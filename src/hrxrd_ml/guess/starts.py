@@ -62,7 +62,7 @@ def fresh_values(problem: Problem) -> Values:
 
 
 def unexplained(problem: Problem, marks: Landmarks) -> float:
-    """Return the width of the peak that neither the substrate nor the declared parts of the instrument make [arcsec]."""
+    """Return the width of the peak that neither substrate nor declared parts of the instrument make [arcsec]."""
     simulation = problem.simulation
     given = {name: float(problem.params[name].value) for name in simulation.space.names}
     known = simulation.reflection.darwin_width() / ARCSEC, simulation.response.width({**given, "fwhm": 0.0})
@@ -74,7 +74,7 @@ def tilt(problem: Problem, arcsec: float) -> Values:
     response = problem.simulation.response
     if isinstance(response, DeclaredResponse):
         by_unit = response.tilt(1.0) / ARCSEC
-        return {"bend": arcsec / by_unit} if by_unit > 0.0 else {}
+        return {"bend": (arcsec / by_unit) ** 2} if by_unit > 0.0 else {}
     return {"curvature": arcsec}
 
 

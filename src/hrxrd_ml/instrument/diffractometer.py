@@ -14,7 +14,7 @@ from hrxrd_ml.instrument.emission import Emission, emission_line
 
 SETTINGS = ("parallel", "dispersive")
 _SAME_WAVELENGTH = 2e-4
-"""Relative difference of two wavelengths that are meant to be the same: that of rounded tables is smaller, that of Kα1 and
+"""Relative difference of wavelengths that are meant to be the same: that of rounded tables is smaller, that of Kα1 and
 the mean of both peaks larger."""
 
 
@@ -86,7 +86,7 @@ class Diffractometer:
             emission_line(self.source)
             if self.bandwidth is not None:
                 raise ParameterError(
-                    f"bandwidth: that of {self.source!r} follows from the line; give the wavelength in Å for a synchrotron"
+                    f"bandwidth: that of {self.source!r} follows from the line; at a synchrotron give a wavelength in Å"
                 )
         elif self.bandwidth is None:
             raise ParameterError(

@@ -55,7 +55,15 @@ class Need:
 
     @classmethod
     def of(
-        cls, values: Values, scan: float, reflection: Reflection, *, deeper: int, far: float, reach: float, length: float
+        cls,
+        values: Values,
+        scan: float,
+        reflection: Reflection,
+        *,
+        deeper: int,
+        far: float,
+        reach: float,
+        length: float,
     ) -> Need:
         """Return what values of the parameters need.
 

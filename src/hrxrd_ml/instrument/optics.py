@@ -1,9 +1,9 @@
 """What the crystals of a diffractometer pass on to a reflection: angles, wavelengths and polarisations.
 
-A ray (α, δ), see `hrxrd_ml.crystal.monochromator`, meets the sample off its Bragg angle by x = tanθ_B δ - s α, where s is
-the sense of the last crystal in the (+,-) setting, minus that in the (+,+) one: by so much the sample has to be turned.
-An analyser behind the sample, in a scan of ω-2θ, is one crystal more in the (+,-) setting: such a scan follows the rod of
-the reflection, where the sample is a mirror.
+A ray (α, δ), see `hrxrd_ml.crystal.monochromator`, meets the sample off its Bragg angle by x = tanθ_B δ - s α, where s
+is the sense of the last crystal in the (+,-) setting, minus that in the (+,+) one: by so much the sample has to be
+turned.  An analyser behind the sample, in a scan of ω-2θ, is one crystal more in the (+,-) setting: such a scan follows
+the rod of the reflection, where the sample is a mirror.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class _Train:
 
     def angles(self, reach: float, fine: int) -> FloatArray:
         steps = round(reach * fine)
-        return np.arange(-steps, steps + 1) * (self.narrowest[1] / fine)
+        return np.arange(-steps, steps + 1, dtype=float) * (self.narrowest[1] / fine)
 
     def passed(self, alpha: FloatArray, delta: FloatArray | float) -> FloatArray:
         """Return the intensity of both polarisations."""
@@ -172,7 +172,7 @@ def _joint(train: _Train, diffractometer: Diffractometer, slope: float) -> tuple
     apart = max(abs(other - along) for other, _ in train.limits)
     step = width / _JOINT_FINE / max(apart, slope)
     number = round(_JOINT_REACH * train.band / step)
-    delta = (np.arange(-number, number + 1) * step)[:, None]
+    delta = (np.arange(-number, number + 1, dtype=float) * step)[:, None]
     rays = along * delta + alpha
     weights = train.passed(rays, delta) * diffractometer.emission.density(delta)
     x = slope * delta - train.sense * rays
@@ -184,4 +184,4 @@ def _joint(train: _Train, diffractometer: Diffractometer, slope: float) -> tuple
         np.bincount(cell, (1.0 - share) * row, cells) + np.bincount(cell + 1, share * row, cells)
         for row in weights.reshape(2, -1)
     ]
-    return low + cell_width * np.arange(cells), np.array(rows)
+    return low + cell_width * np.arange(cells, dtype=float), np.array(rows)

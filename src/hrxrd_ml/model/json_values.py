@@ -24,7 +24,9 @@ from hrxrd_ml.specimen.profile import PROFILES
 
 _NAMED = (*PROFILES.values(), *DAMAGES.values(), *DIFFUSES.values())
 _PARTS: Mapping[str, type[Any]] = {
-    part.__name__: part for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Susceptibility, *_NAMED) if part is not None
+    part.__name__: part
+    for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Susceptibility, *_NAMED)
+    if part is not None
 }
 """What a model is made of: the classes that a file may name."""
 
