@@ -164,6 +164,24 @@ def test_analyser_crystal_narrows_the_peak():
     assert half[0] < half[1]
 
 
+def test_analyser_takes_a_part_of_the_diffuse_scattering_away():
+    angles = np.arange(-900.0, 300.0, 6.0) * ARCSEC
+    reflection = Reflection("GGG", (4, 4, 4))
+    curve = RockingCurve.of(reflection, diffractometer=Diffractometer("CuKa1", PAIR, analyser=30.0))
+    bound, values = curve.bind(angles), curve.space.defaults() | {"background": 0.0}
+    none, part, whole = (bound.curve(values | {"diffuse_passed": passed}) for passed in (0.0, 0.3, 1.0))
+    np.testing.assert_allclose(part, 0.7 * none + 0.3 * whole, rtol=1e-9)
+    assert (whole > none).all()
+    names = ["Dmax1", "correlation_length", "diffuse_passed", "substrate_damage"]
+    values["diffuse_passed"] = 0.3
+    _, jacobian = bound.jacobian(values, names)
+    for column, name in zip(jacobian.T, names, strict=True):
+        step = 1e-5 * values[name]
+        above, below = (bound.curve(values | {name: values[name] + side * step}) for side in (1.0, -1.0))
+        np.testing.assert_allclose(column, (above - below) / (2.0 * step), atol=2e-3 * np.abs(column).max())
+    assert "diffuse_passed" not in RockingCurve.of(reflection, diffractometer=Diffractometer("CuKa1", PAIR)).space
+
+
 # --- footprint ---
 
 

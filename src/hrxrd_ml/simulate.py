@@ -31,7 +31,7 @@ from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
 from hrxrd_ml.instrument.optics import lit_by
 from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
-from hrxrd_ml.parameters import ParameterSpace
+from hrxrd_ml.parameters import ParameterSpace, space_of
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
 from hrxrd_ml.specimen.film import Film, Stack, film_space
 from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
@@ -46,6 +46,11 @@ _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resol
 _STEPS_PER_WIDTH = 0.28  # coarsest step of the uniform grid over that FWHM
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
+
+_PASSED = space_of(
+    ("diffuse_passed", "", 0.2, 0.0, 1.0, True, "part of the diffuse scattering that passes the analyser"),
+    scope="diffractometer",
+)
 
 
 @dataclass(frozen=True)
@@ -160,6 +165,8 @@ class RockingCurve:
             space = space + spread_space()
         if self.diffuse:
             space = space + self.diffuse.space
+        if self.analysed:
+            space = space + _PASSED
         return space + base_space() + self.response.space + self.level.space.scoped("curve")
 
     @cached_property
@@ -192,8 +199,14 @@ class RockingCurve:
 
     @cached_property
     def defects(self) -> tuple[str, ...]:
-        """Names of the parameters of the diffuse model."""
-        return self.diffuse.space.names if self.diffuse else ()
+        """Names of the parameters that the diffuse part alone depends on."""
+        own = self.diffuse.space.names if self.diffuse else ()
+        return (*own, *_PASSED.names) if self.analysed else own
+
+    @property
+    def analysed(self) -> bool:
+        """Whether an analyser takes a part of the diffuse scattering away."""
+        return self.diffuse is not None and self.diffractometer is not None and self.diffractometer.analyser is not None
 
     def fringe(self, half_octaves: int = 0) -> float:
         """Shortest period that the deepest layer gives the curve [rad], λ γ_h/(t sin 2θ_B).
@@ -425,6 +438,9 @@ class BoundCurve:
             value, by_each = model.diffuse.reflectivity(
                 seen.scatterers(x[pick], y[pick], grid.extinction[:, pick], row), values
             )
+            if model.analysed:
+                passed = values["diffuse_passed"]
+                by_each, value = np.concatenate([passed * by_each, value[None]]), passed * value
             coarse = np.concatenate([value[None], by_each])[rows] if names else value[None]
             fine = gather(*grid.refinement, coarse)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
