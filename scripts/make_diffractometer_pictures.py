@@ -17,8 +17,8 @@ IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 CRYSTALS = ("Si 111", "Ge 111")
 COLOURS = ("#999999", "#56b4e9", "#0072b2", "#e69f00", "#000000")
 PANELS = {(4, 4, 4): (-80.0, 110.0), (8, 8, 8): (-260.0, 330.0)}
-WINDOW, BEND, REST = 1.3e-3, 5e-4, 8.0
-"""Δλ/λ, 1/m², arcsec."""
+WINDOW, BEND, REST = 1.3e-3, 0.022, 8.0
+"""Δλ/λ, 1/m, arcsec."""
 
 
 def steps(hkl: tuple[int, int, int]) -> list[tuple[str, Diffractometer, dict[str, float]]]:

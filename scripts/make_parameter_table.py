@@ -11,12 +11,13 @@ from pathlib import Path
 from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection
 from hrxrd_ml.diffraction.diffuse import DIFFUSES
 from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
-from hrxrd_ml.instrument.counting import base_space, spread_space
+from hrxrd_ml.instrument.counting import base_space
 from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
 from hrxrd_ml.io.files import write_text
 from hrxrd_ml.specimen.damage import DAMAGES
 from hrxrd_ml.specimen.profile import PROFILES
 from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN
+from hrxrd_ml.specimen.spread import spread_space
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 _MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))

@@ -208,6 +208,10 @@ CASES: tuple[BadInput, ...] = (
     _changed("errors for counts", 'kind = "counts"', 'kind = "counts"\nrelative_error = 0.1', "Poisson error"),
     _changed("grazing exit of a symmetric one", "hkl =", 'exit = "low"\nhkl =', "asymmetric"),
     _changed("monochromator as text", "hkl =", 'monochromator = "Si"\nhkl =', "a list of reflections"),
+    _changed(
+        "unknown setting of crystals", "hkl =", 'monochromator_setting = "paralel"\nhkl =', "did you mean 'parallel'"
+    ),
+    _changed("miscut in arcsec", "hkl =", "miscut = 720\nhkl =", "from -10 to 10 deg"),
     _changed("CIF missing", '"GGG"', '"nowhere.cif"', "there is no CIF file"),
     _added("unknown profile", '[model]\nprofile = "gauss"\n', "one of implanted, bspline", "model"),
     _added("unknown resolution", '[model]\nresolution = "gausian"\n', "did you mean 'gaussian'", "model"),
@@ -241,6 +245,13 @@ CASES: tuple[BadInput, ...] = (
     _changed("reflection out of reach", "[4, 4, 4]", "[40, 40, 40]", "cannot be reached", "crystal"),
     _changed("forbidden reflection", "[4, 4, 4]", "[1, 0, 0]", "forbidden", "crystal"),
     _changed("unknown monochromator", "hkl =", 'monochromator = ["Xx 111"]\nhkl =', "Xx", "crystal"),
+    _changed(
+        "Bartels of one crystal",
+        "hkl =",
+        'monochromator = "Ge 220"\nmonochromator_setting = "bartels"\nhkl =',
+        "four reflections",
+        "crystal",
+    ),
     _cif("empty CIF", "", "x.cif"),
     _cif("CIF of words", "this is no CIF\n", "not a valid CIF"),
     _cif("CIF without cell", CIF.replace("_cell_length_a", "_cell_length_x"), "no valid unit cell"),

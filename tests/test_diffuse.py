@@ -6,13 +6,11 @@ from scipy.integrate import quad
 
 from differences import central
 from hrxrd_ml import Reflection
-from hrxrd_ml.crystal.material import Material
-from hrxrd_ml.diffraction.deviation import Deviation
-from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, Scatterers, cross_section, extinction
+from hrxrd_ml.diffraction.beams import Beams
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, cross_section, extinction
 from hrxrd_ml.diffraction.kernels.diffuse import diffuse as value_of
 from hrxrd_ml.diffraction.kernels.diffuse import diffuse_and_jacobian, transport
-from hrxrd_ml.diffraction.lamellae import Slopes
-from hrxrd_ml.diffraction.media import strengths
+from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.specimen.layers import Layer, discretise
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
@@ -47,18 +45,12 @@ def made(ggg, values, names=None):
 
 def diffuse(ggg, values, layer):
     """Diffuse reflectivity, and its derivatives by what the layer has derivatives by and by the model's own."""
-    deviation, n = Deviation.of(ggg), len(layer.thickness)
-    x, y = deviation.axes(DTHETA)
-    slopes, changes = None, layer.slopes
-    if changes is not None:
-        by_u0 = deviation.u0_slope(layer.strain) * changes.strain
-        by_e = -layer.debye_waller * changes.damage
-        slopes = Slopes(by_u0, by_e, changes.thickness, np.zeros((len(changes.names), 0, 4)))
-    scene = Scatterers(
-        ggg, x, y, extinction(ggg, deviation, x, y), np.array(ggg.polarization_weights), layer.thickness,
-        deviation.u0(layer.strain), deviation.q1, np.zeros(n), layer.debye_waller,
-        *strengths(ggg, np.tile(Material.of(ggg).numbers, (n + 1, 1))), slopes,
-    )  # fmt: skip
+    conditions = Conditions.of(ggg)
+    beams = Beams(conditions.deviation, DTHETA)
+    scene = Diffracting.of(conditions, layer).scatterers(
+        beams, extinction(conditions.substrate, beams), np.array(ggg.polarization_weights)
+    )
+    changes = layer.slopes
     model = CorrelationDiffuse()
     value, rows = model.reflectivity(scene, values)
     names = () if changes is None else (*changes.names, *model.space.names)
@@ -94,14 +86,11 @@ def test_a_thin_layer_scatters_its_cross_section_times_its_path(ggg):
     thin = Layer(np.array([1.0]), np.array([[0.0, 0.5, 1.0]]), np.full((1, 3), 0.002), np.full((1, 3), 0.3))
     values = SEVEN | DIFFUSE | {"substrate_damage": 0.0}
     found, _ = diffuse(ggg, values, thin)
-    k = 2.0 * np.pi / ggg.wavelength
-    q = k * np.sin(2.0 * ggg.bragg_angle) * (DTHETA + 0.002 * np.tan(ggg.bragg_angle))
+    angle = ggg.bragg_angle + DTHETA
+    q = np.sin(angle) * (2.0 * ggg.wavenumber * np.sin(angle) - ggg.diffraction_vector / 1.002)
     sigma = cross_section(q, np.exp(-0.3), 120.0, ggg, 0.3)
-    weights = np.array(ggg.polarization_weights) @ np.array(ggg.polarization_factors) ** 2
-    # The linear Q of the formula and the exact one of the kernel differ by the curvature of the sine.
-    np.testing.assert_allclose(found, weights * sigma / ggg.gamma0, rtol=2e-2)
-    core = np.abs(q) < 0.01
-    np.testing.assert_allclose(found[core], (weights * sigma / ggg.gamma0)[core], rtol=3e-3)
+    weights = np.array(ggg.polarization_weights) @ np.array([np.ones_like(angle), np.cos(2.0 * angle) ** 2])
+    np.testing.assert_allclose(found, weights * sigma / np.sin(angle), rtol=1e-4)
 
 
 def test_thick_damaged_crystal_scatters_from_its_absorption_depth(ggg):
@@ -113,20 +102,20 @@ def test_thick_damaged_crystal_scatters_from_its_absorption_depth(ggg):
     k = 2.0 * np.pi / ggg.wavelength
     q = k * np.sin(2.0 * ggg.bragg_angle) * x
     sigma = float(cross_section(np.float64(q), np.exp(-0.01), 1500.0, ggg, 0.6))
-    path = 1.0 / ggg.gamma0 + 1.0 / ggg.gammah
+    angle = ggg.bragg_angle + x
     mu0 = k * ggg.susceptibility.chi0.imag
     expected = sum(
-        w * c**2 * sigma / (ggg.gamma0 * (mu0 + c**2 * sigma) * path)
-        for w, c in zip(ggg.polarization_weights, ggg.polarization_factors, strict=True)
+        w * c**2 * sigma / (2.0 * (mu0 + c**2 * sigma))
+        for w, c in zip(ggg.polarization_weights, (1.0, np.cos(2.0 * angle)), strict=True)
     )
     assert found[0] == pytest.approx(expected, rel=0.03)
 
 
 def test_extinction_shortens_the_way_into_the_substrate_at_its_peak(ggg):
-    deviation = Deviation.of(ggg)
-    x, y = deviation.axes(np.array([-2e-2, ggg.refraction_shift()]))
-    far, peak = extinction(ggg, deviation, x, y)[0]
-    absorption = 0.5 * ggg.wavenumber * ggg.susceptibility.chi0.imag * (1.0 / ggg.gamma0 + 1.0 / ggg.gammah)
+    conditions = Conditions.of(ggg)
+    angles = np.array([-2e-2, ggg.refraction_shift()])
+    far, peak = extinction(conditions.substrate, Beams(conditions.deviation, angles))[0]
+    absorption = ggg.wavenumber * ggg.susceptibility.chi0.imag / np.sin(ggg.bragg_angle + angles[0])
     assert far == pytest.approx(absorption, rel=1e-3)
     assert peak > 2.0 * absorption
 
@@ -156,33 +145,32 @@ def test_splitting_a_layer_changes_nothing(ggg):
 
 
 class Stack:
-    """Lamellae thin and thick, joined and not, and what the plain formulas say of them."""
+    """Lamellae thin and thick, joined and not, of three media, and what the plain formulas say of them."""
 
     OWN = ("ell", "mix", "damage", "substrate_ell", "substrate_mix")
-    PATH, GAMMA0, GAMMAH, Q1 = 4.0, 0.4, 0.6, 3.5
+    MEDIUM = np.array([0, 1, 1, 1, 2, 0])
 
     def __init__(self, m, weights):
         rng, n = np.random.default_rng(1), 6
-        self.m, self.n, self.weights = m, n, np.array(weights)
-        self.x, self.y = np.linspace(-5e-3, 3e-3, m), rng.uniform(0.0, 1e-6, m)
-        g0, q2 = rng.uniform(-0.01, 0.01, (n, 3)), rng.uniform(-1.0, 1.0, n)
-        g0[2:4, 0], q2[2:4] = g0[1:3, 2], q2[1]
-        self.im_s = rng.uniform(1e-5, 1e-4, (2, m))
+        self.m, self.n, self.media, self.weights = m, n, 4, np.array(weights)
+        g0 = rng.uniform(-0.01, 0.01, (n, 3))
+        g0[2:4, 0] = g0[1:3, 2]
+        self.sine, self.im_s = rng.uniform(0.3, 0.5, m), rng.uniform(1e-5, 1e-4, (2, m))
+        low = np.array([-0.018, 0.5, 3.0, 0.2])[:, None]
         self.given = {
             "t": np.array([30.0, 100.0, 3e3, 200.0, 2e4, 5e4]),
             "g0": g0,
-            "q2": q2,
             "e": rng.uniform(0.2, 0.9, (n, 3)),
-            "strength": np.array([2e-9, 1e-9]) * rng.uniform(0.5, 1.5, (n + 1, 1)),
-            "mu0": 1e-5 * rng.uniform(0.5, 1.5, n + 1),
+            "directions": low + np.array([0.03, 0.2, 1.0, 0.3])[:, None] * rng.uniform(size=(4, 4, m)),
+            "strength": np.array([2e-9, 1e-9]) * rng.uniform(0.5, 1.5, (4, 1)),
+            "mu0": 1e-5 * rng.uniform(0.5, 1.5, 4),
         } | dict(zip(self.OWN, (120.0, 0.3, 0.1, 1500.0, 0.6), strict=True))
 
     def arguments(self):
         v = self.given
         return (
-            self.x, self.y, v["t"], v["g0"], self.Q1, v["q2"], v["e"], v["strength"], v["mu0"], self.PATH, self.GAMMA0,
-            self.GAMMAH, v["ell"], v["mix"], self.im_s, np.exp(-v["damage"]), v["substrate_ell"], v["substrate_mix"],
-            self.weights,
+            v["directions"], self.sine, v["t"], v["g0"], v["e"], self.MEDIUM, v["strength"], v["mu0"], v["ell"],
+            v["mix"], self.im_s, np.exp(-v["damage"]), v["substrate_ell"], v["substrate_mix"], self.weights,
         )  # fmt: skip
 
     def density(self, **changed):
@@ -192,9 +180,10 @@ class Stack:
         def density(u, e, ell, mix):
             return (1.0 - e**2) * ell * (mix / (1.0 + u**2) + (1.0 - mix) * np.exp(-(u**2) / np.pi))
 
-        q = self.GAMMAH * (v["g0"][..., None] + self.Q1 * self.x + v["q2"][:, None, None] * self.y)
+        own = v["directions"][self.MEDIUM]
+        q = own[:, 1, None] * (v["g0"][..., None] + own[:, 0, None])
         layer = np.array([1.0, 4.0, 1.0]) @ density(v["ell"] * q, v["e"][..., None], v["ell"], v["mix"]) / 6.0
-        u = v["substrate_ell"] * self.GAMMAH * self.Q1 * self.x
+        u = v["substrate_ell"] * v["directions"][-1, 1] * v["directions"][-1, 0]
         below = density(u, np.exp(-v["damage"]), v["substrate_ell"], v["substrate_mix"])
         return np.concatenate([layer, below[None]])
 
@@ -202,22 +191,33 @@ class Stack:
         """R_diff (m,) as the formulas are written."""
         v = self.given | changed
         density = self.density(**changed) if density is None else density
-        mu = v["strength"].T[..., None] * density
-        loss = (v["mu0"][:-1, None] + mu[:, :-1]) * self.PATH * v["t"][:, None]
+        medium = np.append(self.MEDIUM, self.media - 1)
+        path, c2 = v["directions"][medium, 2], v["directions"][medium, 3]
+        mu = v["strength"][medium].T[..., None] * density * np.array([np.ones_like(c2), c2])
+        loss = (v["mu0"][self.MEDIUM, None] + mu[:, :-1]) * path[:-1] * v["t"][:, None]
         above = np.exp(np.cumsum(np.concatenate([np.zeros((2, 1, self.m)), -loss], axis=1), axis=1))
         layer = np.sum(above[:, :-1] * mu[:, :-1] * v["t"][:, None] * -np.expm1(-loss) / loss, axis=1)
-        below = above[:, -1] * mu[:, -1] / (0.5 * (v["mu0"][-1] + mu[:, -1]) * self.PATH + self.im_s)
-        return self.weights @ (layer + below) / self.GAMMA0
+        below = above[:, -1] * mu[:, -1] / (0.5 * (v["mu0"][-1] + mu[:, -1]) * path[-1] + self.im_s)
+        return self.weights @ (layer + below) / self.sine
 
     def slope(self, name, where=None, **fixed):
-        """Derivative of the plain formulas by one number, by differences."""
+        """Derivative of the plain formulas by one number (of directions: by one at each angle), by differences."""
         value = self.given[name]
         one = np.zeros(np.shape(value))
         one[() if where is None else where] = 1.0
         size = np.max(np.abs(value[where] if where is not None else value))
         # Steps that change u by a thousandth, or a number by a ten-thousandth of it.
-        step = {"g0": 1e-5, "q2": 10.0}.get(name, 1e-4 * size)
+        step = {"g0": 1e-5}.get(name, 1e-5 if name == "directions" and where[1] == 0 else 1e-4 * size)
         return central(lambda h: self.plain(**fixed, **{name: value + h * one}), step)
+
+    def by_media(self, rows, **fixed):
+        """Derivatives by what the films have, shape (films, rows, m)."""
+        found = []
+        for f in range(self.media - 1):
+            of = [self.slope("directions", (f, row), **fixed) for row in rows]
+            of += [self.slope("strength", (f, p), **fixed) for p in range(2)]
+            found.append([*of, self.slope("mu0", f, **fixed)])
+        return np.array(found)
 
 
 def agree(found, expected, size):
@@ -232,44 +232,40 @@ polarised = pytest.mark.parametrize("weights", [(0.6, 0.4), (1.0, 0.0), (0.0, 1.
 @polarised
 @blocks
 def test_kernel_against_plain_formulas(weights, m):
-    """One parameter for everything that a lamella has: strain and E at three nodes, thickness, q2, strengths, mu0."""
+    """One parameter for everything that a lamella has: strain and E at three nodes, thickness; and what media have."""
     stack = Stack(m, weights)
-    n, each = stack.n, 11
+    n, each = stack.n, 7
     rows = np.eye(n * each).reshape(n * each, n, each)
-    slopes = (rows[..., :3], rows[..., 3:6], rows[..., 6], rows[..., 7:])
-    found, jacobian = diffuse_and_jacobian(*stack.arguments(), *map(np.ascontiguousarray, slopes))
+    slopes = (rows[..., :3], rows[..., 3:6], rows[..., 6])
+    found, jacobian, by_media = diffuse_and_jacobian(*stack.arguments(), *map(np.ascontiguousarray, slopes), True)
     np.testing.assert_allclose(found, stack.plain(), rtol=1e-10)
     np.testing.assert_allclose(found, value_of(*stack.arguments()), rtol=1e-12)
     expected = []
     for j in range(n):
         expected += [stack.slope("g0", (j, k)) for k in range(3)] + [stack.slope("e", (j, k)) for k in range(3)]
-        expected += [stack.slope("t", j), stack.slope("q2", j)]
-        expected += [stack.slope("strength", (j, p)) for p in range(2)] + [stack.slope("mu0", j)]
+        expected.append(stack.slope("t", j))
     expected += [stack.slope(name) for name in stack.OWN]
     agree(jacobian, expected, np.max(found))
+    agree(by_media[:-1].reshape(-1, m), stack.by_media(range(4)).reshape(-1, m), np.max(found))
 
 
 @polarised
 @blocks
 def test_transport_against_plain_formulas(weights, m):
-    """Lamellae of given densities: the value, and its derivatives by density, thickness, strengths and mu0."""
+    """Lamellae of given densities: the value, and its derivatives by density, thickness and what media have."""
     stack = Stack(m, weights)
     v, density = stack.given, stack.density()
-    value, by_density, by_lamella = transport(
-        v["t"], density, v["strength"], v["mu0"], stack.PATH, stack.GAMMA0, stack.im_s, stack.weights
+    value, by_density, by_thickness, by_media = transport(
+        v["directions"], stack.sine, v["t"], density, stack.MEDIUM, v["strength"], v["mu0"], stack.im_s, stack.weights
     )
     np.testing.assert_allclose(value, stack.plain(), rtol=1e-10)
     assert by_density.shape == (stack.n + 1, m)
-    assert by_lamella.shape == (stack.n, 4, m)
     expected = []
     for j in range(stack.n + 1):
         one = np.zeros((stack.n + 1, 1))
         one[j] = np.mean(density[j])
         expected.append(central(lambda h, one=one: stack.plain(density + h * one), 1e-4) / one[j])
     agree(by_density, expected, np.max(value) / density.max())
-    expected = []
-    for j in range(stack.n):
-        expected += [stack.slope("t", j, density=density)]
-        expected += [stack.slope("strength", (j, p), density=density) for p in range(2)]
-        expected += [stack.slope("mu0", j, density=density)]
-    agree(by_lamella.reshape(-1, m), expected, np.max(value))
+    agree(by_thickness, [stack.slope("t", j, density=density) for j in range(stack.n)], np.max(value))
+    expected = stack.by_media((2, 3), density=density)
+    agree(by_media[:-1, 2:].reshape(-1, m), expected.reshape(-1, m), np.max(value))

@@ -12,7 +12,6 @@ from differences import central
 from hrxrd_ml import Reflection
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.diffraction import chain, coherent
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 from hrxrd_ml.diffraction.reference import amplitude as reference_amplitude
 from hrxrd_ml.errors import CurveError
@@ -65,10 +64,10 @@ def test_twins_agree_with_the_reference(nodes):
     for seed in CASES:
         reflection, lamellae, dtheta = random_case(seed, nodes)
         linear = bool(seed % 5 == 0)
-        c = coefficients(reflection, lamellae, linear)
-        x, y = Deviation.of(reflection, linear).axes(dtheta)
-        got = coherent.amplitude(c, x, y)
-        np.testing.assert_allclose(got, reference_amplitude(c, x, y), rtol=0.0, atol=1e-10, err_msg=f"seed {seed}")
+        c = coefficients(reflection, lamellae, dtheta, linear)
+        np.testing.assert_allclose(
+            coherent.amplitude(c), reference_amplitude(c), rtol=0.0, atol=1e-10, err_msg=f"seed {seed}"
+        )
 
 
 def test_uniform_lamellae_take_angles_in_any_order():
@@ -102,7 +101,7 @@ def test_graded_lamellae_are_cut_as_thin_as_the_kernel_needs():
     expected = coherent.reflectivity(reflection, fine, dtheta)
     np.testing.assert_allclose(coherent.reflectivity(reflection, thick, dtheta), expected, rtol=2e-3, atol=1e-7)
     with pytest.raises(ValueError, match="use thinner lamellae"):
-        coherent.amplitude(coefficients(reflection, thick), *Deviation.of(reflection).axes(dtheta))
+        coherent.amplitude(coefficients(reflection, thick, dtheta))
 
 
 # -- derivatives
@@ -174,12 +173,11 @@ def test_jacobian_of_lamellae_that_are_cut():
 
 def test_errors_name_the_mistake():
     reflection, lamellae, dtheta = random_case(1, 3)
-    c = coefficients(reflection, lamellae)
-    x, y = Deviation.of(reflection).axes(dtheta)
+    c = coefficients(reflection, lamellae, dtheta)
     with pytest.raises(ValueError, match="backend: expected one of numba, reference, got 'fortran'"):
-        coherent.amplitude(c, x, y, backend="fortran")
+        coherent.amplitude(c, backend="fortran")
     with pytest.raises(CurveError, match="ascending"):
-        coherent.amplitude(c, x[::-1], y[::-1])
+        coherent.amplitude(replace(c, waves=c.waves[..., ::-1]))
     with pytest.raises(CurveError, match="at least one"):
         coherent.reflectivity(reflection, lamellae, np.zeros(0))
     changes = by_node(np.ones((len(lamellae.thickness), 2, 3)))

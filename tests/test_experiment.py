@@ -22,6 +22,9 @@ wavelength = 1.5405
 surface = [1, 1, 1]
 exit = "low"
 monochromator = ["Si 111", "Ge  111"]
+monochromator_setting = "dispersive"
+miscut = -0.4
+miscut_azimuth = 90
 lattice = 12.383
 polarization_ratio = 0.884
 
@@ -90,6 +93,7 @@ def test_every_key_is_read(write):
         "low",
     )
     assert r.monochromator == ("Si 111", "Ge 111")
+    assert (r.monochromator_setting, r.miscut, r.miscut_azimuth) == ("dispersive", -0.4, 90.0)
     assert (r.lattice, r.polarization_ratio) == (12.383, 0.884)
     assert r.susceptibility is not None
     assert r.susceptibility.chi0 == -3.68946e-5 + 3.595136e-6j
@@ -128,6 +132,8 @@ def test_defaults():
     assert experiment.reflection.wavelength == "CuKa1"
     assert experiment.reflection.exit == "high"
     assert experiment.reflection.monochromator == ()
+    assert experiment.reflection.monochromator_setting is None
+    assert (experiment.reflection.miscut, experiment.reflection.miscut_azimuth) == (0.0, 0.0)
     assert experiment.axis.kind is None
     assert experiment.intensity.relative_error is None
     assert experiment.sample.layers == ()

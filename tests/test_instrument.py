@@ -11,7 +11,7 @@ from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.instrument.background import make_background
 from hrxrd_ml.instrument.convolution import Convolution
 from hrxrd_ml.instrument.resolution import Response, make_resolution
-from hrxrd_ml.instrument.spreading import interpolate, smear, subdivide
+from hrxrd_ml.instrument.spreading import interpolate, subdivide
 from hrxrd_ml.units import ARCSEC
 
 DATA = np.arange(-600.0, 301.0, 4.0) * ARCSEC
@@ -133,21 +133,6 @@ def test_double_crystal_is_at_least_as_wide_as_the_monochromators_darwin_curve(g
 def test_double_crystal_needs_a_monochromator():
     with pytest.raises(ParameterError, match="monochromator"):
         make_resolution("double_crystal", Reflection("GGG", (4, 4, 4), 1.5405))
-
-
-def test_smear_keeps_constants_and_the_centre_and_broadens_in_proportion():
-    angle = np.linspace(-1e-2, 1e-2, 2001)
-    quadrature = np.gradient(angle)
-    rows = np.vstack([np.ones_like(angle), np.exp(-0.5 * ((angle + 6e-3) / 2e-4) ** 2)])
-    out, slope = smear(angle, quadrature, 0.0, 0.03, rows, 2)
-    np.testing.assert_allclose(out[0], 1.0, rtol=1e-12)
-    weight = out[1] / out[1].sum()
-    mean = weight @ angle
-    spread = np.sqrt(weight @ (angle - mean) ** 2)
-    assert spread == pytest.approx(np.hypot(2e-4, 0.03 * 6e-3), rel=0.02)
-    # A small step would show the points that enter at five widths, with a weight of 4e-6.
-    up, down = (smear(angle, quadrature, 0.0, s, rows, 2)[0] for s in (0.03 + 1e-4, 0.03 - 1e-4))
-    np.testing.assert_allclose(slope[1], ((up - down) / 2e-4)[1], atol=1e-3 * np.abs(slope[1]).max())
 
 
 @pytest.mark.parametrize("kind", ["constant", "linear", "exponential"])

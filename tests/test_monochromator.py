@@ -125,8 +125,23 @@ def test_ratio_of_settings() -> None:
     assert ratio("Si 111", "Ge 111", setting="dispersive") == pytest.approx(0.763, abs=1e-3)
     assert ratio("4x Ge 220") == pytest.approx(0.415, abs=5e-4)
     assert ratio("Si 111", "Ge 111") == ratio("Ge 111", "Si 111")
+    assert ratio("2x Ge 220", "2x Ge 220", setting="dispersive") == pytest.approx(ratio("2x Ge 220") ** 2)
     assert ratio("4x Ge 220", setting="parallel") > ratio("4x Ge 220")
     assert ratio() == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "expected"),
+    [
+        ("2x Ge 220", None, 0.644),
+        ("4x Ge 220", "parallel", 0.586),
+        ("Si 111", None, 0.868),
+        ("GGG 444", None, 0.486),
+        ("mosaic graphite 002", None, 0.800),
+    ],
+)
+def test_ratios_of_the_documentation(text: str, setting: str | None, expected: float) -> None:
+    assert ratio(text, setting=setting) == pytest.approx(expected, abs=5e-4)
 
 
 def test_mosaic_crystals_count_with_the_square() -> None:

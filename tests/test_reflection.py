@@ -77,6 +77,52 @@ def test_asymmetric_gaas_numbers() -> None:
     assert math.degrees(math.asin(reflection.gamma0)) == pytest.approx(6.61, abs=0.01)
 
 
+# -- miscut -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("hkl", "surface", "exit"), [("004", None, "high"), ("115", "001", "high"), ("115", "001", "low")]
+)
+@pytest.mark.parametrize("azimuth", [0.0, 35.0, 90.0, 180.0, -120.0])
+@pytest.mark.parametrize("miscut", [-2.0, 4.0])
+def test_miscut_is_a_tilt_of_the_normal(
+    hkl: str, surface: str | None, exit: str, azimuth: float, miscut: float
+) -> None:
+    """γ0 and γh are products of the beams with a normal turned in space; x along the beam, y sideways, z outwards."""
+    straight = Reflection("GaAs", hkl, surface=surface, exit=exit)
+    tilted = straight.replace(miscut=miscut, miscut_azimuth=azimuth)
+    entry, leave = straight.bragg_angle + straight.inclination, straight.bragg_angle - straight.inclination
+    incoming = np.array([math.cos(entry), 0.0, -math.sin(entry)])
+    outgoing = np.array([math.cos(leave), 0.0, math.sin(leave)])
+    mu, a = math.radians(miscut), math.radians(azimuth)
+    normal = np.array([-math.sin(mu) * math.cos(a), math.sin(mu) * math.sin(a), math.cos(mu)])
+    assert tilted.gamma0 == pytest.approx(-incoming @ normal, abs=1e-12)
+    assert tilted.gammah == pytest.approx(outgoing @ normal, abs=1e-12)
+    # The angles that are scanned lie in the plane of the beams, to which the normal is projected.
+    assert tilted.inclination == pytest.approx(straight.inclination + math.atan2(-normal[0], normal[2]), abs=1e-12)
+    assert tilted.bragg_angle == straight.bragg_angle
+
+
+def test_miscut_along_and_across_the_diffraction_plane() -> None:
+    straight = Reflection("GaAs", "004")
+    steep, grazing, across = (straight.replace(miscut=2.0, miscut_azimuth=azimuth) for azimuth in (0.0, 180.0, 90.0))
+    assert math.degrees(steep.inclination) == pytest.approx(2.0)
+    assert math.degrees(grazing.inclination) == pytest.approx(-2.0)
+    assert steep.asymmetry == pytest.approx(1.0 / grazing.asymmetry)
+    assert across.inclination == pytest.approx(0.0, abs=1e-15)
+    assert across.asymmetry == pytest.approx(1.0)
+    assert across.gamma0 / straight.gamma0 == pytest.approx(1.0 - 0.5 * math.radians(2.0) ** 2, abs=1e-6)
+    assert straight.replace(miscut=-2.0).inclination == pytest.approx(grazing.inclination)
+
+
+def test_miscut_towards_a_plane_is_that_plane() -> None:
+    """The surface 1 1 20 is 4.04° off 001, and grazing incidence tilts its normal away from the source."""
+    named = Reflection("GaAs", "004", surface=(1, 1, 20), exit="high")
+    number = Reflection("GaAs", "004", miscut=math.degrees(math.atan(math.sqrt(2.0) / 20.0)), miscut_azimuth=180.0)
+    for name in ("inclination", "gamma0", "gammah", "asymmetry"):
+        assert getattr(number, name) == pytest.approx(getattr(named, name))
+
+
 # -- polarisation ------------------------------------------------------------------------------------
 
 
@@ -196,6 +242,15 @@ def test_reflections_are_values() -> None:
         one.wavelength = 1.0
     with pytest.raises(FrozenInstanceError):
         del one.hkl
+    tilted = one.replace(miscut=1.5, miscut_azimuth=30, monochromator=["2x Ge 220"] * 2)
+    tilted = tilted.replace(monochromator_setting="dispersive")
+    for two in (pickle.loads(pickle.dumps(tilted)), tilted.replace(), Reflection(**tilted.arguments)):
+        assert (two, hash(two), two.gamma0) == (tilted, hash(tilted), tilted.gamma0)
+        assert two.polarization_ratio == tilted.polarization_ratio
+    assert len({one, tilted, one.replace(miscut=1.5), one.replace(miscut=1.4), one.replace(miscut_azimuth=3)}) == 5
+    assert "miscut=1.5, miscut_azimuth=30" in repr(tilted)
+    assert "monochromator_setting='dispersive'" in repr(tilted)
+    assert "miscut" not in repr(one)
     assert "GaAs" in repr(one)
     assert "224" in repr(one).replace(", ", "")
 
@@ -214,7 +269,7 @@ def test_replace_calculates_again() -> None:
 def test_crystal_in_every_form(tmp_path) -> None:
     sic = Crystal.named("3C-SiC").with_lattice(a=4.361055)
     assert Reflection(sic, (4, 0, 0), 1.5498).d_spacing == pytest.approx(4.361055 / 4)
-    assert Reflection("Al0.3GaAs", "004").crystal.a == pytest.approx(0.3 * 5.6611 + 0.7 * 5.65325)
+    assert Reflection("Al0.3GaAs", "004").crystal.a == pytest.approx(0.3 * 5.66139 + 0.7 * 5.65325)
 
 
 # -- bad input -----------------------------------------------------------------------------------------
@@ -271,6 +326,17 @@ def test_miller_indices(value, expected: tuple[int, int, int]) -> None:
         ({"monochromator": ["Si 100"]}, "monochromator 'Si 100'.*forbidden"),
         ({"monochromator": ["0x Si 111"]}, "1 to 20"),
         ({"monochromator": [3]}, "monochromator"),
+        ({"monochromator_setting": "crossed"}, "one of parallel, dispersive, bartels"),
+        ({"miscut": 11.0}, "miscut: expected -10 to 10 degrees, got 11.0"),
+        ({"miscut": math.nan}, "miscut: expected"),
+        ({"miscut": "2 deg"}, "miscut: expected"),
+        ({"miscut": None}, "miscut: expected"),
+        ({"miscut": True}, "miscut: expected"),
+        ({"miscut_azimuth": 400.0}, "miscut_azimuth: expected -360 to 360 degrees"),
+        (
+            {"surface": (1, 1, 0), "hkl": (8, 8, 0), "exit": "low", "wavelength": 0.2, "miscut": 6.0},
+            "Laue.*inclined by 6.000",
+        ),
         ({"polarization_ratio": -0.1}, "polarization_ratio"),
         ({"polarization_ratio": math.nan}, "polarization_ratio"),
         ({"polarization_ratio": "half"}, "polarization_ratio"),

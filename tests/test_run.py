@@ -58,6 +58,18 @@ def test_asymmetric_reflection():
     assert run.build_reflection(settings).inclination > 0.0
 
 
+def test_miscut_and_setting_of_the_monochromator():
+    table = {
+        "monochromator": ["4x Ge 220"],
+        "monochromator_setting": "parallel",
+        "miscut": 0.5,
+        "miscut_azimuth": 180.0,
+    }
+    reflection = run.build_reflection(experiment(table).reflection)
+    assert reflection.inclination == pytest.approx(np.radians(-0.5))
+    assert [m.bounces for m in reflection.monochromator_crystals] == [4]
+
+
 def test_model_has_the_named_parts_and_the_axis_of_the_curve():
     settings = experiment(
         model={

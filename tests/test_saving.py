@@ -15,7 +15,9 @@ from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import LogPosterior
 from hrxrd_ml.model.composite import CurveComposite
 
-REFLECTION = hx.Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Si 111",))
+REFLECTION = hx.Reflection(
+    "GGG", (4, 4, 4), "CuKa1", monochromator=("2x Si 111", "Ge 111"), monochromator_setting="dispersive", miscut=0.3
+)
 AXIS = np.linspace(-900.0, 300.0, 200)
 
 

@@ -31,7 +31,9 @@ class ParameterSpec:
     """Name, unit, start value, bounds and meaning of one parameter.
 
     ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope``,
-    one of `SCOPES`, says what a parameter belongs to: which curves have it in common.
+    one of `SCOPES`, says what a parameter belongs to: which curves have it in common.  ``even`` says that the curve is
+    an even function of it, as of the width of any distribution: near zero it depends on the square, by which fits
+    search.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ParameterSpec:
     vary: bool
     description: str
     scope: str = "sample"
+    even: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -136,6 +139,11 @@ class ParameterSpace:
         """Parameters of both; one that is in both, with the same specification, is kept once."""
         new = tuple(spec for spec in other.specs if spec not in self.specs)
         return ParameterSpace(self.specs + new, tuple(dict.fromkeys(self.nested + other.nested)))
+
+    @property
+    def even(self) -> tuple[str, ...]:
+        """Names of the parameters of which the curve is an even function."""
+        return tuple(spec.name for spec in self.specs if spec.even)
 
     def with_changes(self, name: str, **changes: float | bool | str) -> "ParameterSpace":
         """Copy with other settings (``value``, ``min``, ``max``, ``vary``, …) of one parameter."""

@@ -17,14 +17,14 @@ from numpy.typing import ArrayLike
 
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.beams import check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
 from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
 from hrxrd_ml.instrument.background import Background, make_background
-from hrxrd_ml.instrument.counting import base_space, spread_space
+from hrxrd_ml.instrument.counting import base_space
 from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.instrument.grid import Grid, Need
@@ -38,6 +38,7 @@ from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
 from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
 from hrxrd_ml.units import ARCSEC
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
@@ -161,8 +162,6 @@ class RockingCurve:
     def space(self) -> ParameterSpace:
         """All parameters with units, bounds and nested constraints."""
         space = self.sample
-        if self.profile:
-            space = space + spread_space()
         if self.diffuse:
             space = space + self.diffuse.space
         if self.analysed:
@@ -175,23 +174,19 @@ class RockingCurve:
         space = self.profile.space if self.profile else ParameterSpace()
         if self.damage:
             space = space + self.damage.space
-        return space + film_space(self.films, self.reflection)
+        space = space + film_space(self.films, self.reflection)
+        return space + spread_space() if self.profile else space
 
     @cached_property
     def conditions(self) -> Conditions:
         """What the reflection fixes."""
         return Conditions.of(self.reflection)
 
-    @property
-    def deviation(self) -> Deviation:
-        """Deviation from the Bragg condition as a function of strain."""
-        return self.conditions.deviation
-
     @cached_property
     def physics(self) -> frozenset[str]:
         """Names of the parameters that the reflectivity depends on; all others act after it."""
         instrument = base_space() + self.response.space + self.level.space
-        return frozenset(self.space.names) - frozenset(instrument.names) - {"strain_spread"}
+        return frozenset(self.space.names) - frozenset(instrument.names)
 
     def defect_length(self, values: Values) -> float:
         """Return the length of the defects that scatter diffusely [Å]; 0 where there are none."""
@@ -237,6 +232,7 @@ class RockingCurve:
         angles = np.ascontiguousarray(dtheta, dtype=float)
         if angles.ndim != 1 or len(angles) < 2 or not np.all(np.isfinite(angles)) or np.any(np.diff(angles) <= 0.0):
             raise CurveError("angles must be one-dimensional, finite and strictly ascending, at least two of them")
+        check_horizon(self.reflection, angles, exit=not self.films)
         return BoundCurve(self, angles)
 
     def layer(
@@ -269,6 +265,7 @@ class RockingCurve:
             films=films,
             extinction_length=self._extinction_length,
             line_width=2.0 / (self.reflection.diffraction_vector * length) if length > 0.0 else math.inf,
+            reach=reach(values.get("strain_spread", 0.0), self.tolerance),
         )
 
     @cached_property
@@ -356,8 +353,7 @@ class BoundCurve:
             shifted = self.dtheta * (1.0 + stretch * _STRETCH_STEP / self._farthest) - number * _OFFSET_STEP * ARCSEC
             self._grids[key] = Grid.around(
                 shifted,
-                self.model.reflection,
-                self.model.deviation,
+                self.model.conditions,
                 fringe=fringe,
                 octave=octave,
                 need=need,
@@ -368,7 +364,6 @@ class BoundCurve:
     def _need(self, values: Values) -> Need:
         return Need.of(
             values,
-            self._farthest,
             self.model.reflection,
             deeper=self.model.deeper(values),
             far=self.model.response.far(values),
@@ -384,7 +379,7 @@ class BoundCurve:
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
         margin = self._need(values).margin
         low, high = min(first - margin, -margin), max(last + margin, margin)
-        return grid.between(self.model.reflection, self.model.deviation, low, high)
+        return grid.between(self.model.conditions, low, high)
 
     @property
     def strain_range(self) -> float:
@@ -402,26 +397,22 @@ class BoundCurve:
 
     def _reflectivity(self, values: Values, grid: Grid, names: Sequence[str]) -> Reflectivity:
         """Return the reflectivity, with its derivatives by the parameters of sample and defects in ``names``."""
-        model, x, y, pick = self.model, grid.x, grid.y, grid.pick
+        model, angles, polarisations = self.model, grid.angles, len(self._weights)
         own = [name for name in names if name in model.sample.names]
         defects = [name for name in model.defects if name in names]
         layer = model.layer(values, grid.strains, names=own if names else None)
-        seen = Diffracting.of(model.conditions, layer)
-        c = seen.coefficients(math.exp(-values.get("substrate_damage", 0.0)))
-        angles, polarisations = grid.angles, len(self._weights)
+        layers = spread_out(
+            layer, values.get("strain_spread", 0.0), model.reflection.diffraction_vector, model.tolerance
+        )
+        coherent, jacobian, scattered = mean((weight, self._of_layer(values, grid, each)) for weight, each in layers)
         slopes = np.zeros((len(own) + len(defects), polarisations, len(angles.nodes)))
         if names:
-            assert seen.slopes is not None
-            coherent, jacobian = weighted_reflectivity_and_jacobian(c, seen.slopes, x, y, self._weights, grid.flux)
-            jacobian = np.moveaxis(jacobian, 1, 0)
             if angles.every > 1:
                 shape = (*jacobian.shape[:2], -1)
                 jacobian = angles.fill(jacobian.reshape(-1, jacobian.shape[-1])).reshape(shape)
             slopes[: len(own)] = jacobian[:-1]
             if "substrate_damage" in defects:
                 slopes[len(own) + defects.index("substrate_damage")] = -jacobian[-1]
-        else:
-            coherent = weighted_reflectivity(c, x, y, self._weights, grid.flux)
         if angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
             coherent = angles.fill(coherent)
             positive = coherent > 0.0
@@ -434,20 +425,44 @@ class BoundCurve:
         from hrxrd_ml.instrument.spreading import gather  # loads numba
 
         rows = [0, *range(1, 1 + len(own)), *(1 + len(own) + model.defects.index(name) for name in defects)]
-        for k, row in enumerate(self._weights):
-            value, by_each = model.diffuse.reflectivity(
-                seen.scatterers(x[pick], y[pick], grid.extinction[:, pick], row), values
-            )
-            if model.analysed:
-                passed = values["diffuse_passed"]
-                by_each, value = np.concatenate([passed * by_each, value[None]]), passed * value
-            coarse = np.concatenate([value[None], by_each])[rows] if names else value[None]
-            fine = gather(*grid.refinement, coarse)
+        for k, coarse in enumerate(scattered):
+            fine = gather(*grid.refinement, coarse[rows] if names else coarse)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             fine *= fine[0] > 0.0
             diffuse[k] = fine[0]
             slopes[:, k] += fine[1:]
         return Reflectivity(coherent, diffuse, (*own, *defects), slopes)
+
+    def _of_layer(self, values: Values, grid: Grid, layer: Layer) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return what one layer contributes at the nodes that are calculated.
+
+        Returns
+        -------
+        coherent : ndarray, shape (rows, k)
+        jacobian : ndarray, shape (p + 1, rows, k)
+            By the p parameters of the layer's slopes and by ln E of the substrate; of no size without slopes.
+        diffuse : ndarray, shape (rows, 1 + p + q, j)
+            At the nodes picked, with the derivatives by the p parameters and the q of the diffuse model; without slopes
+            there are none, and without a diffuse model nothing.
+        """
+        model = self.model
+        seen = Diffracting.of(model.conditions, layer)
+        c = seen.coefficients(grid.beams, grid.substrate, math.exp(-values.get("substrate_damage", 0.0)))
+        jacobian, diffuse = np.zeros(0), np.zeros(0)
+        if seen.slopes is None:
+            coherent = weighted_reflectivity(c, self._weights)
+        else:
+            coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, self._weights, seen.media, grid.beams)
+            jacobian = np.moveaxis(by_row, 1, 0)
+        if model.diffuse is not None:
+            extinction = np.ascontiguousarray(grid.extinction[:, grid.pick])
+            scatterers = [seen.scatterers(grid.picked, extinction, row) for row in self._weights]
+            parts = [model.diffuse.reflectivity(each, values) for each in scatterers]
+            diffuse = np.array([np.concatenate([value[None], by_each]) for value, by_each in parts])
+            if model.analysed:
+                own = diffuse[:, :1] if seen.slopes is not None else diffuse[:, :0]  # derivative by diffuse_passed
+                diffuse = np.concatenate([values["diffuse_passed"] * diffuse, own], axis=1)
+        return coherent, jacobian, diffuse
 
     def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
@@ -469,6 +484,5 @@ class BoundCurve:
             dtheta=self.dtheta[part],
             response=model.response,
             background=model.level,
-            centre=model.reflection.refraction_shift(),
             narrowest=self._narrowest,
         )

@@ -20,16 +20,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from hrxrd_ml.arrays import FloatArray, Values
+from hrxrd_ml.arrays import FloatArray, IntArray, Values
 from hrxrd_ml.complex_step import STEP, derivative
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.deviation import Deviation
+from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.lamellae import Slopes
+from hrxrd_ml.diffraction.media import Media
 from hrxrd_ml.parameters import ParameterSpace, named, space_of
 
 
@@ -62,9 +64,8 @@ class Scatterers:
 
     Attributes
     ----------
-    reflection : Reflection
-    x, y : ndarray, shape (m,)
-        Angle coordinates from ``Deviation.axes``.
+    beams : Beams
+        At these angles.
     extinction : ndarray, shape (2, m)
         See `extinction`.
     weights : ndarray, shape (2,)
@@ -72,39 +73,51 @@ class Scatterers:
     thickness : ndarray, shape (n,)
         [Å].
     u0 : ndarray, shape (n, 3)
-        Deviation at the nodes without refraction; q = gamma_h (u0 + q1 x + q2 y) is the distance from the
-        reciprocal-lattice point along the scan [1/Å].
-    q1 : float
-    q2 : ndarray, shape (n,)
+        `Deviation.u0` at the nodes.
     debye_waller : ndarray, shape (n, 3)
         E at the nodes.
-    strength : ndarray, shape (n + 1, 2)
-        2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2]; the substrate last.
-    mu0 : ndarray, shape (n + 1,)
-        k chi0'' [1/Å].
+    media : Media
+        The k materials; the substrate last.
+    medium : ndarray of int, shape (n,)
+        What each lamella is made of.
     slopes : Slopes or None
-        Derivatives by p parameters of the sample, where asked for; ``optics`` holds those of q2, both strengths and
-        mu0, shape (p, n, 4) or (p, 0, 4).
+        Derivatives by p parameters of the sample, where asked for.
     """
 
-    reflection: Reflection
-    x: FloatArray
-    y: FloatArray
+    beams: Beams
     extinction: FloatArray
     weights: FloatArray
     thickness: FloatArray
     u0: FloatArray
-    q1: float
-    q2: FloatArray
     debye_waller: FloatArray
-    strength: FloatArray
-    mu0: FloatArray
+    media: Media
+    medium: IntArray
     slopes: Slopes | None = None
 
+    @cached_property
+    def directions(self) -> FloatArray:
+        """`Beams.diffuse` of the media, shape (k, 4, m)."""
+        return np.ascontiguousarray(self.beams.diffuse(self.media.along))
+
     @property
-    def path(self) -> float:
-        """1/gamma_0 + 1/gamma_h."""
-        return 1.0 / self.reflection.gamma0 + 1.0 / self.reflection.gammah
+    def distance(self) -> FloatArray:
+        """Distances from the reciprocal-lattice point along the scan at the nodes [1/Å], shape (n, 3, m)."""
+        own = self.directions[self.medium]
+        return own[:, 1, None] * (self.u0[..., None] + own[:, 0, None])
+
+    @property
+    def distance_below(self) -> FloatArray:
+        """The same of the substrate, shape (m,)."""
+        return self.directions[-1, 1] * self.directions[-1, 0]
+
+    def by_media(self, by: FloatArray) -> FloatArray:
+        """Return derivatives by the p parameters, (p, m), from those by what media have, shape (k, 7, m).
+
+        By `directions`, both strengths and the absorption; the strengths are 2 (pi abs(chi_h)/lambda)**2.
+        """
+        assert self.slopes is not None
+        assert self.slopes.media is not None
+        return np.asarray(np.tensordot(self.slopes.media, self.media.by_columns_of_diffuse(self.beams, by), 2))
 
 
 class DiffuseModel(Protocol):
@@ -161,28 +174,29 @@ class LineShape(ABC):
         from hrxrd_ml.diffraction.kernels import diffuse as _numba_diffuse  # compiled at first use
 
         s = scatterers
-        gammah = s.reflection.gammah
-        q = gammah * (s.u0[..., None] + s.q1 * s.x + (s.q2[:, None] * s.y)[:, None])
-        below, e = gammah * s.q1 * s.x, s.debye_waller[..., None]
+        q, below, e = s.distance, s.distance_below, s.debye_waller[..., None]
         share = np.array([1.0, 4.0, 1.0])[:, None] / 6.0
 
         def both(q: Any, e: Any, below: Any, values: Values) -> Any:
             layer = (share * self.density(q, e, values)).sum(axis=1)
-            return np.concatenate([layer, np.broadcast_to(self.substrate_density(below, values), (1, len(s.x)))])
+            return np.concatenate([layer, np.broadcast_to(self.substrate_density(below, values), (1, len(below)))])
 
-        value, by_density, by_lamella = _numba_diffuse.transport(
-            s.thickness, both(q, e, below, values).real, s.strength, s.mu0, s.path, s.reflection.gamma0, s.extinction,
-            s.weights,
+        value, by_density, by_thickness, by_media = _numba_diffuse.transport(
+            s.directions, s.beams.sin_incidence, s.thickness, both(q, e, below, values).real, s.medium,
+            s.media.strengths(s.beams), s.media.absorption(s.beams), s.extinction, s.weights,
         )  # fmt: skip
         if s.slopes is None:
             return value, np.zeros((0, len(value)))
-        by_q = by_density[:-1, None] * share * gammah * derivative(self.density(q + 1j * STEP, e, values))
+        by_q = by_density[:-1, None] * share * derivative(self.density(q + 1j * STEP, e, values))
         by_e = by_density[:-1, None] * share * derivative(self.density(q, e + 1j * STEP, values))
-        rows = np.tensordot(s.slopes.u0, by_q, 2) + np.tensordot(s.slopes.debye_waller, by_e, 2)
-        rows += s.slopes.thickness @ by_lamella[:, 0]
-        if s.slopes.optics.shape[1]:
-            by_optics = np.concatenate([(by_q.sum(axis=1) * s.y)[:, None], by_lamella[:, 1:]], axis=1)
-            rows += np.tensordot(s.slopes.optics, by_optics, 2)
+        sine = s.directions[s.medium, 1]
+        by_u = by_q * sine[:, None]
+        rows = np.tensordot(s.slopes.u0, by_u, 2) + np.tensordot(s.slopes.debye_waller, by_e, 2)
+        rows += s.slopes.thickness @ by_thickness
+        if s.slopes.media is not None:
+            np.add.at(by_media[:, 0], s.medium, by_u.sum(axis=1))
+            np.add.at(by_media[:, 1], s.medium, (by_q * q).sum(axis=1) / sine)
+            rows += s.by_media(by_media)
         own = [
             (by_density * derivative(both(q, e, below, {**values, name: values[name] + 1j * STEP}))).sum(axis=0)
             for name in self.space.names
@@ -218,35 +232,32 @@ class CorrelationDiffuse:
 
         s = scatterers
         arguments = (
-            s.x, s.y, s.thickness, s.u0, s.q1, s.q2, s.debye_waller, s.strength, s.mu0, s.path, s.reflection.gamma0,
-            s.reflection.gammah, float(values["correlation_length"]), float(values["diffuse_mix"]), s.extinction,
-            math.exp(-values["substrate_damage"]), float(values["substrate_correlation_length"]),
-            float(values["substrate_diffuse_mix"]), s.weights,
+            s.directions, s.beams.sin_incidence, s.thickness, s.u0, s.debye_waller, s.medium,
+            s.media.strengths(s.beams), s.media.absorption(s.beams), float(values["correlation_length"]),
+            float(values["diffuse_mix"]), s.extinction, math.exp(-values["substrate_damage"]),
+            float(values["substrate_correlation_length"]), float(values["substrate_diffuse_mix"]), s.weights,
         )  # fmt: skip
         if s.slopes is None:
-            return _numba_diffuse.diffuse(*arguments), np.zeros((0, len(s.x)))
+            return _numba_diffuse.diffuse(*arguments), np.zeros((0, len(s.beams.dtheta)))
         changes = s.slopes
-        value, rows = _numba_diffuse.diffuse_and_jacobian(
-            *arguments, changes.u0, changes.debye_waller, changes.thickness,
-            changes.optics if changes.optics.shape[1] else None,
-        )  # fmt: skip
+        value, rows, by_media = _numba_diffuse.diffuse_and_jacobian(
+            *arguments, changes.u0, changes.debye_waller, changes.thickness, changes.media is not None
+        )
         p = len(rows) - len(_numba_diffuse.OWN_ROWS)
+        if changes.media is not None:
+            rows[:p] += s.by_media(by_media)
         order = [_numba_diffuse.OWN_ROWS.index(name) for name in self.space.names]
         return value, np.concatenate([rows[:p], rows[p:][order]])
 
 
-def extinction(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> FloatArray:
+def extinction(substrate: Media, beams: Beams) -> FloatArray:
     """Return Im s of the perfect substrate for both polarisations, shape (2, m) [1/Å].
 
     E of the substrate is left out: it changes the extinction by parts in a thousand.
     """
-    material = Material.of(reflection)
-    refraction = np.pi / reflection.wavelength * (1.0 / reflection.gamma0 + 1.0 / reflection.gammah)
-    coupling = np.pi / (reflection.wavelength * np.sqrt(reflection.gamma0 * reflection.gammah))
-    u = refraction * material.chi0 + deviation.q1 * x
-    sigma = coupling * np.array(reflection.polarization_factors)
-    product = 4.0 * sigma**2 * np.array(material.chih) * np.array(material.chihbar)
-    return np.real(np.sqrt(product[:, None] - u**2))
+    (u, absorption, *factors), couplings = substrate.coherent(beams)[-1], substrate.couplings(beams)[-1]
+    product = 4.0 * np.square(factors) * (couplings[:2] * couplings[2:])[:, None]
+    return np.real(np.sqrt(product - (u + 1j * absorption) ** 2))
 
 
 DIFFUSES: Mapping[str, type[DiffuseModel] | None] = {"none": None, "correlation": CorrelationDiffuse}

@@ -3,11 +3,11 @@
 A damaged crystal is a stack of *lamellae* on a semi-infinite substrate.  The kernels do not know about crystals or
 reflections; they see, for every lamella, the deviation
 
-    u(z, i) = u0(z) + q1 X_i + q2 Y_i                                                                   [1/Å]
+    u(z, i) = u0(z) + U_i + i A_i                                                                       [1/Å]
 
-of incidence angle number ``i`` from the local Bragg condition, and the couplings ``E sigma_h`` and ``E sigma_hbar``
-between the direct and the diffracted wave; u0 and E depend on depth within a lamella.  They integrate the Riccati form
-of the Takagi-Taupin equations
+at incidence angle number ``i`` from the local Bragg condition, and the couplings ``E S_i sigma_h`` and
+``E S_i sigma_hbar`` between the direct and the diffracted wave; u0 and E depend on depth within a lamella, U, A and S
+on the medium that it is made of (`Beams.coherent`).  They integrate the Riccati form of the Takagi-Taupin equations
 
     dr/dz = -i (sigma_h + u r + sigma_hbar r**2),      r = sqrt(gamma_h/gamma_0) D_h/D_0
 
@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from hrxrd_ml.arrays import ComplexArray, FloatArray, IntArray
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.deviation import Deviation
-from hrxrd_ml.diffraction.media import Media, Optics
+from hrxrd_ml.diffraction.media import Media
 
 
 @dataclass(frozen=True)
@@ -112,35 +113,29 @@ class Coefficients:
     thickness : ndarray, shape (n,)
         [Å].
     u0 : ndarray, shape (n, nodes)
-        Real part of the deviation at the nodes, at X = Y = 0 [1/Å].
-    q1 : float
-        Its derivative with X.
-    q2 : ndarray, shape (n,)
-        Its derivative with Y.
-    absorption : ndarray, shape (n,)
-        Imaginary part of the deviation, constant in a lamella [1/Å].
+        `Deviation.u0` at the nodes [1/Å].
     debye_waller : ndarray, shape (n, nodes)
         E at the nodes.
-    sigma_h, sigma_hbar : ndarray, shape (n, 2)
-        Couplings at E = 1 for the polarisations sigma and pi, the polarisation factor included [1/Å].
-    substrate_u0 : complex
-    substrate_q2 : float
-    substrate_sigma_h, substrate_sigma_hbar : ndarray, shape (2,)
-        The same for the substrate, its E included.
+    medium : ndarray of int, shape (n,)
+        What each lamella is made of.
+    waves : ndarray, shape (k, 4, m)
+        `Beams.coherent` of the media at m angles; the substrate last.
+    couplings : ndarray of complex, shape (k, 4)
+        `Media.couplings`, at E = 1.
+    middle : int
+        Number of an angle whose absorption stands for all where a small correction needs it.
+    substrate_debye_waller : float
+        E of the substrate.
     """
 
     thickness: FloatArray
     u0: FloatArray
-    q1: float
-    q2: FloatArray
-    absorption: FloatArray
     debye_waller: FloatArray
-    sigma_h: ComplexArray
-    sigma_hbar: ComplexArray
-    substrate_u0: complex
-    substrate_q2: float
-    substrate_sigma_h: ComplexArray
-    substrate_sigma_hbar: ComplexArray
+    medium: IntArray
+    waves: FloatArray
+    couplings: ComplexArray
+    middle: int
+    substrate_debye_waller: float = 1.0
 
     @property
     def graded(self) -> bool:
@@ -150,88 +145,50 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Slopes:
-    """Derivatives of the coefficients by p parameters.
+    """Derivatives of lamellae and media by p parameters.
 
     Attributes
     ----------
     u0, debye_waller : ndarray, shape (p, n, nodes)
     thickness : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, 10), or (p, 0, 10) where no parameter changes them
-        Of q2, the absorption, then real and imaginary parts of sigma_h for both polarisations, and of sigma_hbar.
+    media : ndarray, shape (p, k, 11), or None where no parameter changes them
+        Of `Media.along` and `Media.numbers`.
     """
 
     u0: FloatArray
     debye_waller: FloatArray
     thickness: FloatArray
-    optics: FloatArray
+    media: FloatArray | None = None
 
 
-def coefficients(reflection: Reflection, lamellae: Lamellae, linear: bool = False) -> Coefficients:
+def coefficients(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray, linear: bool = False) -> Coefficients:
     """Return the kernel's coefficients of a stack of lamellae.
 
     Parameters
     ----------
     reflection : Reflection
     lamellae : Lamellae
+    dtheta : ndarray, shape (m,)
+        Offset of the incidence angle from the kinematic Bragg angle of the substrate [rad].
     linear : bool
-        Use the linear form of the deviation (for comparison with other programs).
+        Use the linear form of the deviation, and everything else as it is at the Bragg angle (for comparison with
+        other programs).
     """
-    deviation, optics = Deviation.of(reflection, linear), Optics.of(reflection, linear)
-    in_plane = lamellae.strain_parallel
-    return assemble(
-        deviation,
-        optics,
-        lamellae.thickness,
-        deviation.u0(lamellae.strain) if in_plane is None else deviation.u0(lamellae.strain, in_plane[:, None]),
-        np.zeros(len(lamellae.material)) if in_plane is None else deviation.q2(in_plane),
-        lamellae.debye_waller,
-        Media.of(reflection, optics, np.array([material.numbers for material in lamellae.materials])),
-        lamellae.material,
-        lamellae.substrate_debye_waller,
-    )
-
-
-def assemble(
-    deviation: Deviation,
-    optics: Optics,
-    thickness: FloatArray,
-    u0: FloatArray,
-    q2: FloatArray,
-    debye_waller: FloatArray,
-    media: Media,
-    which: IntArray,
-    substrate_debye_waller: float,
-) -> Coefficients:
-    """Add what susceptibilities do to what strain does.
-
-    Parameters
-    ----------
-    deviation : Deviation
-    optics : Optics
-    thickness : ndarray, shape (n,)
-    u0 : ndarray, shape (n, nodes)
-        ``Deviation.u0`` of the lamellae.
-    q2 : ndarray, shape (n,)
-        ``Deviation.q2`` of them.
-    debye_waller : ndarray, shape (n, nodes)
-    media : Media
-    which : ndarray of int, shape (n,)
-        Which of the materials each lamella is made of.
-    substrate_debye_waller : float
-    """
-    below, own = media.couplings[-1] * substrate_debye_waller, media.couplings[which]
-    refraction, bend = media.refraction[which], optics.bend / optics.refraction
+    deviation = Deviation.of(reflection, linear)
+    beams = Beams(deviation, np.ascontiguousarray(dtheta, dtype=float))
+    in_plane = np.zeros(len(lamellae.material)) if lamellae.strain_parallel is None else lamellae.strain_parallel
+    own = np.stack([lamellae.material, in_plane], axis=1)
+    found, medium = np.unique(own, axis=0, return_inverse=True)
+    found = np.concatenate([found, [[len(lamellae.materials) - 1, 0.0]]])
+    numbers = np.array([material.numbers for material in lamellae.materials])[found[:, 0].astype(int)]
+    media = Media(np.asarray(deviation.in_plane(found[:, 1])), numbers)
     return Coefficients(
-        thickness=thickness,
-        u0=u0 + refraction[:, None],
-        q1=deviation.q1,
-        q2=q2 + bend * refraction,
-        absorption=media.absorption[which],
-        debye_waller=debye_waller,
-        sigma_h=own[:, :2],
-        sigma_hbar=own[:, 2:],
-        substrate_u0=complex(media.refraction[-1], media.absorption[-1]),
-        substrate_q2=float(bend * media.refraction[-1]),
-        substrate_sigma_h=below[:2],
-        substrate_sigma_hbar=below[2:],
+        thickness=lamellae.thickness,
+        u0=deviation.u0(lamellae.strain, in_plane[:, None]),
+        debye_waller=lamellae.debye_waller,
+        medium=medium.reshape(-1).astype(np.int64),
+        waves=media.coherent(beams),
+        couplings=media.couplings(beams),
+        middle=beams.middle,
+        substrate_debye_waller=lamellae.substrate_debye_waller,
     )

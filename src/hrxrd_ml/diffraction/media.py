@@ -1,94 +1,97 @@
-"""What crystals do to waves: refraction, absorption, couplings, and the strength of what they scatter diffusely."""
+"""What crystals do to waves: deviation, absorption, couplings, and the strength of what they scatter diffusely."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from hrxrd_ml.arrays import ComplexArray, FloatArray
-from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.complex_step import STEP, derivative
+from hrxrd_ml.diffraction.beams import Beams
 
-
-@dataclass(frozen=True)
-class Optics:
-    """How susceptibilities enter the coefficients of a reflection; linear in all of them.
-
-    Attributes
-    ----------
-    refraction : float
-        (pi/lambda) (1/gamma_0 + 1/gamma_h) [1/Å].
-    bend : float
-        The same by Y.
-    coupling : ndarray, shape (4,)
-        pi C/(lambda sqrt(gamma_0 gamma_h)) [1/Å] for sigma and pi, twice: for chi_h and for chi_hbar.
-    """
-
-    refraction: float
-    bend: float
-    coupling: FloatArray
-
-    @classmethod
-    def of(cls, reflection: Reflection, linear: bool = False) -> Optics:
-        """Return that of a reflection."""
-        wavelength, gamma0, gammah = reflection.wavelength, reflection.gamma0, reflection.gammah
-        coupling = np.pi / (wavelength * np.sqrt(gamma0 * gammah)) * np.array(reflection.polarization_factors)
-        bend = 0.0 if linear else np.pi / wavelength
-        return cls(np.pi / wavelength * (1.0 / gamma0 + 1.0 / gammah), bend, np.tile(coupling, 2))
-
-    def couplings(self, numbers: FloatArray) -> ComplexArray:
-        """Return sigma_h for both polarisations and sigma_hbar for both, (..., 4), of `Material.numbers` (..., 10)."""
-        return np.asarray((numbers[..., 2::2] + 1j * numbers[..., 3::2]) * self.coupling, dtype=complex)
-
-    def changes(self, numbers: FloatArray, q2: FloatArray) -> FloatArray:
-        """Return rows of ``Slopes.optics`` for changes of `Material.numbers`, shape (..., 10), and of the bare q2."""
-        rows = numbers * np.array([self.bend, self.refraction, *np.repeat(self.coupling, 2)])
-        rows[..., 0] += q2
-        return rows
-
-
-@lru_cache(maxsize=64)
-def _strength_factors(reflection: Reflection) -> FloatArray:
-    return 2.0 * (np.pi * np.array(reflection.polarization_factors) / reflection.wavelength) ** 2
-
-
-def strengths(reflection: Reflection, numbers: Any) -> tuple[Any, Any]:
-    """Return 2 (pi C abs(chi_h)/lambda)**2 (..., 2) [1/Å**2] and k chi0'' (...) [1/Å] of `Material.numbers` (..., 10).
-
-    What diffuse scattering is proportional to, and what absorbs it.
-    """
-    square = numbers[..., 2:6:2] ** 2 + numbers[..., 3:7:2] ** 2
-    return _strength_factors(reflection) * square, reflection.wavenumber * numbers[..., 1]
+COLUMNS = 11
+"""What a medium is described by: `Deviation.in_plane` and `Material.numbers`."""
 
 
 @dataclass(frozen=True)
 class Media:
-    """What k materials do to waves; the substrate last.
+    """k materials, each with its strain in the plane; the substrate last.
 
     Attributes
     ----------
+    along : ndarray, shape (k,)
+        `Deviation.in_plane`.
     numbers : ndarray, shape (k, 10)
         `Material.numbers`.
-    refraction, absorption : ndarray, shape (k,)
-        Real and imaginary part of the deviation that they cause at the Bragg angle [1/Å].
-    couplings : ndarray, shape (k, 4)
-        sigma_h for both polarisations and sigma_hbar for both [1/Å].
-    strength : ndarray, shape (k, 2)
-    mu0 : ndarray, shape (k,)
-        See `strengths`.
     """
 
+    along: FloatArray
     numbers: FloatArray
-    refraction: FloatArray
-    absorption: FloatArray
-    couplings: ComplexArray
-    strength: FloatArray
-    mu0: FloatArray
 
-    @classmethod
-    def of(cls, reflection: Reflection, optics: Optics, numbers: FloatArray) -> Media:
-        """Return that of materials, shape (k, 10)."""
-        refraction, absorption = optics.refraction * numbers[:, 0], optics.refraction * numbers[:, 1]
-        return cls(numbers, refraction, absorption, optics.couplings(numbers), *strengths(reflection, numbers))
+    def couplings(self, beams: Beams) -> ComplexArray:
+        """Return (k/2) chi_h for both polarisations and (k/2) chi_hbar for both, shape (k, 4) [1/Å]."""
+        half = 0.5 * beams.deviation.wavenumber
+        return np.ascontiguousarray(half * (self.numbers[:, 2::2] + 1j * self.numbers[:, 3::2]))
+
+    def coherent(self, beams: Beams) -> FloatArray:
+        """Return `Beams.coherent` of the media, shape (k, 4, m)."""
+        return np.asarray(beams.coherent(self.along, self.numbers[:, 0], self.numbers[:, 1]))
+
+    def strengths(self, beams: Beams) -> FloatArray:
+        """Return 2 (pi abs(chi_h)/lambda)**2 for both polarisations, shape (k, 2) [1/Å**2]."""
+        factor = 0.5 * beams.deviation.wavenumber**2
+        return np.ascontiguousarray(factor * (self.numbers[:, 2:6:2] ** 2 + self.numbers[:, 3:7:2] ** 2))
+
+    def absorption(self, beams: Beams) -> FloatArray:
+        """Return k chi0'', shape (k,) [1/Å]."""
+        return np.ascontiguousarray(beams.deviation.wavenumber * self.numbers[:, 1])
+
+    def by_columns(self, beams: Beams, by: FloatArray) -> FloatArray:
+        """Return derivatives by what describes the media from those by what they do to the coherent wave.
+
+        Parameters
+        ----------
+        beams : Beams
+        by : ndarray, shape (k, 13, m)
+            Derivatives by `Beams.coherent`, by real and imaginary parts of `couplings`, and by the absorption at the
+            angle number ``beams.middle``.
+
+        Returns
+        -------
+        ndarray, shape (k, 11, m)
+            By ``along`` and by ``numbers``.
+        """
+        out = np.empty((len(self.along), COLUMNS, by.shape[-1]))
+        state = [self.along, self.numbers[:, 0], self.numbers[:, 1]]
+        for column in range(3):
+            moved = [value + 1j * STEP if place == column else value for place, value in enumerate(state)]
+            slope = derivative(beams.coherent(*moved))
+            out[:, column] = (by[:, :4] * slope).sum(axis=1)
+            out[:, column] += by[:, 12] * slope[:, 1, beams.middle, None]
+        out[:, 3:] = 0.5 * beams.deviation.wavenumber * by[:, 4:12]
+        return out
+
+    def by_columns_of_diffuse(self, beams: Beams, by: FloatArray) -> FloatArray:
+        """Return the same of the diffuse part.
+
+        Parameters
+        ----------
+        beams : Beams
+        by : ndarray, shape (k, 7, m)
+            Derivatives by `Beams.diffuse`, `strengths` and `absorption`.
+
+        Returns
+        -------
+        ndarray, shape (k, 11, m)
+        """
+        out = np.zeros((len(self.along), COLUMNS, by.shape[-1]))
+        slope = derivative(beams.diffuse(self.along + 1j * STEP))
+        out[:, 0] = (by[:, :4] * slope).sum(axis=1)
+        k, numbers = beams.deviation.wavenumber, self.numbers[..., None]
+        out[:, 2] = k * by[:, 6]
+        for polarisation in range(2):
+            first = 2 + 2 * polarisation
+            out[:, 1 + first] = k**2 * numbers[:, first] * by[:, 4 + polarisation]
+            out[:, 2 + first] = k**2 * numbers[:, first + 1] * by[:, 4 + polarisation]
+        return out

@@ -13,7 +13,7 @@ from hrxrd_ml.diffraction.lamellae import Coefficients
 _QUADRATURE = np.polynomial.legendre.leggauss(32)
 
 
-def substrate(u: ComplexArray, sigma_h: complex, sigma_hbar: complex) -> ComplexArray:
+def substrate(u: ComplexArray, sigma_h: ComplexArray, sigma_hbar: ComplexArray) -> ComplexArray:
     """Return the amplitude of a semi-infinite uniform crystal, ``r = -2 sigma_h/(u + s)``.
 
     The principal root makes ``Im s >= 0``: the wave field decays into the crystal, with no case distinction.
@@ -24,7 +24,7 @@ def substrate(u: ComplexArray, sigma_h: complex, sigma_hbar: complex) -> Complex
 
 
 def uniform_lamella(
-    r: ComplexArray, u: ComplexArray, sigma_h: complex, sigma_hbar: complex, thickness: float
+    r: ComplexArray, u: ComplexArray, sigma_h: ComplexArray, sigma_hbar: ComplexArray, thickness: float
 ) -> ComplexArray:
     """Return the amplitude on top of a uniform lamella, exact for any thickness."""
     s = 1j * np.sqrt(4.0 * sigma_h * sigma_hbar - u**2)
@@ -38,10 +38,11 @@ def graded_lamella(
     x: FloatArray,
     beta: float,
     gamma: float,
-    mu: float,
+    mu: FloatArray,
+    mu_inside: float,
     e: FloatArray,
-    sigma_h: complex,
-    sigma_hbar: complex,
+    sigma_h: ComplexArray,
+    sigma_hbar: ComplexArray,
     thickness: float,
 ) -> ComplexArray:
     r"""Return the amplitude on top of a lamella in which deviation and Debye-Waller factor are quadratic in depth.
@@ -60,13 +61,15 @@ def graded_lamella(
     ----------
     r : ndarray of complex, shape (m,)
         Amplitude below.
-    x : ndarray, shape (m,)
-        Linear coefficient of the phase.
-    beta, gamma, mu : float
-        Quadratic and cubic coefficient of the phase, gamma to first order, and absorption.
+    x, mu : ndarray, shape (m,)
+        Linear coefficient of the phase, and absorption.
+    mu_inside : float
+        The absorption of one angle, which stands for all in f.
+    beta, gamma : float
+        Quadratic and cubic coefficient of the phase, gamma to first order.
     e : ndarray, shape (3,)
         Coefficients of E in powers of zeta.
-    sigma_h, sigma_hbar : complex
+    sigma_h, sigma_hbar : ndarray of complex, shape (m,)
         Couplings at E = 1 [1/Å].
     thickness : float
         [Å].
@@ -77,7 +80,7 @@ def graded_lamella(
         * weight
         * (e[0] + e[1] * zeta + e[2] * zeta**2)
         * (1.0 + 1j * gamma * (zeta**3 - zeta))
-        * np.exp(1j * beta * zeta**2 - mu * zeta)
+        * np.exp(1j * beta * zeta**2 - mu_inside * zeta)
     )
     f = np.exp(1j * np.multiply.outer(x, zeta)) @ envelope
 
@@ -101,41 +104,42 @@ def quadratic(nodes: FloatArray) -> FloatArray:
     return np.array([middle, 0.5 * (bottom - top), 0.5 * (bottom + top) - middle])
 
 
-def amplitude(c: Coefficients, x: FloatArray, y: FloatArray) -> ComplexArray:
+def amplitude(c: Coefficients) -> ComplexArray:
     """Return the amplitude r at the surface.
-
-    Parameters
-    ----------
-    c : Coefficients
-    x, y : ndarray, shape (m,)
-        Angle coordinates from ``Deviation.axes``.
 
     Returns
     -------
     ndarray of complex, shape (2, m)
         Polarisation sigma, then pi.
     """
-    u_substrate = np.asarray(c.substrate_u0 + c.q1 * x + c.substrate_q2 * y, dtype=np.complex128)
     rows = []
     for p in range(2):
-        r = substrate(u_substrate, c.substrate_sigma_h[p], c.substrate_sigma_hbar[p])
+
+        def wave(medium: int, p: int = p) -> tuple[FloatArray, FloatArray, ComplexArray, ComplexArray]:
+            u, absorption, *factors = c.waves[medium]
+            return u, absorption, factors[p] * c.couplings[medium, p], factors[p] * c.couplings[medium, 2 + p]
+
+        u, absorption, sigma_h, sigma_hbar = wave(-1)
+        e = c.substrate_debye_waller
+        r = substrate(u + 1j * absorption, e * sigma_h, e * sigma_hbar)
         for j in reversed(range(len(c.thickness))):
-            if c.u0.shape[1] == 1:
-                u = c.u0[j, 0] + c.q1 * x + c.q2[j] * y + 1j * c.absorption[j]
-                e = float(c.debye_waller[j, 0])
-                r = uniform_lamella(r, u, e * c.sigma_h[j, p], e * c.sigma_hbar[j, p], c.thickness[j])
-                continue
+            u, absorption, sigma_h, sigma_hbar = wave(c.medium[j])
             t = c.thickness[j]
+            if not c.graded:
+                e = float(c.debye_waller[j, 0])
+                r = uniform_lamella(r, c.u0[j, 0] + u + 1j * absorption, e * sigma_h, e * sigma_hbar, t)
+                continue
             middle, slope, bend = quadratic(c.u0[j])
             r = graded_lamella(
                 r,
-                x=0.5 * t * (middle + bend / 3.0 + c.q1 * x + c.q2[j] * y),
+                x=0.5 * t * (middle + bend / 3.0 + u),
                 beta=0.25 * t * slope,
                 gamma=t / 6.0 * bend,
-                mu=0.5 * t * c.absorption[j],
+                mu=0.5 * t * absorption,
+                mu_inside=0.5 * t * absorption[c.middle],
                 e=quadratic(c.debye_waller[j]),
-                sigma_h=c.sigma_h[j, p],
-                sigma_hbar=c.sigma_hbar[j, p],
+                sigma_h=sigma_h,
+                sigma_hbar=sigma_hbar,
                 thickness=t,
             )
         rows.append(r)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +11,13 @@ from hrxrd_ml.arrays import FloatArray, IntArray
 from hrxrd_ml.complex_step import STEP, derivative
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
+from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.diffuse import Scatterers
-from hrxrd_ml.diffraction.lamellae import Coefficients, Slopes, assemble
-from hrxrd_ml.diffraction.media import Media, Optics, strengths
+from hrxrd_ml.diffraction.lamellae import Coefficients, Slopes
+from hrxrd_ml.diffraction.media import Media
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.layers import Layer
 
 
@@ -25,22 +29,20 @@ class Conditions:
     ----------
     reflection : Reflection
     deviation : Deviation
-    optics : Optics
     substrate : Media
         The one material of the substrate.
     """
 
     reflection: Reflection
     deviation: Deviation
-    optics: Optics
     substrate: Media
 
     @classmethod
     def of(cls, reflection: Reflection) -> Conditions:
         """Return those of a reflection."""
-        optics = Optics.of(reflection)
-        substrate = Media.of(reflection, optics, np.array([Material.of(reflection).numbers]))
-        return cls(reflection, Deviation.of(reflection), optics, substrate)
+        deviation = Deviation.of(reflection)
+        substrate = Media(np.array([deviation.in_plane()]), np.array([Material.of(reflection).numbers]))
+        return cls(reflection, deviation, substrate)
 
 
 @dataclass(frozen=True)
@@ -55,75 +57,86 @@ class Diffracting:
     debye_waller : ndarray, shape (n, nodes)
         E at the nodes.
     u0 : ndarray, shape (n, nodes)
-        Deviation at the nodes, without refraction [1/Å].
-    q2 : ndarray, shape (n,)
-        Its derivative with Y.
+        `Deviation.u0` at the nodes [1/Å].
     media : Media
-    which : ndarray of int, shape (n,)
-        Which of the materials each lamella is made of.
+    medium : ndarray of int, shape (n,)
+        What each lamella is made of.
     slopes : Slopes or None
-        Derivatives by the p parameters of the sample, refraction included.
-    bare : Slopes or None
-        Without refraction; ``optics`` holds those of q2 and of `Material.numbers`, shape (p, n, 11) or (p, 0, 11).
+        Derivatives by the p parameters of the sample.
     """
 
     conditions: Conditions
     thickness: FloatArray
     debye_waller: FloatArray
     u0: FloatArray
-    q2: FloatArray
     media: Media
-    which: IntArray
+    medium: IntArray
     slopes: Slopes | None = None
-    bare: Slopes | None = None
 
     @classmethod
     def of(cls, conditions: Conditions, layer: Layer) -> Diffracting:
-        """Return what strains and materials of a layer mean to waves."""
-        deviation, optics, count = conditions.deviation, conditions.optics, len(layer.thickness)
-        changes, stack, film = layer.slopes, layer.stack, layer.film
-        if stack is None or film is None:
-            u0, q2, which = deviation.u0(layer.strain), np.zeros(count), np.zeros(count, np.int64)
-            seen = cls(conditions, layer.thickness, layer.debye_waller, u0, q2, conditions.substrate, which)
+        """Return what strains and materials of a layer mean to waves.
+
+        Raises
+        ------
+        ParameterError
+            A film so strained in the plane that its lattice sends no wave out through the surface.
+        """
+        deviation, changes, stack = conditions.deviation, layer.slopes, layer.stack
+        if stack is None or layer.film is None:
+            u0, medium = deviation.u0(layer.strain), np.zeros(len(layer.thickness), np.int64)
+            seen = cls(conditions, layer.thickness, layer.debye_waller, u0, conditions.substrate, medium)
             if changes is None:
                 return seen
-            by_u0 = deviation.u0_slope(layer.strain) * changes.strain
-            by_e = -layer.debye_waller * changes.damage
-            slopes = Slopes(by_u0, by_e, changes.thickness, np.zeros((len(by_u0), 0, 11)))
-            return replace(seen, slopes=slopes, bare=slopes)
-        parallel = stack.parallel[film]
-        u0, q2 = deviation.u0(layer.strain, parallel[:, None]), deviation.q2(parallel)
-        media = Media.of(conditions.reflection, optics, stack.susceptibility)
-        seen = cls(conditions, layer.thickness, layer.debye_waller, u0, q2, media, film)
-        if changes is None or changes.parallel is None or changes.susceptibility is None:
+            by_u0, by_e = deviation.u0_slope(layer.strain) * changes.strain, -layer.debye_waller * changes.damage
+            return replace(seen, slopes=Slopes(by_u0, by_e, changes.thickness))
+        media = Media(deviation.in_plane(stack.parallel, stack.tilt), stack.susceptibility)
+        _check_exits(deviation, stack, media)
+        tilt = stack.tilt[layer.film][:, None]
+        u0 = deviation.u0(layer.strain, tilt=tilt)
+        seen = cls(conditions, layer.thickness, layer.debye_waller, u0, media, layer.film)
+        if changes is None or changes.parallel is None or changes.susceptibility is None or changes.tilt is None:
             return seen
-        by_parallel, by_numbers = changes.parallel[:, film], changes.susceptibility[:, film]
-        by_u0 = deviation.u0_slope(layer.strain, parallel[:, None]) * changes.strain
-        by_u0 += deviation.u0_slope_in_plane(layer.strain, parallel[:, None]) * by_parallel[..., None]
-        by_q2 = derivative(deviation.q2(parallel + 1j * STEP)) * by_parallel
-        by_e, by_t = -layer.debye_waller * changes.damage, changes.thickness
-        bare = Slopes(by_u0, by_e, by_t, np.concatenate([by_q2[..., None], by_numbers], axis=-1))
-        refracted = by_u0 + optics.refraction * by_numbers[..., :1]
-        return replace(seen, slopes=Slopes(refracted, by_e, by_t, optics.changes(by_numbers, by_q2)), bare=bare)
+        by_tilt = changes.tilt[:, layer.film][..., None]
+        moved = stack.parallel + 1j * STEP * changes.parallel, stack.tilt + 1j * STEP * changes.tilt
+        by_along = derivative(deviation.in_plane(*moved))
+        by_media = np.concatenate([by_along[..., None], changes.susceptibility], axis=-1)
+        by_u0 = derivative(deviation.u0(layer.strain + 1j * STEP * changes.strain, tilt=tilt + 1j * STEP * by_tilt))
+        return replace(seen, slopes=Slopes(by_u0, -layer.debye_waller * changes.damage, changes.thickness, by_media))
 
-    def coefficients(self, substrate_debye_waller: float) -> Coefficients:
-        """Return what the kernels of coherent scattering take."""
-        at = self.conditions
-        return assemble(
-            at.deviation, at.optics, self.thickness, self.u0, self.q2, self.debye_waller, self.media, self.which,
+    def coefficients(self, beams: Beams, substrate: FloatArray, substrate_debye_waller: float) -> Coefficients:
+        """Return what the kernels of coherent scattering take.
+
+        Parameters
+        ----------
+        beams : Beams
+        substrate : ndarray, shape (1, 4, m)
+            ``Beams.coherent`` of the substrate, which no parameter changes.
+        substrate_debye_waller : float
+        """
+        films = Media(self.media.along[:-1], self.media.numbers[:-1])
+        waves = np.concatenate([films.coherent(beams), substrate]) if len(films.along) else substrate
+        return Coefficients(
+            self.thickness, self.u0, self.debye_waller, self.medium, waves, self.media.couplings(beams), beams.middle,
             substrate_debye_waller,
         )  # fmt: skip
 
-    def scatterers(self, x: FloatArray, y: FloatArray, extinction: FloatArray, weights: FloatArray) -> Scatterers:
+    def scatterers(self, beams: Beams, extinction: FloatArray, weights: FloatArray) -> Scatterers:
         """Return the same as diffuse scattering sees it, at angles as in `Scatterers`."""
-        at, media, slopes = self.conditions, self.media, self.bare
-        which = np.append(self.which, len(media.numbers) - 1)
-        if slopes is not None and slopes.optics.shape[1]:
-            steps = media.numbers[self.which] + 1j * STEP * slopes.optics[..., 1:]
-            by_strength, by_mu0 = (derivative(part) for part in strengths(at.reflection, steps))
-            optics = np.concatenate([slopes.optics[..., :1], by_strength, by_mu0[..., None]], axis=-1)
-            slopes = replace(slopes, optics=optics)
         return Scatterers(
-            at.reflection, x, y, extinction, weights, self.thickness, self.u0, at.deviation.q1, self.q2,
-            self.debye_waller, media.strength[which], media.mu0[which], slopes,
-        )  # fmt: skip
+            beams, extinction, weights, self.thickness, self.u0, self.debye_waller, self.media, self.medium, self.slopes
+        )
+
+
+def _check_exits(deviation: Deviation, stack: Stack, media: Media) -> None:
+    """Refuse a film whose Bragg angle cannot be reached through the surface."""
+    whole = deviation.diffraction_vector / deviation.wavenumber
+    normal = whole * np.cos(deviation.inclination + stack.tilt) / (1.0 + stack.strain)
+    for film, across, along in zip(stack.films[::-1], normal, media.along, strict=False):
+        sine, turned = 0.5 * math.hypot(across, along), math.atan2(along, across)
+        if sine >= 1.0 or abs(turned) >= math.asin(sine):
+            exit = "grazing exit" if along > 0.0 else "grazing incidence"
+            raise ParameterError(
+                f"film {film.name}: at its Bragg angle its planes, inclined by {math.degrees(abs(turned)):.3g} deg, "
+                f"send no wave out through the surface ({exit}); measure it with another reflection or the other exit"
+            )

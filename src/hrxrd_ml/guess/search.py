@@ -179,7 +179,8 @@ class Problem:
         else:
             kept = slice(None) if region is None else region
             at, target, noise = self.arcsec[kept], self.intensity[kept], self.noise[kept]
-        coordinates = nested_coordinates(self.params, chosen, self.simulation.space.nested)
+        space = self.simulation.space
+        coordinates = nested_coordinates(self.params, chosen, space.nested, space.even)
         # Where errors of some per cent are let pass, the model need not be more accurate than a part of that.
         simulation = replace(self.simulation, tolerance=_LOOSE) if relative >= 0.02 else self.simulation
         bound = simulation.bind(at * ARCSEC)

@@ -74,7 +74,7 @@ def tilt(problem: Problem, arcsec: float) -> Values:
     response = problem.simulation.response
     if isinstance(response, DeclaredResponse):
         by_unit = response.tilt(1.0) / ARCSEC
-        return {"bend": (arcsec / by_unit) ** 2} if by_unit > 0.0 else {}
+        return {"bend": arcsec / by_unit} if by_unit > 0.0 else {}
     return {"curvature": arcsec}
 
 

@@ -4,11 +4,16 @@ Of two parameters bound by a `Nested` rule, the one that gives way (the *child*)
 of the range that the other one (the *parent*) leaves it. A box in these coordinates is exactly the feasible
 set, the map is smooth, and its matrix of derivatives is triangular when parents come before children.
 
+A parameter of which the curve is an even function, the width of some distribution, is described by its square. In
+the parameter itself every curve is stationary at zero, whatever the data say; in the square it is like any other at
+a bound.
+
 Two sets of coordinates share it: the bounded one of trust-region least squares (`NestedCoordinates`), and the
 unbounded one of lmfit's Minuit-style transform (`MinuitTransform`), which all its other solvers use.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +31,9 @@ _EDGE = 1.0e-3
 
 _AT_EDGE = 1.0e-10
 _DECADES = 1.0e3
+
+_FLOOR = 1.0e-4
+"""Part of the upper bound that stands for zero where the square is searched, since its derivative is taken there."""
 
 
 def dependency_order(names: Sequence[str], nested: Sequence[Nested]) -> list[str]:
@@ -56,11 +64,12 @@ class Link:
 
 @dataclass(frozen=True)
 class NestedCoordinates:
-    """Box coordinates y of the free parameters x: y = x, except for children of nested constraints.
+    """Box coordinates y of the free parameters x: y = x, except for children of nested constraints and even ones.
 
     A child with a finite lower limit has y = low + width·(x - low)/(cap - low), so that y spans the same
-    numbers as x would without its parent; a child without one has y = x - cap. ``low`` and ``high`` are
-    bounds on x narrowed by all that the fixed parameters and the other bounds imply.
+    numbers as x would without its parent; a child without one has y = x - cap. The even ones, by their numbers,
+    have y = x². ``low`` and ``high`` are bounds on x narrowed by all that the fixed parameters and the other bounds
+    imply, and by the floor of the even ones.
     """
 
     names: tuple[str, ...]
@@ -68,16 +77,22 @@ class NestedCoordinates:
     high: Array
     width: Array
     links: tuple[Link, ...]
+    even: tuple[int, ...] = ()
+
+    @property
+    def curved(self) -> bool:
+        """Whether y is anything but x."""
+        return bool(self.links or self.even)
 
     @property
     def lower(self) -> Array:
         """Lower bounds on y."""
-        return self.low
+        return self._squared(self.low)
 
     @property
     def upper(self) -> Array:
         """Upper bounds on y."""
-        upper = self.high.copy()
+        upper = self._squared(self.high)
         for link in self.links:
             child = link.child
             upper[child] = self.low[child] + self.width[child] if np.isfinite(self.low[child]) else 0.0
@@ -104,6 +119,7 @@ class NestedCoordinates:
     def outward(self, y: Array) -> Array:
         """External values x of box coordinates y."""
         x = np.array(y, dtype=np.float64)
+        x[list(self.even)] = np.sqrt(x[list(self.even)])
         if not self.links:
             return x
         for child in self._children():
@@ -115,9 +131,9 @@ class NestedCoordinates:
     def inward(self, x: Array) -> Array:
         """Box coordinates of external values; those outside the feasible set are projected into it first."""
         x = self.project(x)
+        y = self._squared(x)
         if not self.links:
-            return x
-        y = x.copy()
+            return y
         caps, _ = self.caps(x)
         for child in self._children():
             low, cap = self.low[child], caps[child]
@@ -128,9 +144,20 @@ class NestedCoordinates:
                 y[child] = low + self.width[child] * fraction
         return y
 
-    def derivatives(self, y: Array) -> Array:
-        """Matrix ∂x_i/∂y_j."""
+    def _squared(self, x: Array) -> Array:
+        y = np.array(x, dtype=np.float64)
+        y[list(self.even)] **= 2
+        return y
+
+    def derivatives(self, y: Array, error: Array | None = None) -> Array:
+        """Matrix ∂x_i/∂y_j.
+
+        The square root has no slope at zero. With standard errors of y, that of an even parameter is the one across
+        the error, where it is less: so x = 0 has the error √(error of x²).
+        """
         own = np.ones(len(y))
+        for i in self.even:
+            own[i] = 1.0 / max(2.0 * math.sqrt(y[i]), 0.0 if error is None else math.sqrt(error[i]))
         fraction = np.ones(len(y))
         if self.links:
             x = self.outward(y)
@@ -141,7 +168,7 @@ class NestedCoordinates:
                     own[child] = (caps[child] - low) / self.width[child]
                     fraction[child] = (y[child] - low) / self.width[child]
             return self.chain(x, own, fraction)
-        return np.eye(len(y))
+        return np.diag(own)
 
     def chain(self, x: Array, own: Array, fraction: Array) -> Array:
         """Triangular ∂x_i/∂u_j for any coordinates u in which child i follows its cap with weight ``fraction[i]``."""
@@ -158,8 +185,12 @@ class NestedCoordinates:
         return sorted({link.child for link in self.links})
 
 
-def nested_coordinates(params: Parameters, names: Sequence[str], nested: Sequence[Nested]) -> NestedCoordinates:
+def nested_coordinates(
+    params: Parameters, names: Sequence[str], nested: Sequence[Nested], even: Collection[str] = ()
+) -> NestedCoordinates:
     """Coordinates of the free parameters ``names`` (parents first); a rule about a tied parameter is left out.
+
+    Of ``even`` those are described by their squares that have no negative values and no part in a rule.
 
     Raises
     ------
@@ -182,11 +213,20 @@ def nested_coordinates(params: Parameters, names: Sequence[str], nested: Sequenc
     bottom = np.array([low[name] for name in names], dtype=np.float64)
     # Bounds that meet leave the parameter no choice; a solver needs a box of some width all the same.
     top = np.array([high[name] for name in names], dtype=np.float64)
+    ruled = {name for rule in rules for name in (rule.low, rule.high)}
+    squared = tuple(i for i, name in enumerate(names) if name in even and name not in ruled and bottom[i] >= 0.0)
+    for i in squared:
+        bottom[i] = max(bottom[i], floor_of(top[i]))
     top = np.maximum(top, bottom + _ROUNDING * np.maximum(np.abs(np.where(np.isfinite(bottom), bottom, 0.0)), 1.0e-3))
     width = np.ones(len(names))
     finite = np.isfinite(bottom) & np.isfinite(top)
     width[finite] = top[finite] - bottom[finite]
-    return NestedCoordinates(tuple(names), bottom, top, width, tuple(links))
+    return NestedCoordinates(tuple(names), bottom, top, width, tuple(links), squared)
+
+
+def floor_of(high: float) -> float:
+    """Value that stands for zero of an even parameter with an upper bound."""
+    return _FLOOR * (high if math.isfinite(high) else 1.0)
 
 
 def _takes_part(params: Mapping[str, Parameter], name: str) -> bool:

@@ -7,7 +7,7 @@ each has a function that simulates it and a likelihood that holds its data. A fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -136,16 +136,23 @@ class Objective:
 
     @classmethod
     def of(
-        cls, curves: Sequence[MeasuredCurve], params: Parameters, names: Sequence[str], nested: Sequence[Nested]
+        cls,
+        curves: Sequence[MeasuredCurve],
+        params: Parameters,
+        names: Sequence[str],
+        nested: Sequence[Nested],
+        even: Collection[str] = (),
     ) -> Objective:
         """Return the objective of curves whose parameters ``names`` are free, parents before children.
+
+        Those of ``even`` are seen by their squares, as a search needs them.
 
         Raises
         ------
         ParameterError
             If fixed values or bounds leave a nested constraint no room.
         """
-        coordinates = nested_coordinates(params, names, nested)
+        coordinates = nested_coordinates(params, names, nested, even)
         tied = any(par.expr is not None for par in params.values())
         held = {name: float(par.value) for name, par in params.items()}
         return cls(tuple(curves), coordinates, held, params.copy() if tied else None)
@@ -266,7 +273,7 @@ class Objective:
         return Expansion(PointTerms.total(terms), self._by_box(_joined([by_x for _, by_x in parts]), y))
 
     def _by_box(self, by_x: Array, y: Array) -> Array:
-        return by_x @ self.coordinates.derivatives(y) if self.coordinates.links else by_x
+        return by_x @ self.coordinates.derivatives(y) if self.coordinates.curved else by_x
 
 
 def _joined(parts: Sequence[Array]) -> Array:

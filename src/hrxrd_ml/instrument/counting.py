@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, space_of
+from hrxrd_ml.parameters import ParameterSpace, space_of
 
 
 def base_space() -> ParameterSpace:
@@ -20,12 +20,6 @@ def base_space() -> ParameterSpace:
         ("dead_time", "1/counts", 0.0, 0.0, 1e-2, False, "observed = true/(1 + dead_time·true)"),
         scope="diffractometer",
     )
-
-
-def spread_space() -> ParameterSpace:
-    """Lateral inhomogeneity of the strain, for any profile."""
-    text = "relative spread (1 sigma) of the strain across the footprint"
-    return ParameterSpace((ParameterSpec("strain_spread", "", 0.0, 0.0, 0.1, False, text),))
 
 
 def recorded(arriving: FloatArray, dead_time: float) -> tuple[FloatArray, FloatArray]:

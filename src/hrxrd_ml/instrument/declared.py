@@ -84,18 +84,18 @@ class DeclaredResponse:
         length = self.diffractometer.sample_length
         return lit if length is None else min(lit, length)
 
-    def tilt(self, bend: float) -> float:
+    def tilt(self, bend: Any) -> Any:
         """Return through which angle a bent sample turns under the beam [rad]."""
-        return 1e-3 * self.footprint * math.sqrt(bend)
+        return 1e-3 * self.footprint * bend
 
     def told(self, bend: float, stderr: float) -> str:
         """Return the radius of a bent sample in words."""
         if bend > 2.0 * stderr:
             return (
-                f"a radius of {bend**-0.5:.4g} ± {0.5 * stderr * bend**-1.5:.2g} m, a tilt of "
+                f"a radius of {1.0 / bend:.4g} ± {stderr / bend**2:.2g} m, a tilt of "
                 f"{self.tilt(bend) / ARCSEC:.3g} arcsec along the {self.footprint:.3g} mm that are lit"
             )
-        return f"flat within its error: a radius above {(bend + 2.0 * stderr) ** -0.5:.3g} m"
+        return f"flat within its error: a radius above {1.0 / (bend + 2.0 * stderr):.3g} m"
 
     def width(self, values: Values) -> float:
         """Return the FWHM of all parts but the bent sample, roughly [arcsec]: what the grid of angles has to follow."""
@@ -141,7 +141,7 @@ class DeclaredResponse:
         if "bend" in self.names and (values["bend"] != 0.0 or by_bend):
 
             def bend(v: Values) -> Any:
-                return bent(grid.omega, (1e-3 * self.footprint) ** 2 * v["bend"], v["bend_skew"])
+                return bent(grid.omega, self.tilt(v["bend"]), v["bend_skew"])
 
             parts.append(part(bend, values, by_bend))
         parts.append(part(lambda v: gaussian(grid.omega, v["fwhm"]), values, by_rest))
@@ -243,10 +243,10 @@ def _rest(free: bool) -> ParameterSpace:
 
 
 _BEND = space_of(
-    ("bend", "1/m²", 0.0, 0.0, 100.0, True, "one over the squared radius of a bent sample; 0 where it is flat"),
+    ("bend", "1/m", 0.0, 0.0, 10.0, True, "one over the radius of a bent sample; 0 where it is flat"),
     ("bend_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
     scope="sample",
-)
+).with_changes("bend", even=True)
 
 
 def _window(diffractometer: Diffractometer) -> ParameterSpace:

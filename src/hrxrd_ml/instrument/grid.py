@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray, IntArray, Values
+from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.diffuse import extinction
 from hrxrd_ml.instrument.angles import EDGE, AngleGrid
 from hrxrd_ml.instrument.convolution import Convolution
@@ -18,7 +19,7 @@ from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
     from hrxrd_ml.crystal.reflection import Reflection
-    from hrxrd_ml.diffraction.deviation import Deviation
+    from hrxrd_ml.diffraction.reflectivity import Conditions
 
 MARGIN = 100.0
 """How far the nodes reach beyond the data, at least [arcsec]."""
@@ -55,23 +56,13 @@ class Need:
 
     @classmethod
     def of(
-        cls,
-        values: Values,
-        scan: float,
-        reflection: Reflection,
-        *,
-        deeper: int,
-        far: float,
-        reach: float,
-        length: float,
+        cls, values: Values, reflection: Reflection, *, deeper: int, far: float, reach: float, length: float
     ) -> Need:
         """Return what values of the parameters need.
 
         Parameters
         ----------
         values : mapping
-        scan : float
-            How far the scan goes from the substrate peak [arcsec].
         reflection : Reflection
         deeper : int
             Half octaves by which the layer is deeper than usual.
@@ -82,7 +73,6 @@ class Need:
         length : float
             Of the defects that scatter diffusely [Å]; 0 where there are none.
         """
-        far = max(far, 3.0 * values.get("strain_spread", 0.0) * scan)
         # The line falls off at 1/(l k sin 2θ) from its centre; the steps are a quarter of that.
         per_angle = 2.0 * math.pi / reflection.wavelength * math.sin(2.0 * reflection.bragg_angle)
         line = length * per_angle * 4.0 * _FAR_PICK * ARCSEC
@@ -117,10 +107,10 @@ class Grid:
     ----------
     angles : AngleGrid
     convolution : Convolution
-    nodes, x, y : ndarray, shape (k,)
-        Calculated nodes and their angle coordinates.
-    flux : ndarray, shape (k,)
-        See ``Deviation.flux``.
+    beams : Beams
+        At the calculated nodes.
+    substrate : ndarray, shape (1, 4, k)
+        ``Beams.coherent`` of the substrate.
     extinction : ndarray, shape (2, k)
         See ``diffuse.extinction``.
     pick : ndarray of int
@@ -131,10 +121,8 @@ class Grid:
 
     angles: AngleGrid
     convolution: Convolution
-    nodes: FloatArray
-    x: FloatArray
-    y: FloatArray
-    flux: FloatArray
+    beams: Beams
+    substrate: FloatArray
     extinction: FloatArray
     pick: IntArray
     strains: tuple[float, float]
@@ -143,8 +131,7 @@ class Grid:
     def around(
         cls,
         dtheta: FloatArray,
-        reflection: Reflection,
-        deviation: Deviation,
+        conditions: Conditions,
         *,
         fringe: float,
         octave: float = 0.0,
@@ -157,7 +144,7 @@ class Grid:
         there for a narrow resolution function.  ``finer`` divides the steps of the uniform grid again.  ``fringe``:
         the shortest period in the curve [rad].
         """
-        need = need or Need()
+        need, reflection = need or Need(), conditions.reflection
         plateaus = _plateaus(reflection)
         angles = AngleGrid.covering(
             dtheta,
@@ -171,18 +158,16 @@ class Grid:
             finer=finer,
             reach=need.reach,
         )
-        nodes = angles.calculated
-        x, y = deviation.axes(nodes)
+        beams = Beams(conditions.deviation, angles.calculated)
+        offset = beams.dtheta - reflection.refraction_shift()
         return cls(
             angles,
             Convolution(angles),
-            nodes,
-            x,
-            y,
-            deviation.flux(nodes),
-            extinction(reflection, deviation, x, y),
-            _spaced(nodes - reflection.refraction_shift(), reflection.darwin_width(), plateaus, need.farthest_pick),
-            _strains(reflection, deviation, x, y),
+            beams,
+            conditions.substrate.coherent(beams),
+            extinction(conditions.substrate, beams),
+            _spaced(offset, reflection.darwin_width(), plateaus, need.farthest_pick),
+            _strains(conditions, beams),
         )
 
     @cached_property
@@ -190,36 +175,40 @@ class Grid:
         """Neighbours and weights with which `spreading.gather` goes from the nodes picked to all of them."""
         from hrxrd_ml.instrument.spreading import refinement  # loads numba
 
-        return refinement(self.nodes[self.pick], self.angles.nodes)
+        return refinement(self.picked.dtheta, self.angles.nodes)
 
-    def between(self, reflection: Reflection, deviation: Deviation, low: float, high: float) -> Grid:
+    @cached_property
+    def picked(self) -> Beams:
+        """The beams at the nodes picked."""
+        return self.beams.part(self.pick)
+
+    def between(self, conditions: Conditions, low: float, high: float) -> Grid:
         """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""
-        begin, end = np.searchsorted(self.nodes, (low, high))
+        begin, end = np.searchsorted(self.beams.dtheta, (low, high))
         part, every = slice(begin, end), self.angles.every
         whole = slice(begin * every, (end - 1) * every + 1)
         own = self.angles
         angles = replace(own, nodes=own.nodes[whole], quadrature=own.quadrature[whole], even=own.even[whole])
         inside = self.pick[slice(*np.searchsorted(self.pick, (begin + 1, end - 1)))] - begin
-        x, y = self.x[part], self.y[part]
+        beams = self.beams.part(part)
         return Grid(
             angles,
             Convolution(angles),
-            self.nodes[part],
-            x,
-            y,
-            self.flux[part],
-            self.extinction[:, part],
+            beams,
+            np.ascontiguousarray(self.substrate[..., part]),
+            np.ascontiguousarray(self.extinction[:, part]),
             np.concatenate([[0], inside, [end - begin - 1]]),
-            _strains(reflection, deviation, x, y),
+            _strains(conditions, beams),
         )
 
 
-def _strains(reflection: Reflection, deviation: Deviation, x: FloatArray, y: FloatArray) -> tuple[float, float]:
+def _strains(conditions: Conditions, beams: Beams) -> tuple[float, float]:
     """Return which strains would diffract at the last and at the first angle, refraction allowed for."""
-    slope = deviation.q1
-    by_x = slope / reflection.diffraction_vector
-    by_y = math.pi / reflection.wavelength * abs(reflection.susceptibility.chi0) / reflection.diffraction_vector
-    return float(-by_x * x[-1] - by_y * abs(y[-1])), float(-by_x * x[0] + by_y * abs(y[0]))
+    ends = beams.part([0, -1])
+    h = conditions.reflection.diffraction_vector
+    low, high = ends.diffuse(conditions.substrate.along)[0, 0] / h
+    shift = np.abs(conditions.substrate.coherent(ends)[0, 0] / h - (low, high))
+    return float(-high - shift[1]), float(-low + shift[0])
 
 
 def _plateaus(reflection: Reflection) -> list[float]:

@@ -27,7 +27,6 @@ def measure(
     dtheta: FloatArray,
     response: Broadening,
     background: Background,
-    centre: float = 0.0,
     narrowest: float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     """Return expected counts and their derivatives.
@@ -49,8 +48,6 @@ def measure(
         Angles of the measurement: nominal offsets from the Bragg angle [rad].
     response : Broadening
     background : Background
-    centre : float
-        Angle of the substrate peak [rad], about which a spread of the strain stretches the curve.
     narrowest : float
         FWHM below which a resolution function changes nothing any more [arcsec].
 
@@ -67,13 +64,9 @@ def measure(
     grid = convolution.grid
     place = {name: i for i, name in enumerate(wanted)}
     if place:
-        known = {*names, *response.names, *background.space.names, *base_space().names, "strain_spread"}
+        known = {*names, *response.names, *background.space.names, *base_space().names}
         if unknown := place.keys() - known:
             raise ParameterError(unknown_name(min(unknown), tuple(sorted(known))))
-    if values.get("strain_spread", 0.0) > 0.0:
-        rows, by_spread = _smeared(rows, convolution, centre, values["strain_spread"])
-        if "strain_spread" in place:
-            rows, names = np.concatenate([rows, by_spread[None]]), [*names, "strain_spread"]
     narrow = response.width(values) < narrowest
     shape = {**values, "fwhm": narrowest} if narrow else values
     shaped = [name for name in wanted if name in response.names and not (narrow and name == "fwhm")]
@@ -115,20 +108,6 @@ def measure(
             by_level = background.counts(arcsec, {**values, name: values[name] + 1j * STEP})
             jacobian[:, place[name]] = through * derivative(by_level)
     return counts, jacobian
-
-
-def _smeared(rows: FloatArray, convolution: Convolution, centre: float, spread: float) -> tuple[FloatArray, FloatArray]:
-    """Return rows averaged over a spread of the strain, and the derivative of the first by the spread.
-
-    Strain scales with dose; averaging over it stretches the curve about the substrate peak.
-    """
-    from hrxrd_ml.instrument.spreading import smear  # loads numba
-
-    grid, polarisations = convolution.grid, rows.shape[1]
-    smeared, by_spread = smear(
-        grid.nodes, grid.quadrature, centre, spread, rows.reshape(-1, rows.shape[-1]), polarisations
-    )
-    return smeared.reshape(rows.shape), by_spread
 
 
 def _convolved(rows: FloatArray, convolution: Convolution, transform: Transform) -> FloatArray:

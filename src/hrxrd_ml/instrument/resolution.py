@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Transform = ComplexArray | FloatArray
 LN2 = math.log(2.0)
-_NO_TILT = 1e-20  # rad², far below anything seen; keeps the derivative of a square root finite
 _LAST_SQUARE = 60.0  # of the distance over the half width; a Gaussian has fallen to 1e-18 there
 GAUSSIAN_REACH = 3.8
 """Of the FWHM; a Gaussian has fallen to 4e-18 there."""
@@ -50,7 +49,7 @@ _BENT = space_of(
     ("curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"),
     ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
     scope="curve",
-)
+).with_changes("curvature", even=True)
 
 
 class Resolution(Protocol):
@@ -325,24 +324,25 @@ def _joined(transform: Any) -> Transform:
     return transform[0] - 1j * transform[1] if isinstance(transform, tuple) else transform
 
 
-def bent(omega: FloatArray, square: Any, skew: Any) -> Any:
+def bent(omega: FloatArray, tilt: Any, skew: Any) -> Any:
     """Return the transforms of the tilts across the footprint on a bent crystal, centred on the footprint's middle.
 
-    They run through an angle whose ``square`` is given [rad²], of which an even illumination depends alone; the
-    illumination changes along the footprint as exp(skew t), t from -1/2 to 1/2.
+    They run through ``tilt`` [rad]; the illumination changes along the footprint as exp(skew t), t from -1/2 to 1/2.
     """
     if not np.iscomplexobj(skew) and skew == 0.0:
-        return _sinc(omega * omega * square)
-    cosine, sine = _sinhc(skew, omega * np.sqrt(square + _NO_TILT))
+        return _sinc(omega * tilt)
+    cosine, sine = _sinhc(skew, omega * tilt)
     area, _ = _sinhc(skew, np.zeros(1))
     return cosine / area, sine / area
 
 
-def _sinc(square: Any) -> Any:
-    """Return sin(b/2)/(b/2) for b² = ``square``."""
-    near = np.real(square) < 1e-4
-    half = 0.5 * np.sqrt(np.where(near, 1.0, square))
-    return np.where(near, 1.0 - square / 24.0 + square * square / 1920.0, np.sin(half) / half)
+def _sinc(b: Any) -> Any:
+    """Return sin(b/2)/(b/2)."""
+    near = np.abs(np.real(b)) < 1e-2
+    square = b * b
+    return np.where(
+        near, 1.0 - square / 24.0 + square * square / 1920.0, np.sin(0.5 * b) / np.where(near, 1.0, 0.5 * b)
+    )
 
 
 def _sinhc(a: Any, b: Any) -> tuple[Any, Any]:
@@ -457,7 +457,7 @@ class Response:
         if values["curvature"] != 0.0 or by_bend:
 
             def bend(v: Values) -> Any:
-                return bent(grid.omega, (ARCSEC * v["curvature"]) ** 2, v["curvature_skew"])
+                return bent(grid.omega, ARCSEC * v["curvature"], v["curvature_skew"])
 
             parts.append(part(bend, values, by_bend))
         return product(parts)

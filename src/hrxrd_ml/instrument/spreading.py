@@ -12,7 +12,6 @@ import numpy as np
 
 from hrxrd_ml.arrays import FloatArray, IntArray
 from hrxrd_ml.diffraction.kernels.compiling import entry
-from hrxrd_ml.diffraction.kernels.graded import decay
 
 
 @entry
@@ -124,52 +123,6 @@ def refinement(coarse: FloatArray, fine: FloatArray) -> tuple[IntArray, FloatArr
         for k in range(3):
             weights[points, cell + node + k - first] += value * slopes[cell + node, k]
     return first, np.ascontiguousarray(weights[:, 1:5])
-
-
-_CUT = math.exp(-12.5)  # of a Gaussian at five standard deviations
-
-
-@entry(reassociate=True)
-def smear(angle, quadrature, centre, spread, rows, first):  # type: ignore[no-untyped-def]
-    """Smear rows (p, m) over angles with a Gaussian whose width is ``spread`` times the distance from ``centre``.
-
-    Returns the smeared rows and the derivative of the first ``first`` of them with respect to ``spread``; constants
-    pass unchanged, and so does everything at the centre.
-    """
-    count, m = rows.shape[0], rows.shape[1]
-    out, slope = np.empty((count, m)), np.empty((first, m))
-    weight, pull = np.empty(m), np.empty(m)
-    low, high = 0, 0
-    for i in range(m):
-        width = spread * abs(angle[i] - centre) + 1e-12
-        while low > 0 and angle[low] > angle[i] - 5.0 * width:
-            low -= 1
-        while angle[low] < angle[i] - 5.0 * width:
-            low += 1
-        while high < m and angle[high] <= angle[i] + 5.0 * width:
-            high += 1
-        while angle[high - 1] > angle[i] + 5.0 * width:
-            high -= 1
-        total, moment, inverse = 0.0, 0.0, 1.0 / width
-        for k in range(low, high):
-            t = (angle[i] - angle[k]) * inverse
-            g = decay(0.5 * t * t)
-            weight[k] = quadrature[k] * (g - _CUT)  # nothing leaps where a node enters
-            pull[k] = quadrature[k] * g * t * t
-        for k in range(low, high):
-            total += weight[k]
-            moment += pull[k]
-        for p in range(count):
-            dot = 0.0
-            for k in range(low, high):
-                dot += weight[k] * rows[p, k]
-            out[p, i] = dot / total
-        for p in range(first):
-            dot = 0.0
-            for k in range(low, high):
-                dot += pull[k] * rows[p, k]
-            slope[p, i] = (dot - out[p, i] * moment) / (total * spread)
-    return out, slope
 
 
 @entry

@@ -42,6 +42,11 @@ class CurveFitting(Model):
         """Nested constraints, with full names."""
         return tuple(rule.prefixed(m.prefix) for m in self.rocking_curves for rule in m.space.nested)
 
+    @property
+    def even(self) -> tuple[str, ...]:
+        """Parameters of which the curve is an even function, with full names."""
+        return tuple(m.prefix + name for m in self.rocking_curves for name in m.space.even)
+
     def evaluator(self, independent: Mapping[str, Any], params: Mapping[str, Parameter] | None = None) -> Evaluator:
         """Curve and Jacobian of the model on one x array (and other independent variables of other components)."""
         raise NotImplementedError

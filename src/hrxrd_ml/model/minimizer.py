@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.inference.coordinates import dependency_order, lower_to_caps
+from hrxrd_ml.inference.coordinates import dependency_order, floor_of, lower_to_caps
 from hrxrd_ml.inference.covariance import draw_inside
 from hrxrd_ml.inference.levenberg import minimise_in_box
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
@@ -45,6 +45,8 @@ class CurveMinimizer(Minimizer):
     used : int
         Points that are not masked.
     nested : tuple of Nested
+    even : tuple of str
+        Parameters that are searched by their squares.
     exact : bool
         Whether solvers get the exact Jacobian.
     **settings
@@ -64,11 +66,12 @@ class CurveMinimizer(Minimizer):
         *,
         used: int,
         nested: tuple[Nested, ...],
+        even: tuple[str, ...] = (),
         exact: bool,
         **settings: Any,
     ) -> None:
         super().__init__(self._residual, params, **settings)
-        self.curve, self.used, self.nested, self.exact = curve, used, nested, exact
+        self.curve, self.used, self.nested, self.even, self.exact = curve, used, nested, even, exact
 
     # --- preparation ------------------------------------------------------------------------------------------------
 
@@ -89,7 +92,7 @@ class CurveMinimizer(Minimizer):
             raise ParameterError("no parameter varies; set vary=True for those to be fitted")
         if result.n_used < len(names):
             raise CurveError(f"{result.n_used} points cannot determine {len(names)} parameters; fix some of them")
-        self.objective = Objective.of([self.curve], result.params, names, self.nested)
+        self.objective = Objective.of([self.curve], result.params, names, self.nested, self.even)
         start = np.array(result.init_vals, dtype=np.float64)
         feasible = self.objective.coordinates.project(start)
         if (feasible != start).any():
@@ -167,7 +170,7 @@ class CurveMinimizer(Minimizer):
                 result = super().minimize(method, params, **kws)
         finally:
             self.calc_covar = wanted
-        settle(result, self.nested)
+        settle(result, self.nested, self.even)
         if wanted and not (result.errorbars or result.method in _NOT_A_MINIMUM or result.aborted):
             estimate_errors(result, self.objective, self.scale_covar)
         return result
@@ -311,9 +314,15 @@ class CurveMinimizer(Minimizer):
         return super()._lnprob(theta, *args, **kws)
 
 
-def settle(result: FitStatistics, nested: Sequence[Nested]) -> None:
-    """Lower parameters that a solver without nested limits left above them: to what was simulated."""
+def settle(result: FitStatistics, nested: Sequence[Nested], even: Sequence[str] = ()) -> None:
+    """Lower parameters that a solver without nested limits left above them: to what was simulated.
+
+    An even parameter that cannot be told from zero gets the bound that it stands for.
+    """
     params = result.params
+    for name in even:
+        if params[name].vary and params[name].min <= params[name].value <= floor_of(params[name].max):
+            params[name].value = params[name].min
     notes = []
     for rule in sorted(nested, key=lambda rule: list(params).index(rule.low)):
         low, cap = params[rule.low], rule.cap(float(params[rule.high].value))

@@ -153,6 +153,7 @@ class RockingCurveResult(ModelResult):
             params,
             used=int(self.observation.used.sum()),
             nested=self.model.nested,
+            even=self.model.even,
             exact=self.model.analytic_jacobian,
             fcn_args=self.userargs,
             fcn_kws=self.userkws,

@@ -73,6 +73,26 @@ class MinuitTransform:
         return 0.5 * (math.sin(value) + 1.0) if math.isfinite(self.low) else 1.0
 
 
+class SquareTransform(MinuitTransform):
+    """The same of an even parameter, by its square."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__(low**2, high**2, ())
+        self.decades = False
+
+    def from_internal(self, value: float) -> float:
+        """External value of an internal one."""
+        return math.sqrt(super().from_internal(value))
+
+    def to_internal(self, value: float) -> float:
+        """Internal value of an external one."""
+        return super().to_internal(value**2)
+
+    def scale_gradient(self, value: float) -> float:
+        """Derivative of the external value with respect to the internal one."""
+        return super().scale_gradient(value) / (2.0 * self.from_internal(value))
+
+
 def attach_transforms(params: Parameters, coordinates: NestedCoordinates) -> tuple[MinuitTransform, ...]:
     """Give every free parameter of a fit its transform; returns them in the order of the coordinates."""
     caps: dict[int, list[tuple[Parameter, float, float]]] = {}
@@ -81,7 +101,8 @@ def attach_transforms(params: Parameters, coordinates: NestedCoordinates) -> tup
         caps.setdefault(link.child, []).append((parent, link.slope, link.constant))
     transforms = []
     for i, name in enumerate(coordinates.names):
-        transform = MinuitTransform(float(coordinates.low[i]), float(coordinates.high[i]), caps.get(i, ()))
+        low, high = float(coordinates.low[i]), float(coordinates.high[i])
+        transform = SquareTransform(low, high) if i in coordinates.even else MinuitTransform(low, high, caps.get(i, ()))
         params[name].from_internal = transform.from_internal
         params[name].scale_gradient = transform.scale_gradient
         transforms.append(transform)

@@ -71,7 +71,7 @@ def estimate_errors(
     if y is None:
         y = objective.inward(objective.free(result.params.valuesdict()))
     covariance = covariance_in_box(objective, y, robust)
-    matrix = objective.coordinates.derivatives(y)
+    matrix = objective.coordinates.derivatives(y, np.sqrt(np.maximum(np.diag(covariance.matrix), 0.0)))
     size = result.redchi if scale_covar else 1.0
     result.covar = matrix @ covariance.matrix @ matrix.T * size
     stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))

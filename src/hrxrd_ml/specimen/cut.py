@@ -206,6 +206,7 @@ def plan(
     tolerance: float,
     extinction_length: float,
     line_width: float,
+    reach: float = 1.0,
 ) -> Plan:
     """Return where lamellae lie; see `layers.discretise` for the arguments."""
     segments = _NOTHING if strain is None else strain.segments(values)
@@ -213,7 +214,7 @@ def plan(
     if not all(-1e-9 <= below - above < math.inf for above, below in itertools.pairwise(kinks)):
         raise ParameterError(f"the strain profile's kinks must be finite and ordered in depth, got {segments.edges} Å")
     largest, where = (0.0, 0.0) if strain is None else extreme(strain, values)
-    size, edges, scale, pieces = max(abs(largest), 1e-3), segments.edges, segments.scale, None
+    size, edges, scale, pieces = reach * max(abs(largest), 1e-3), segments.edges, segments.scale, None
     if films is not None:
         size += float(np.abs(films.strain).max())
         pieces = Pieces.of(segments, films.interfaces)
@@ -235,7 +236,7 @@ def plan(
     limits = [min(curved * length**0.75, bent * length, thickest) for length in scale.tolist()]
     # The diffuse line is integrated over what a lamella spans of it.
     if strain is not None and any(line_width * own < size * t for own, t in zip(scale.tolist(), limits, strict=True)):
-        slopes = steepest(strain, values, Segments(edges, scale), kinks[-1]).tolist()
+        slopes = (reach * steepest(strain, values, Segments(edges, scale), kinks[-1])).tolist()
         limits = [min(t, line_width / max(slope, 1e-12)) for t, slope in zip(limits, slopes, strict=True)]
     # Each piece has one lamella at least: what has no thickness has a derivative by it.
     lengths = (edges[1:] - edges[:-1]).tolist()

@@ -25,6 +25,8 @@ _LARGEST_MISMATCH = 0.1
 """Beyond it, film and substrate are no two crystals of one lattice."""
 
 _LARGEST_STRAIN = 0.05
+_LARGEST_TILT = 5.0
+"""Of a film on its substrate [deg]."""
 
 _NODES = 8
 """Compositions at which an alloy is calculated; everything is a smooth function of it."""
@@ -59,6 +61,9 @@ class Film:
         Factor on all susceptibilities.
     damage : float
         Exponent L of the film's static Debye-Waller factor.
+    tilt : float
+        By which the film's planes are inclined against those of the substrate, in the plane of diffraction [deg];
+        positive: its peak is at larger angles.
 
     Raises
     ------
@@ -76,6 +81,7 @@ class Film:
     relaxation: float | None = None
     density: float = 1.0
     damage: float = 0.0
+    tilt: float = 0.0
 
     def __post_init__(self) -> None:
         """Check what can be checked without a substrate."""
@@ -83,6 +89,8 @@ class Film:
             raise ParameterError(f"a film is named {self.name!r}; expected letters, digits and _, as in 'buffer_2'")
         if not 0.0 < self.thickness < math.inf:
             raise ParameterError(f"{self.name}: expected a thickness above 0 Å, got {self.thickness:g}")
+        if not abs(self.tilt) <= _LARGEST_TILT:
+            raise ParameterError(f"{self.name}: expected a tilt within {_LARGEST_TILT:g} deg, got {self.tilt!r}")
         if self.strain is not None and (self.relaxation is not None or self.x is not None):
             raise ParameterError(f"{self.name}: give its strain, or what the strain follows from (x, relaxation)")
         if self.x is not None and not isinstance(self.crystal, str):
@@ -112,6 +120,8 @@ class Film:
             rows.append(("strain", "", start, -limit, limit, True, "out-of-plane strain of the film's own lattice"))
         rows.append(("density", "", self.density, 0.5, 1.5, False, "factor on all susceptibilities of the film"))
         rows.append(("damage", "", self.damage, 0.0, 5.0, False, "damage L of the film"))
+        limit = _LARGEST_TILT
+        rows.append(("tilt", "deg", self.tilt, -limit, limit, False, "tilt of the film in the plane of diffraction"))
         return ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
 
     def state(self, values: Values, reflection: Reflection) -> FilmState:
@@ -137,7 +147,8 @@ class Film:
             strain = facts.out * (1.0 - facts.biaxial * own) - 1.0
         density, damage = values[f"{self.name}_density"], values[f"{self.name}_damage"]
         numbers = tuple(density * number for number in facts.susceptibility)
-        return FilmState(values[f"{self.name}_thickness"], strain, parallel, damage, numbers)
+        tilt = values[f"{self.name}_tilt"] * math.radians(1.0)
+        return FilmState(values[f"{self.name}_thickness"], strain, parallel, tilt, damage, numbers)
 
     def _coherent_strain(self, reflection: Reflection) -> float:
         """Return the strain of the film where it has the substrate's lattice in the plane; 0 if D is not known."""
@@ -255,6 +266,8 @@ class FilmState:
         [Å].
     strain, parallel : float
         Relative to the substrate's lattice, out of the plane and in the plane.
+    tilt : float
+        [rad].
     damage : float
         L.
     susceptibility : tuple of float
@@ -264,6 +277,7 @@ class FilmState:
     thickness: Any
     strain: Any
     parallel: Any
+    tilt: Any
     damage: Any
     susceptibility: tuple[Any, ...]
 
@@ -282,8 +296,8 @@ class Stack:
         Of the substrate.
     thickness : ndarray, shape (k,)
         [Å].
-    strain, parallel, damage : ndarray, shape (k + 1,)
-        Strains relative to the substrate's lattice, out of the plane and in the plane, and L.
+    strain, parallel, tilt, damage : ndarray, shape (k + 1,)
+        Strains relative to the substrate's lattice, out of the plane and in the plane, tilt against it [rad], and L.
     susceptibility : ndarray, shape (k + 1, 10)
         ``Material.numbers``.
     """
@@ -293,6 +307,7 @@ class Stack:
     thickness: Any
     strain: Any
     parallel: Any
+    tilt: Any
     damage: Any
     susceptibility: Any
 
@@ -309,6 +324,7 @@ class Stack:
             columns(*(state.thickness for state in states)),
             columns(*(state.strain for state in states), 0.0),
             columns(*(state.parallel for state in states), 0.0),
+            columns(*(state.tilt for state in states), 0.0),
             columns(*(state.damage for state in states), 0.0),
             np.stack([np.broadcast_to(array, (*lead, 10)) for array in numbers], axis=-2),
         )

@@ -34,10 +34,12 @@ class LayerSlopes:
     strain, damage : ndarray, shape (p, n, nodes)
         Of strain out of the plane and of L at the nodes.
     thickness : ndarray, shape (p, n)
-    parallel : ndarray, shape (p, films + 1), or None
-        With films: of the strain in the plane.
+    parallel, tilt : ndarray, shape (p, films + 1), or None
+        With films: of the strain in the plane, and of the tilt [rad].
     susceptibility : ndarray, shape (p, films + 1, 10), or None
         With films: of ``Stack.susceptibility``.
+    film_strain : ndarray, shape (p, films + 1), or None
+        With films and a profile: of ``Stack.strain``.
     """
 
     names: tuple[str, ...]
@@ -45,7 +47,9 @@ class LayerSlopes:
     damage: FloatArray
     thickness: FloatArray
     parallel: FloatArray | None = None
+    tilt: FloatArray | None = None
     susceptibility: FloatArray | None = None
+    film_strain: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ def discretise(
     films: Stack | None = None,
     extinction_length: float = math.inf,
     line_width: float = math.inf,
+    reach: float = 1.0,
 ) -> Layer:
     """Cut the profiles, and the films that they reach through, into graded lamellae.
 
@@ -132,6 +137,8 @@ def discretise(
         Of the substrate, λ √(γ_0 γ_h)/(π |χ_h|) [Å].
     line_width : float
         Strain over which the diffuse line of a lamella changes.
+    reach : float
+        Factor on the strain up to which the lamellae are thin enough.
     """
     where = plan(
         strain,
@@ -143,6 +150,7 @@ def discretise(
         tolerance=tolerance,
         extinction_length=extinction_length,
         line_width=line_width,
+        reach=reach,
     )
     at, slopes = where.nodes(values, films), None
     if names is not None:
@@ -156,7 +164,9 @@ def discretise(
             _rows(by.damage, count, shape),
             _rows(by.thickness, count, shape[:1]),
             None if moved is None else _rows(moved.parallel, count, moved.parallel.shape[-1:]),
+            None if moved is None else _rows(moved.tilt, count, moved.tilt.shape[-1:]),
             None if moved is None else _rows(moved.susceptibility, count, moved.susceptibility.shape[-2:]),
+            None if moved is None else _rows(moved.strain, count, moved.strain.shape[-1:]),
         )
     own = None if films is None else at.own
     return Layer(np.maximum(at.thickness, THINNEST), at.depth, at.strain, at.damage, slopes, own, where.film, films)
@@ -180,6 +190,7 @@ def uniform_films(films: Stack, values: Values, names: Sequence[str] | None = No
             _rows(moved.damage[..., :-1, None], p, (count, 1)),
             _rows(moved.thickness, p, (count,)),
             _rows(moved.parallel, p, (count + 1,)),
+            _rows(moved.tilt, p, (count + 1,)),
             _rows(moved.susceptibility, p, (count + 1, 10)),
         )
     depth = (films.interfaces - 0.5 * thickness)[:, None]

@@ -11,11 +11,36 @@ import torch
 from torch import Tensor
 
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.lamellae import Coefficients, Lamellae, coefficients
 from hrxrd_ml.guess.network.scale import StrainAxis
 from hrxrd_ml.training.arrays import TorchArrays
 from hrxrd_ml.training.prior import SYMMETRIC_SHARE, Beam, UniversalPrior
 from hrxrd_ml.training.reflections import ASYMMETRIC, SYMMETRIC, Indices, usable_reflection
+
+
+@dataclass(frozen=True)
+class Optics:
+    """What B reflections do at the m angles of a scan.
+
+    Attributes
+    ----------
+    deviation : Tensor, complex, shape (B, m)
+        Of the unstrained lattice, refraction and absorption included [1/Å].
+    mismatch : Tensor, shape (B, m)
+        The same without these.
+    coupling : Tensor, shape (B, 2, m)
+        k C/(2 sqrt(gamma_0 gamma_h)), which times chi_h is a coupling [1/Å].
+    strength : Tensor, shape (B, 2, m)
+        2 (pi C abs(chi_h)/lambda)**2 of the diffuse part [1/Å**2].
+    gamma0, gammah : Tensor, shape (B, m)
+        Sines of incidence and exit angle, outside of the crystal.
+    """
+
+    deviation: Tensor
+    mismatch: Tensor
+    coupling: Tensor
+    strength: Tensor
+    gamma0: Tensor
+    gammah: Tensor
 
 
 @dataclass(frozen=True)
@@ -29,18 +54,11 @@ class Reflections:
         Interplanar spacing [Å].
     darwin, shift : Tensor
         Darwin width, and refraction shift of the substrate peak [rad].
-    refraction : Tensor, complex
-        Deviation by refraction and absorption [1/Å].
-    bend : Tensor
-        Refraction per unit of Y [1/Å].
-    coupling_h, coupling_hbar : Tensor, complex, shape (B, 2, 1)
-        At E = 1, the polarisation factor included [1/Å].
+    chi0 : Tensor, complex
+    chih, chihbar : Tensor, complex, shape (B, 2, 1)
+        Of both polarisations.
     weights : Tensor, shape (B, 2, 1)
         Of the polarisations.
-    strength : Tensor, shape (B, 2, 1)
-        2 (pi C abs(chi_h)/lambda)**2 of the diffuse part [1/Å**2].
-    loss : Tensor
-        k chi0'' [1/Å].
     modulation : Tensor
         Of the absorption: `Susceptibility.modulation`.
     """
@@ -49,13 +67,10 @@ class Reflections:
     spacing: Tensor
     darwin: Tensor
     shift: Tensor
-    refraction: Tensor
-    bend: Tensor
-    coupling_h: Tensor
-    coupling_hbar: Tensor
+    chi0: Tensor
+    chih: Tensor
+    chihbar: Tensor
     weights: Tensor
-    strength: Tensor
-    loss: Tensor
     modulation: Tensor
 
     @classmethod
@@ -66,14 +81,13 @@ class Reflections:
         dtype: torch.dtype = torch.float32,
     ) -> Reflections:
         """Return the tensors of some reflections."""
-        rest, axes = [_at_rest(r) for r in reflections], [StrainAxis.of(r) for r in reflections]
+        axes, chi = [StrainAxis.of(r) for r in reflections], [r.susceptibility for r in reflections]
 
         def column(values: list[Any]) -> Tensor:
             array = np.array(values)[..., None]
             kind = dtype.to_complex() if np.iscomplexobj(array) else dtype
             return torch.as_tensor(array, dtype=kind, device=device)
 
-        chih = [[abs(r.susceptibility.pair(p)[0]) for p in range(2)] for r in reflections]
         return cls(
             axes=replace(
                 axes[0].each(lambda name, _: column([getattr(axis, name) for axis in axes])),
@@ -82,19 +96,11 @@ class Reflections:
             spacing=column([r.d_spacing for r in reflections]),
             darwin=column([r.darwin_width() for r in reflections]),
             shift=column([r.refraction_shift() for r in reflections]),
-            refraction=column([c.substrate_u0 for c in rest]),
-            bend=column([c.substrate_q2 for c in rest]),
-            coupling_h=column([c.substrate_sigma_h for c in rest]),
-            coupling_hbar=column([c.substrate_sigma_hbar for c in rest]),
+            chi0=column([c.chi0 for c in chi]),
+            chih=column([[c.pair(p)[0] for p in range(2)] for c in chi]),
+            chihbar=column([[c.pair(p)[1] for p in range(2)] for c in chi]),
             weights=column([r.polarization_weights for r in reflections]),
-            strength=column(
-                [
-                    2.0 * (np.pi * np.array(r.polarization_factors) * modulus / r.wavelength) ** 2
-                    for r, modulus in zip(reflections, chih, strict=True)
-                ]
-            ),
-            loss=column([r.wavenumber * r.susceptibility.chi0.imag for r in reflections]),
-            modulation=column([r.susceptibility.modulation() for r in reflections]),
+            modulation=column([c.modulation() for c in chi]),
         )
 
     def __len__(self) -> int:
@@ -105,12 +111,30 @@ class Reflections:
         columns: dict[str, Any] = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name != "axes"}
         return Reflections(self.axes.each(lambda _, column: column[index]), **columns)
 
+    def at(self, dtheta: Tensor) -> Optics:
+        """Return what the reflections do at offsets (B, m) [rad]: the angles of the waves are those of each offset."""
+        waves, wavenumber = self.axes.waves(dtheta), self.axes.wavenumber
+        deviation, inside = waves.mismatch, []
+        for gamma in (waves.gamma0, waves.gammah):
+            root = torch.sqrt(gamma**2 + self.chi0)  # the sine in the crystal; its difference to gamma would cancel
+            deviation = deviation + wavenumber * self.chi0 / (root + gamma)
+            inside.append(root.real)
+        polarisation = torch.stack([torch.ones_like(waves.cosine), waves.cosine.abs()], dim=1)
+        flux = 0.5 * wavenumber / torch.sqrt(inside[0] * inside[1])
+        return Optics(
+            deviation=deviation,
+            mismatch=waves.mismatch,
+            coupling=flux[:, None] * polarisation,
+            strength=0.5 * (wavenumber[:, None] * self.chih.abs() * polarisation) ** 2,
+            gamma0=waves.gamma0,
+            gammah=waves.gammah,
+        )
+
     def varied(self, beam: Beam) -> Reflections:
         """Return reflections with other susceptibilities and beams, of shape (B, 1)."""
         ratio, absorption, strength = beam
-        factors = (self.strength[:, 1] / self.strength[:, 0]).clamp_min(0.0)  # C**2: chi_h is the same for both
         sigma = 1.0 / (1.0 + ratio)
-        pi = (1.0 - sigma) * factors
+        pi = (1.0 - sigma) * torch.cos(self.axes.entry + self.axes.exit) ** 2
         axes = replace(
             self.axes,
             coupling=self.axes.coupling * strength,
@@ -121,12 +145,10 @@ class Reflections:
             self,
             axes=axes,
             darwin=self.darwin * strength,
-            refraction=torch.complex(self.refraction.real, self.refraction.imag * absorption),
-            coupling_h=self.coupling_h * strength[:, None],
-            coupling_hbar=self.coupling_hbar * strength[:, None],
+            chi0=torch.complex(self.chi0.real, self.chi0.imag * absorption),
+            chih=self.chih * strength[:, None],
+            chihbar=self.chihbar * strength[:, None],
             weights=torch.stack([sigma, 1.0 - sigma], dim=1),
-            strength=self.strength * strength[:, None] ** 2,
-            loss=self.loss * absorption,
             modulation=self.modulation * strength / absorption,
         )
 
@@ -179,8 +201,3 @@ class Catalogue:
         allowed = torch.searchsorted(-spacing, -closest, right=True).clamp_min(1)
         limit = self.cumulative[allowed - 1]
         return torch.minimum(torch.searchsorted(self.cumulative, unit * limit), allowed - 1)
-
-
-def _at_rest(reflection: Reflection) -> Coefficients:
-    rest = np.zeros((1, 1))
-    return coefficients(reflection, Lamellae.of_one_crystal(reflection, np.ones(1), rest, rest + 1.0))

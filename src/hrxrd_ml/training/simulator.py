@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN
-from hrxrd_ml.training.catalogue import Reflections
+from hrxrd_ml.training.catalogue import Optics, Reflections
 from hrxrd_ml.units import ARCSEC
 
 Values = dict[str, Tensor]
@@ -62,47 +62,40 @@ class Simulator:
         size = strain.amax(dim=1, keepdim=True)
         zero = torch.zeros_like(size)
         exponent = values.get("damage", zero) * strain / size
-        x, y = r.axes.coordinates(angle)
-        substrate_e = torch.exp(-values.get("substrate_damage", zero))
-        total = self.coherent(r, thickness, strain, torch.exp(-exponent), substrate_e, x, y)
-        flux = r.axes.flux(angle)
-        total = total * flux / (1.0 + total * (flux - 1.0))
+        substrate_e, optics = torch.exp(-values.get("substrate_damage", zero)), r.at(angle)
+        total = self.coherent(r, optics, thickness, strain, torch.exp(-exponent), substrate_e)
         if self.diffuse:
-            total = total + self._diffuse(r, values, thickness, strain, exponent, substrate_e, x, y)
+            total = total + self._diffuse(r, optics, values, thickness, strain, exponent, substrate_e)
         return total
 
     def coherent(
-        self, r: Reflections, thickness: Tensor, strain: Tensor, e: Tensor, substrate_e: Tensor, x: Tensor, y: Tensor
+        self, r: Reflections, optics: Optics, thickness: Tensor, strain: Tensor, e: Tensor, substrate_e: Tensor
     ) -> Tensor:
-        """Return the coherent reflectivity, shape (B, m), without the factor of the flux.
+        """Return the coherent reflectivity, shape (B, m).
 
         Parameters
         ----------
         r : Reflections
+        optics : Optics
+            At the m angles.
         thickness : Tensor, shape (B, 1)
             Of each lamella [Å].
         strain, e : Tensor, shape (B, n)
             Strain and static Debye-Waller factor of the lamellae, the surface first; n a multiple of `CHUNK`.
         substrate_e : Tensor, shape (B, 1)
-        x, y : Tensor, shape (B, m)
-            Angle coordinates.
         """
-        axes = r.axes
-        u = torch.complex(r.refraction.real + axes.wavenumber * x + r.bend * y, r.refraction.imag.expand_as(x) + 1e-30)[
-            :, None
-        ]
-        forth, back, dimmed = r.coupling_h, r.coupling_hbar, substrate_e[:, None]
+        u = optics.deviation[:, None] + 1e-30j
+        forth, back = (substrate_e[:, None] * optics.coupling * chi for chi in (r.chih, r.chihbar))
         # Principal root: the wave decays into the substrate.
-        root = 1j * torch.sqrt(4.0 * (forth * dimmed) * (back * dimmed) - u * u)
-        amplitude = -2.0 * (forth * dimmed) / (u + root)
+        amplitude = -2.0 * forth / (u + 1j * torch.sqrt(4.0 * forth * back - u * u))
         half = 0.5 * thickness
-        base = half * u[:, 0].real
-        decay = torch.exp(-half * u[:, 0, :1].imag)[:, None]
-        phase = half * axes.normal * strain / (1.0 + strain)
-        push, pull = 1j * thickness[:, None] * forth, 1j * thickness[:, None] * back
-        fixed: tuple[Tensor, ...] = (base, base.cos(), base.sin(), decay, push.real, push.imag, pull.real, pull.imag)
-        fixed = tuple(part.contiguous() for part in fixed)
-        step = self.coherent_step or coherent_chunk
+        base, decay = half * optics.deviation.real, torch.exp(-half * optics.deviation.imag)[:, None]
+        phase = half * r.axes.normal * strain / (1.0 + strain)
+        push, pull = 1j * thickness[:, None] * r.chih, 1j * thickness[:, None] * r.chihbar
+        fixed = _contiguous(
+            base, base.cos(), base.sin(), decay, optics.coupling, push.real, push.imag, pull.real, pull.imag
+        )
+        step: Step = self.coherent_step or coherent_chunk
         real, imag = amplitude.real.contiguous(), amplitude.imag.contiguous()
         rows = phase, phase.cos(), phase.sin(), e
         for end in range(strain.shape[1], 0, -CHUNK):
@@ -115,38 +108,35 @@ class Simulator:
     def _diffuse(
         self,
         r: Reflections,
+        optics: Optics,
         values: Values,
         thickness: Tensor,
         strain: Tensor,
         exponent: Tensor,
         substrate_e: Tensor,
-        x: Tensor,
-        y: Tensor,
     ) -> Tensor:
-        axes = r.axes
-        gamma0, gammah = axes.entry.sin(), axes.exit.sin()
-        path = 1.0 / gamma0 + 1.0 / gammah
+        path = (1.0 / optics.gamma0 + 1.0 / optics.gammah)[:, None]
         length, mix = values["correlation_length"], values["diffuse_mix"]
-        distance = gammah * axes.wavenumber * x
-        shift = gammah * axes.normal * strain / (1.0 + strain) * length
+        shift = r.axes.normal * strain / (1.0 + strain)
         lost = -torch.expm1(-2.0 * exponent) * length
-        share = r.weights / gamma0[:, None]
-        fixed = (
-            (distance * length).contiguous(), mix, r.strength, (share * thickness[:, None]).contiguous(),
-            (path * thickness)[:, None], r.loss[:, None],
+        loss = (r.axes.wavenumber * r.chi0.imag)[:, None]
+        fixed = _contiguous(
+            optics.mismatch, optics.gammah * length, mix, optics.strength, r.weights * thickness[:, None],
+            path * thickness[:, None], loss,
         )  # fmt: skip
-        step = self.diffuse_step or diffuse_chunk
-        total, above = torch.zeros_like(x), torch.ones_like(x)[:, None].expand(-1, 2, -1).contiguous()
+        step: Step = self.diffuse_step or diffuse_chunk
+        total = torch.zeros_like(optics.mismatch)
+        above = torch.ones_like(optics.strength)
         for begin in range(0, strain.shape[1], CHUNK):
             part = slice(begin, begin + CHUNK)
             total, above = step(total, above, *fixed, shift[:, part].contiguous(), lost[:, part].contiguous())
-        u = torch.complex(r.refraction.real + axes.wavenumber * x, r.refraction.imag.expand_as(x))[:, None]
-        extinction = torch.sqrt(4.0 * r.coupling_h * r.coupling_hbar - u * u).real
+        u = optics.deviation[:, None]
+        extinction = torch.sqrt(4.0 * optics.coupling**2 * r.chih * r.chihbar - u * u).real
         far = values["substrate_correlation_length"]
-        shape = line(distance * far, values["substrate_diffuse_mix"])
-        density = r.strength * ((1.0 - substrate_e**2) * far * shape)[:, None]
-        stopped = 0.5 * (r.loss[:, None] + density) * path[:, None] + extinction + 1e-30
-        return total + (above * density / stopped * share).sum(dim=1)
+        shape = line(optics.gammah * optics.mismatch * far, values["substrate_diffuse_mix"])
+        density = optics.strength * ((1.0 - substrate_e**2) * far * shape)[:, None]
+        stopped = 0.5 * (loss + density) * path + extinction + 1e-30
+        return (total + (above * density / stopped * r.weights).sum(dim=1)) / optics.gamma0
 
     def curve(self, r: Reflections, values: Values, low: Tensor, high: Tensor) -> Curve:
         """Return what the detector would see between true offsets ``low`` and ``high`` (B, 1) [rad], at reflectivity 1.
@@ -218,6 +208,7 @@ def coherent_chunk(
     cosine: Tensor,
     sine: Tensor,
     decay: Tensor,
+    coupling: Tensor,
     push_real: Tensor,
     push_imag: Tensor,
     pull_real: Tensor,
@@ -239,7 +230,7 @@ def coherent_chunk(
         w = base + phase[:, j, None]
         near = w.abs() < 0.03
         sinc = torch.where(near, 1.0 - w * w * (1.0 / 6.0), s / torch.where(near, 1.0, w))
-        g = (e[:, j, None] * sinc)[:, None]
+        g = coupling * (e[:, j, None] * sinc)[:, None]
         c, s = decay * c[:, None], decay * s[:, None]
         v_real, v_imag = c * real - s * imag, c * imag + s * real
         up_real, up_imag = v_real + g * push_real, v_imag + g * push_imag
@@ -261,7 +252,8 @@ def line(u: Tensor, mix: Tensor) -> Tensor:
 def diffuse_chunk(
     total: Tensor,
     above: Tensor,
-    scaled: Tensor,
+    mismatch: Tensor,
+    reach: Tensor,
     mix: Tensor,
     strength: Tensor,
     share: Tensor,
@@ -272,7 +264,7 @@ def diffuse_chunk(
 ) -> tuple[Tensor, Tensor]:
     """Add what some lamellae scatter to ``total`` (B, m), and take what they absorb from ``above`` (B, 2, m)."""
     for j in range(shift.shape[1]):
-        density = strength * (lost[:, j, None] * line(scaled + shift[:, j, None], mix))[:, None]
+        density = strength * (lost[:, j, None] * line(reach * (mismatch + shift[:, j, None]), mix))[:, None]
         fade = (loss + density) * path
         total = total + (share * above * density * (1.0 - 0.5 * fade)).sum(dim=1)
         above = above * torch.exp(-fade)
@@ -315,6 +307,10 @@ def hermite(x: Tensor, value: Tensor, slope: Tensor, at: Tensor) -> Tensor:
     t = ((at - x0) / h).clamp(0.0, 1.0)
     d0, d1 = slope.gather(1, left) * h, slope.gather(1, left + 1) * h
     return f0 + t * (d0 + t * (3.0 * (f1 - f0) - 2.0 * d0 - d1 + t * (2.0 * (f0 - f1) + d0 + d1)))
+
+
+def _contiguous(*parts: Tensor) -> tuple[Tensor, ...]:
+    return tuple(part.contiguous() for part in parts)
 
 
 def _bent(bow: Tensor, skew: Tensor) -> Tensor:

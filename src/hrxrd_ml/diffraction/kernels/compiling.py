@@ -35,12 +35,9 @@ summing: Callable[..., Any] = njit(fastmath={*FLAGS, "reassoc"}, **_PART)
 """The same of what adds up, in any order, so that it is vectorised."""
 
 
-def entry(function: Callable[..., Any] | None = None, *, reassociate: bool = False) -> Any:
-    """Return a function compiled at its first call and kept on disk; with ``reassociate``, sums are in any order."""
-    if function is None:
-        return lambda function: entry(function, reassociate=reassociate)
-    flags = {*FLAGS, "reassoc"} if reassociate else set(FLAGS)
-    compiled = njit(cache=True, error_model="numpy", fastmath=flags)(function)
+def entry(function: Callable[..., Any]) -> Any:
+    """Return a function compiled at its first call and kept on disk."""
+    compiled = njit(cache=True, error_model="numpy", fastmath=set(FLAGS))(function)
     folder = compiled.stats.cache_path
     if folder is not None:
         _forget(Path(folder), Path(_source(function)).parent)

@@ -12,7 +12,7 @@ import numpy as np
 
 from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 from hrxrd_ml.diffraction.kernels.graded import BLOCK, decay
-from hrxrd_ml.diffraction.kernels.graded_jacobian import OPTICS, accumulate, clear, sparse, store
+from hrxrd_ml.diffraction.kernels.graded_jacobian import accumulate, clear, sparse, store, store_media
 
 OWN_ROWS = (
     "correlation_length",
@@ -25,10 +25,18 @@ OWN_ROWS = (
 _OWN_ROWS = len(OWN_ROWS)
 
 # Rows of flat arrays, each BLOCK numbers long: constant offsets tell the compiler that rows do not overlap. The
-# workspace: angles, mu_d at strength 1, the derivative with respect to it, those by deviation (3), E (3), thickness and
-# absorption of a lamella.
-_X, _Y, _DENSITY, _BY_DENSITY, _STRAIN, _E, _T, _BY_MU0 = (BLOCK * k for k in (0, 1, 2, 3, 4, 7, 10, 11))
-_WORKSPACE = BLOCK * 12
+# workspace: 1/gamma_0, mu_d at strength 1, the derivative with respect to it, those by deviation (3), E (3), thickness,
+# absorption and path of a lamella, and by the sine of the exit angle.
+_SHARE, _DENSITY, _BY_DENSITY, _STRAIN, _E, _T, _BY_MU0, _BY_PATH, _BY_SINE = (
+    BLOCK * k for k in (0, 1, 2, 3, 6, 9, 10, 11, 12)
+)
+_WORKSPACE = BLOCK * 13
+# A medium: deviation, sine of the exit angle, path over depth, C**2 for pi.
+_D, _G, _PATH, _C2, _MEDIUM = (BLOCK * k for k in range(5))
+
+BY_MEDIUM = 7
+"""Derivatives by what a medium has: these rows, strength for sigma and pi, absorption."""
+
 # A node: u = Q ell and the two line shapes.
 _U, _LORENTZ, _GAUSS, _NODE = (BLOCK * k for k in range(4))
 # One polarisation: Im s of the substrate, the beam that arrives from above, what leaves from below.
@@ -70,23 +78,31 @@ def _escape(x):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _load(w, beam, x, y, substrate_im_s, begin):  # type: ignore[no-untyped-def]
-    """Load one block of angles."""
-    last = x.shape[0] - 1
+def _load(w, beam, media, directions, sin_incidence, substrate_im_s, begin, paths):  # type: ignore[no-untyped-def]
+    """Load one block of angles; fill what the path in each medium does not exceed."""
+    last = sin_incidence.shape[0] - 1
     for i in range(BLOCK):
         k = begin + i if begin + i < last else last
-        w[_X + i], w[_Y + i] = x[k], y[k]
+        w[_SHARE + i] = 1.0 / sin_incidence[k]
         for p in range(2):
             beam[p, _IM_S + i] = substrate_im_s[p, k]
             beam[p, _ABOVE + i] = 1.0
             beam[p, _BELOW + i] = 0.0
+    for f in range(directions.shape[0]):
+        for row in range(4):
+            for i in range(BLOCK):
+                media[f, BLOCK * row + i] = directions[f, row, begin + i if begin + i < last else last]
+        largest = 0.0
+        for i in range(BLOCK):
+            largest = media[f, _PATH + i] if media[f, _PATH + i] > largest else largest
+        paths[f] = largest
 
 
 @helper
-def _node(nodes, at, w, a, b, c):  # type: ignore[no-untyped-def]
-    """Fill u = a + b x + c y and the line shapes."""
+def _node(nodes, at, media, f, ell, g):  # type: ignore[no-untyped-def]
+    """Fill u = Q ell and the line shapes."""
     for i in range(BLOCK):
-        u = a + b * w[_X + i] + c * w[_Y + i]
+        u = ell * media[f, _G + i] * (g + media[f, _D + i])
         v = u * u / math.pi
         nodes[at, _U + i] = u
         nodes[at, _LORENTZ + i] = 1.0 / (1.0 + u * u)
@@ -94,13 +110,13 @@ def _node(nodes, at, w, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _density(w, nodes, top, follows, scale, g0, q1, q2, e, ell, mix, j):  # type: ignore[no-untyped-def]
+def _density(w, nodes, top, follows, media, f, g0, e, ell, mix, j):  # type: ignore[no-untyped-def]
     """Fill mu_d of a lamella at strength 1, and its nodes; return what mu_d does not exceed.
 
     The node on top is there already where the lamella ``follows`` another.
     """
     for k in range(1 if follows else 0, 3):
-        _node(nodes, top + k, w, scale * g0[j, k], scale * q1, scale * q2[j])
+        _node(nodes, top + k, media, f, ell, g0[j, k])
     return _fill_density(w, nodes, top, e, ell, mix, j)
 
 
@@ -117,48 +133,50 @@ def _fill_density(w, nodes, top, e, ell, mix, j):  # type: ignore[no-untyped-def
 
 
 @helper
-def _descend(beam, kept, at, w, largest, strength, mu0, path, t, weights, gamma0, j):  # type: ignore[no-untyped-def]
+def _descend(beam, kept, at, w, media, f, largest, strength, mu0, t, longest, weights):  # type: ignore[no-untyped-def]
     """Take from the beam what a lamella absorbs, and keep ``at`` some place what the lamella scatters by."""
-    t_path, own = path * t[j], mu0[j]
+    own = mu0[f]
     for p in range(2):
         if weights[p] == 0.0:
             continue
-        factor, share = strength[j, p], weights[p] / gamma0
-        thin = (own + factor * largest) * t_path < 0.02
+        factor, weight, polarised = strength[f, p], weights[p], p == 1
+        thin = (own + factor * largest) * t * longest < 0.02
         for i in range(BLOCK):
             mu, above = factor * w[_DENSITY + i], beam[p, _ABOVE + i]
-            loss = (own + mu) * t_path
+            mu = mu * media[f, _C2 + i] if polarised else mu
+            loss, share = (own + mu) * t * media[f, _PATH + i], weight * w[_SHARE + i] * above
             escape, slope = _thin_escape(loss) if thin else _escape(loss)
             kept[2 * at + p, _MU + i] = mu
-            kept[2 * at + p, _ESCAPE + i] = share * above * escape
-            kept[2 * at + p, _SLOPE + i] = share * above * slope
+            kept[2 * at + p, _ESCAPE + i] = share * escape
+            kept[2 * at + p, _SLOPE + i] = share * slope
             beam[p, _ABOVE + i] = above * (1.0 - loss * escape)
 
 
 @helper
-def _substrate(nodes, at, w, b, e, ell, mix):  # type: ignore[no-untyped-def]
+def _substrate(nodes, at, w, media, e, ell, mix):  # type: ignore[no-untyped-def]
     """Fill the node of the substrate and its density at strength 1."""
-    _node(nodes, at, w, 0.0, b, 0.0)
+    _node(nodes, at, media, media.shape[0] - 1, ell, 0.0)
     bare = (1.0 - e * e) * ell
     for i in range(BLOCK):
         w[_DENSITY + i] = bare * (mix * nodes[at, _LORENTZ + i] + (1.0 - mix) * nodes[at, _GAUSS + i])
 
 
 @helper
-def _scatter_below(beam, w, strength, mu0, path, gamma0, weights):  # type: ignore[no-untyped-def]
+def _scatter_below(beam, w, media, strength, mu0, weights):  # type: ignore[no-untyped-def]
     """Add what the substrate scatters, and fill the derivative with respect to its density."""
-    n = mu0.shape[0] - 1
+    n = media.shape[0] - 1
     own = mu0[n]
     for i in range(BLOCK):
         w[_BY_DENSITY + i] = 0.0
     for p in range(2):
-        share, factor = weights[p] / gamma0, strength[n, p]
+        weight, factor, polarised = weights[p], strength[n, p], p == 1
         for i in range(BLOCK):
-            mu = factor * w[_DENSITY + i]
+            strong = factor * media[n, _C2 + i] if polarised else factor
+            mu, path = strong * w[_DENSITY + i], media[n, _PATH + i]
             depth = 1.0 / (0.5 * (own + mu) * path + beam[p, _IM_S + i] + 1e-30)
-            escape = share * beam[p, _ABOVE + i] * depth
+            escape = weight * w[_SHARE + i] * beam[p, _ABOVE + i] * depth
             beam[p, _BELOW + i] += mu * escape
-            w[_BY_DENSITY + i] += factor * escape * (1.0 - 0.5 * path * mu * depth)
+            w[_BY_DENSITY + i] += strong * escape * (1.0 - 0.5 * path * mu * depth)
 
 
 @helper
@@ -171,45 +189,63 @@ def _gather(beam, kept, at, t, weights):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _ascend(beam, kept, w, strength, mu0, path, t, weights, j):  # type: ignore[no-untyped-def]
-    """Fill the derivatives with respect to density, thickness, absorption and strength of a lamella; do `_gather`."""
-    own, thickness = mu0[j], t[j]
+def _ascend(beam, kept, w, media, f, strength, mu0, t, weights, j):  # type: ignore[no-untyped-def]
+    """Fill the derivatives with respect to density, thickness, absorption, path and mu_d of a lamella; do `_gather`."""
+    own = mu0[f]
     for i in range(BLOCK):
-        w[_BY_DENSITY + i], w[_T + i], w[_BY_MU0 + i] = 0.0, 0.0, 0.0
+        w[_BY_DENSITY + i], w[_T + i], w[_BY_MU0 + i], w[_BY_PATH + i] = 0.0, 0.0, 0.0, 0.0
     for p in range(2):
-        factor = strength[j, p]
+        factor, polarised = strength[f, p], p == 1
         if weights[p] == 0.0:
             for i in range(BLOCK):
                 kept[2 * j + p, _SLOPE + i] = 0.0
             continue
         for i in range(BLOCK):
             mu, escape, below = kept[2 * j + p, _MU + i], kept[2 * j + p, _ESCAPE + i], beam[p, _BELOW + i]
+            path = media[f, _PATH + i]
             # What leaves from below goes as exp(-loss).
-            by_loss = mu * thickness * kept[2 * j + p, _SLOPE + i] - below
-            by_mu = thickness * (escape + by_loss * path)
+            by_loss = mu * t * kept[2 * j + p, _SLOPE + i] - below
+            by_mu = t * (escape + by_loss * path)
             kept[2 * j + p, _SLOPE + i] = by_mu
-            w[_BY_DENSITY + i] += factor * by_mu
-            w[_BY_MU0 + i] += by_loss * path * thickness
+            w[_BY_DENSITY + i] += (factor * media[f, _C2 + i] if polarised else factor) * by_mu
+            w[_BY_MU0 + i] += by_loss * path * t
+            w[_BY_PATH + i] += by_loss * (own + mu) * t
             w[_T + i] += mu * escape + by_loss * (own + mu) * path
-            beam[p, _BELOW + i] = below + mu * thickness * escape
+            beam[p, _BELOW + i] = below + mu * t * escape
 
 
 @helper
-def _by_nodes(w, nodes, top, rows, scale, e, ell, mix, j):  # type: ignore[no-untyped-def]
+def _by_nodes(w, nodes, top, media, f, rows, e, ell, mix, j):  # type: ignore[no-untyped-def]
     """Fill the derivatives with respect to deviation and E at the nodes; add to those of correlation length and mix."""
     own = rows.shape[0] - _OWN_ROWS
+    for i in range(BLOCK):
+        w[_BY_SINE + i] = 0.0
     for k in range(3):
         share = (4.0 if k == 1 else 1.0) / 6.0
         bare = share * (1.0 - e[j, k] * e[j, k])
-        by_u, by_e = ell * scale * bare, -2.0 * share * ell * e[j, k]
+        by_u, by_e = ell * bare, -2.0 * share * ell * e[j, k]
         strain, debye_waller = w[_STRAIN + k * BLOCK : _E], w[_E + k * BLOCK : _T]
         for i in range(BLOCK):
             u, lorentz, gauss = nodes[top + k, _U + i], nodes[top + k, _LORENTZ + i], nodes[top + k, _GAUSS + i]
             psi, slope = _shape(u, lorentz, gauss, mix)
-            by = w[_BY_DENSITY + i]
-            strain[i], debye_waller[i] = by * slope * by_u, by * psi * by_e
+            by, sine = w[_BY_DENSITY + i], media[f, _G + i]
+            strain[i], debye_waller[i] = by * slope * by_u * ell * sine, by * psi * by_e
+            w[_BY_SINE + i] += by * slope * by_u * u / sine
             rows[own, i] += by * bare * (psi + u * slope)
             rows[own + 1, i] += by * bare * ell * (lorentz - gauss)
+
+
+@helper
+def _add_medium(by, w, kept, media, strength, j, f):  # type: ignore[no-untyped-def]
+    """Add to the derivatives by what a medium has those of one of its lamellae but for deviation and exit angle."""
+    strong = strength[f, 1]
+    for i in range(BLOCK):
+        sigma, pi = w[_DENSITY + i] * kept[2 * j, _SLOPE + i], w[_DENSITY + i] * kept[2 * j + 1, _SLOPE + i]
+        by[f, _PATH + i] += w[_BY_PATH + i]
+        by[f, _C2 + i] += strong * pi
+        by[f, 4 * BLOCK + i] += sigma
+        by[f, 5 * BLOCK + i] += media[f, _C2 + i] * pi
+        by[f, 6 * BLOCK + i] += w[_BY_MU0 + i]
 
 
 @helper
@@ -226,19 +262,6 @@ def _by_substrate(w, nodes, at, rows, ell, mix, e):  # type: ignore[no-untyped-d
 
 
 @helper
-def _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
-    """Add what parameters change of the `OPTICS` of a lamella, whose density is at hand."""
-    for item in range(pointer[j], pointer[j + 1]):
-        if kind[item] >= OPTICS:
-            k = parameter[item]
-            q2, strength0, strength1, mu0 = optics[k, j, 0], optics[k, j, 1], optics[k, j, 2], optics[k, j, 3]
-            for i in range(BLOCK):
-                by_u = w[_STRAIN + i] + w[_STRAIN + BLOCK + i] + w[_STRAIN + 2 * BLOCK + i]
-                by_strengths = strength0 * kept[2 * j, _SLOPE + i] + strength1 * kept[2 * j + 1, _SLOPE + i]
-                rows[k, i] += q2 * w[_Y + i] * by_u + w[_DENSITY + i] * by_strengths + mu0 * w[_BY_MU0 + i]
-
-
-@helper
 def _finish(beam, begin, out):  # type: ignore[no-untyped-def]
     """Write what leaves, of both polarisations, to ``out`` (m,)."""
     m = out.shape[0]
@@ -248,56 +271,56 @@ def _finish(beam, begin, out):  # type: ignore[no-untyped-def]
 
 @entry
 def diffuse(  # type: ignore[no-untyped-def]
-    x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix, substrate_im_s,
-    substrate_e, substrate_ell, substrate_mix, weights,
+    directions, sin_incidence, t, g0, e, medium, strength, mu0, ell, mix, substrate_im_s, substrate_e, substrate_ell,
+    substrate_mix, weights,
 ):  # fmt: skip
     """Return R_diff (m,), arguments as in ``diffuse_and_jacobian``."""
-    n, m = t.shape[0], x.shape[0]
+    n, m = t.shape[0], sin_incidence.shape[0]
     out = np.empty(m)
     first, both = np.int64(0), np.int64(2)  # what numba knows as constants would be specialisations
-    w, beam = np.empty(_WORKSPACE), np.empty((both, np.int64(_BEAM)))
+    w, beam, paths = np.empty(_WORKSPACE), np.empty((both, np.int64(_BEAM))), np.empty(directions.shape[0])
+    media = np.empty((directions.shape[0], np.int64(_MEDIUM)))
     nodes, kept = np.empty((np.int64(3), np.int64(_NODE))), np.empty((both, np.int64(_KEPT)))
-    scale, substrate_scale = ell * gammah, substrate_ell * gammah
     for begin in range(0, m, BLOCK):
-        _load(w, beam, x, y, substrate_im_s, begin)
+        _load(w, beam, media, directions, sin_incidence, substrate_im_s, begin, paths)
         for j in range(n):
-            follows = j > 0 and g0[j, 0] == g0[j - 1, 2] and q2[j] == q2[j - 1]
+            f = medium[j]
+            follows = j > 0 and g0[j, 0] == g0[j - 1, 2] and f == medium[j - 1]
             if follows:
                 for i in range(_NODE):
                     nodes[0, i] = nodes[2, i]
-            largest = _density(w, nodes, first, follows, scale, g0, q1, q2, e, ell, mix, j)
-            _descend(beam, kept, first, w, largest, strength, mu0, path, t, weights, gamma0, j)
+            largest = _density(w, nodes, first, follows, media, f, g0, e, ell, mix, j)
+            _descend(beam, kept, first, w, media, f, largest, strength, mu0, t[j], paths[f], weights)
             _gather(beam, kept, first, t[j], weights)
-        _substrate(nodes, first, w, substrate_scale * q1, substrate_e, substrate_ell, substrate_mix)
-        _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
+        _substrate(nodes, first, w, media, substrate_e, substrate_ell, substrate_mix)
+        _scatter_below(beam, w, media, strength, mu0, weights)
         _finish(beam, begin, out)
     return out
 
 
 @entry
 def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
-    x, y, t, g0, q1, q2, e, strength, mu0, path, gamma0, gammah, ell, mix, substrate_im_s,
-    substrate_e, substrate_ell, substrate_mix, weights, du, de, dt, optics,
+    directions, sin_incidence, t, g0, e, medium, strength, mu0, ell, mix, substrate_im_s, substrate_e, substrate_ell,
+    substrate_mix, weights, du, de, dt, optical,
 ):  # fmt: skip
-    """Return R_diff (m,) and its derivatives (p + 5, m).
+    """Return R_diff (m,), its derivatives (p + 5, m), and those by what media have (k, 7, m).
 
     Parameters
     ----------
-    x, y : ndarray, shape (m,)
-        Angle coordinates.
+    directions : ndarray, shape (k, 4, m)
+        `Beams.diffuse` of the media; the substrate last.
+    sin_incidence : ndarray, shape (m,)
     t : ndarray, shape (n,)
         Thickness [Å].
-    g0, q1, q2 : ndarray, shape (n, 3); float; ndarray, shape (n,)
-        Deviation at the nodes without refraction [1/Å]; Q = gamma_h (g0 + q1 x + q2 y), of the substrate gamma_h q1 x.
+    g0 : ndarray, shape (n, 3)
+        `Deviation.u0` at the nodes [1/Å]; Q = gamma_h (g0 + deviation), of the substrate with g0 = 0.
     e : ndarray, shape (n, 3)
         E at the nodes.
-    strength : ndarray, shape (n + 1, 2)
-        2 (pi C abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2]; the substrate last.
-    mu0 : ndarray, shape (n + 1,)
+    medium : ndarray of int, shape (n,)
+    strength : ndarray, shape (k, 2)
+        2 (pi abs(chi_h)/lambda)**2 for sigma and pi [1/Å**2].
+    mu0 : ndarray, shape (k,)
         k chi0'' [1/Å].
-    path : float
-        1/gamma_0 + 1/gamma_h.
-    gamma0, gammah : float
     ell, mix : float
         Correlation length [Å] and Lorentzian fraction of the line shape in the layer.
     substrate_im_s : ndarray, shape (2, m)
@@ -308,89 +331,102 @@ def diffuse_and_jacobian(  # type: ignore[no-untyped-def]
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
         Derivatives of g0, E and thickness by p parameters.
-    optics : ndarray, shape (p, n, 4), or None
-        Of q2, both strengths and mu0; without them, what they need is not compiled.
+    optical : bool
+        Whether the derivatives by what media have are wanted; zeros for no medium, if not.
     """
-    n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
+    n, m, parameters = t.shape[0], sin_incidence.shape[0], dt.shape[0]
     out, jacobian = np.empty(m), np.empty((parameters + _OWN_ROWS, m))
-    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
+    wanted = directions.shape[0] if optical else 0
+    by_media, by = np.empty((wanted, np.int64(BY_MEDIUM), m)), np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
+    pointer, parameter, kind, value = sparse(du, de, dt)
     # The node on top of each lamella: the one below the lamella above where the two are the same. The substrate's last.
     top = np.empty(n + 1, dtype=np.int64)
     top[0] = 0
     for j in range(1, n + 1):
-        same = j < n and g0[j, 0] == g0[j - 1, 2] and q2[j] == q2[j - 1]
+        same = j < n and g0[j, 0] == g0[j - 1, 2] and medium[j] == medium[j - 1]
         top[j] = top[j - 1] + (2 if same else 3)
-    w, beam = np.empty(_WORKSPACE), np.empty((np.int64(2), np.int64(_BEAM)))
+    w, beam, paths = np.empty(_WORKSPACE), np.empty((np.int64(2), np.int64(_BEAM))), np.empty(directions.shape[0])
+    media = np.empty((directions.shape[0], np.int64(_MEDIUM)))
     rows, kept = np.empty((parameters + _OWN_ROWS, np.int64(BLOCK))), np.empty((2 * n, np.int64(_KEPT)))
     nodes = np.empty((top[n] + 1, np.int64(_NODE)))
-    scale, substrate_scale = ell * gammah, substrate_ell * gammah
     for begin in range(0, m, BLOCK):
-        _load(w, beam, x, y, substrate_im_s, begin)
+        _load(w, beam, media, directions, sin_incidence, substrate_im_s, begin, paths)
         for j in range(n):
+            f = medium[j]
             follows = j > 0 and top[j] == top[j - 1] + 2
-            largest = _density(w, nodes, top[j], follows, scale, g0, q1, q2, e, ell, mix, j)
-            _descend(beam, kept, j, w, largest, strength, mu0, path, t, weights, gamma0, j)
-        _substrate(nodes, top[n], w, substrate_scale * q1, substrate_e, substrate_ell, substrate_mix)
-        _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
+            largest = _density(w, nodes, top[j], follows, media, f, g0, e, ell, mix, j)
+            _descend(beam, kept, j, w, media, f, largest, strength, mu0, t[j], paths[f], weights)
+        _substrate(nodes, top[n], w, media, substrate_e, substrate_ell, substrate_mix)
+        _scatter_below(beam, w, media, strength, mu0, weights)
         clear(rows)
+        by[:] = 0.0
         _by_substrate(w, nodes, top[n], rows, substrate_ell, substrate_mix, substrate_e)
         for j in range(n - 1, -1, -1):
-            _ascend(beam, kept, w, strength, mu0, path, t, weights, j)
-            _by_nodes(w, nodes, top[j], rows, scale, e, ell, mix, j)
+            f = medium[j]
+            _ascend(beam, kept, w, media, f, strength, mu0, t[j], weights, j)
+            _by_nodes(w, nodes, top[j], media, f, rows, e, ell, mix, j)
             accumulate(rows, w[_STRAIN:_BY_MU0], pointer, parameter, kind, value, j)
-            if optics is not None and optical[j] != 0:
+            if optical:
                 _fill_density(w, nodes, top[j], e, ell, mix, j)
-                _accumulate_optics(rows, w, kept, pointer, parameter, kind, optics, j)
+                _add_medium(by, w, kept, media, strength, j, f)
+                for i in range(BLOCK):
+                    by[f, _D + i] += w[_STRAIN + i] + w[_STRAIN + BLOCK + i] + w[_STRAIN + 2 * BLOCK + i]
+                    by[f, _G + i] += w[_BY_SINE + i]
         _finish(beam, begin, out)
         store(rows, begin, jacobian)
-    return out, jacobian
+        store_media(by, begin, by_media)
+    return out, jacobian, by_media
 
 
 @entry
-def transport(t, density, strength, mu0, path, gamma0, substrate_im_s, weights):  # type: ignore[no-untyped-def]
+def transport(  # type: ignore[no-untyped-def]
+    directions, sin_incidence, t, density, medium, strength, mu0, substrate_im_s, weights
+):
     """Return R_diff (m,) of lamellae with given densities, and its derivatives.
 
     Parameters
     ----------
-    t : ndarray, shape (n,)
-        Thickness [Å].
     density : ndarray, shape (n + 1, m)
         mu_d at strength 1; the substrate last.
-    strength, mu0, path, gamma0, substrate_im_s, weights
+    directions, sin_incidence, t, medium, strength, mu0, substrate_im_s, weights
         As in ``diffuse_and_jacobian``.
 
     Returns
     -------
     value : ndarray, shape (m,)
     by_density : ndarray, shape (n + 1, m)
-    by_lamella : ndarray, shape (n, 4, m)
-        By thickness, both strengths and mu0.
+    by_thickness : ndarray, shape (n, m)
+    by_media : ndarray, shape (k, 7, m)
+        Zero by deviation and exit angle, on which the density depends.
     """
     n, m = t.shape[0], density.shape[1]
-    value, by_density, by_lamella = np.empty(m), np.empty((n + 1, m)), np.empty((n, np.int64(4), m))
+    value, by_density, by_thickness = np.empty(m), np.empty((n + 1, m)), np.empty((n, m))
+    by_media = np.empty((directions.shape[0], np.int64(BY_MEDIUM), m))
+    by = np.empty((directions.shape[0], np.int64(BY_MEDIUM * BLOCK)))
     w, beam, kept = np.empty(_WORKSPACE), np.empty((np.int64(2), np.int64(_BEAM))), np.empty((2 * n, np.int64(_KEPT)))
-    nowhere = density[n]  # angles are not asked for
+    paths, media = np.empty(directions.shape[0]), np.empty((directions.shape[0], np.int64(_MEDIUM)))
     for begin in range(0, m, BLOCK):
         size = m - begin if m - begin < BLOCK else BLOCK
         for i in range(BLOCK):
             w[_DENSITY + i] = 0.0
-        _load(w, beam, nowhere, nowhere, substrate_im_s, begin)
+        _load(w, beam, media, directions, sin_incidence, substrate_im_s, begin, paths)
         for j in range(n):
             for i in range(size):
                 w[_DENSITY + i] = density[j, begin + i]
-            _descend(beam, kept, j, w, 1e300, strength, mu0, path, t, weights, gamma0, j)
+            _descend(beam, kept, j, w, media, medium[j], 1e300, strength, mu0, t[j], paths[medium[j]], weights)
         for i in range(size):
             w[_DENSITY + i] = density[n, begin + i]
-        _scatter_below(beam, w, strength, mu0, path, gamma0, weights)
+        _scatter_below(beam, w, media, strength, mu0, weights)
         for i in range(size):
             by_density[n, begin + i] = w[_BY_DENSITY + i]
+        by[:] = 0.0
         for j in range(n - 1, -1, -1):
-            _ascend(beam, kept, w, strength, mu0, path, t, weights, j)
+            _ascend(beam, kept, w, media, medium[j], strength, mu0, t[j], weights, j)
             for i in range(size):
-                at, here = begin + i, density[j, begin + i]
-                by_density[j, at] = w[_BY_DENSITY + i]
-                by_lamella[j, 0, at], by_lamella[j, 3, at] = w[_T + i], w[_BY_MU0 + i]
-                by_lamella[j, 1, at] = here * kept[2 * j, _SLOPE + i]
-                by_lamella[j, 2, at] = here * kept[2 * j + 1, _SLOPE + i]
+                w[_DENSITY + i] = density[j, begin + i]
+                by_density[j, begin + i] = w[_BY_DENSITY + i]
+                by_thickness[j, begin + i] = w[_T + i]
+            _add_medium(by, w, kept, media, strength, j, medium[j])
         _finish(beam, begin, value)
-    return value, by_density, by_lamella
+        store_media(by, begin, by_media)
+    return value, by_density, by_thickness, by_media

@@ -4,7 +4,8 @@ The formulas are those of ``reference.graded_lamella``.  What differs is the boo
 
 * The wave is carried as the vector (a, b) with ``r = b/a`` in the frame that rotates with the phase counted from the
   surface, so that a lamella costs two complex products a polarisation, no division, and both polarisations share the
-  phase and the oscillatory integral.
+  phase and the oscillatory integral.  Absorption takes from b between the middles of lamellae; within one, where it
+  enters in second order, it is that of a single angle.
 * The integral f(x) is a power series in x whose coefficients do not depend on the angle
 (``diffraction.kernels.series``).
 * Angles are taken in blocks of 64 that live in one flat workspace: every inner loop has a constant trip count and
@@ -24,16 +25,23 @@ from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
 
 BLOCK = 64
 
-# Rows of the workspace, each BLOCK numbers long: angles, phase, ordered integral, oscillatory integral, vectors.
-X, Y, PX, COS, SIN, ODD, FR, FI = (BLOCK * k for k in range(8))
+# Rows of a medium in a block: deviation U, absorption A, factor of the couplings for sigma and for pi.
+U, ABSORPTION, S = 0, BLOCK, 2 * BLOCK
+MEDIUM = 4 * BLOCK
+
+# Rows of the workspace, each BLOCK numbers long: phase of what lies above the medium, absorption between lamellae,
+# phase, ordered integral, oscillatory integral, vectors.
+ABOVE, FADE, PX, COS, SIN, ODD, FR, FI = (BLOCK * k for k in range(8))
 A0R, A0I, B0R, B0I, A1R, A1I, B1R, B1I = (BLOCK * k for k in range(8, 16))
 T0R, T0I, T1R, T1I = (BLOCK * k for k in range(16, 20))
 WORKSPACE = BLOCK * 20
 
-# Columns of the plan, what one lamella needs whatever the angle: coefficients of x and of the phase in its middle with
-# the angle coordinates, absorption above its middle, beta, gamma, mu, E in powers of zeta, largest abs(x).
-PLAN_E, PLAN_XMAX = 10, 13
-PLAN_COLUMNS = 14
+# Columns of the plan, what one lamella needs whatever the angle: x and the phase in its middle but for U; half its
+# thickness and the depth of its middle in its medium, what U is multiplied by in the two; thickness of all lamellae of
+# the medium that lie one upon the other, where this is the lowest one of them, else 0; beta, gamma, mu at one angle,
+# E in powers of zeta, largest abs(x).
+PLAN_HALF, PLAN_DEPTH, PLAN_RUN, PLAN_BETA, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 2, 3, 4, 5, 6, 7, 8, 11
+PLAN_COLUMNS = 12
 
 
 @inlined
@@ -110,14 +118,26 @@ def ordered_integral(w, x_max):  # type: ignore[no-untyped-def]
 
 
 @helper
-def substrate(w, u0, q1, q2, sh, sb, row, slope):  # type: ignore[no-untyped-def]
+def load(media, waves, begin):  # type: ignore[no-untyped-def]
+    """Load one block of angles of all media."""
+    m = waves.shape[2]
+    for f in range(waves.shape[0]):
+        for row in range(4):
+            for i in range(BLOCK):
+                media[f, BLOCK * row + i] = waves[f, row, begin + i if begin + i < m else m - 1]
+
+
+@helper
+def substrate(w, media, sh, sb, p, row, slope):  # type: ignore[no-untyped-def]
     """Fill r of the substrate and dr/d(ln E), one polarisation, with real arithmetic so that the loop vectorises."""
-    product = 4.0 * sh * sb
-    # A crystal without absorption is the limit of one with little: the tiny number decides the root's sign.
-    pr, pi, ur0, ui = product.real, product.imag, u0.real, u0.imag + 1e-300
-    hr, hi = -2.0 * sh.real, -2.0 * sh.imag
+    last = media.shape[0] - 1
+    product, factor = 4.0 * sh * sb, S + p * BLOCK
+    p0r, p0i, h0r, h0i = product.real, product.imag, -2.0 * sh.real, -2.0 * sh.imag
     for i in range(BLOCK):
-        ur = ur0 + q1 * w[X + i] + q2 * w[Y + i]
+        f = media[last, factor + i]
+        pr, pi, hr, hi = f * f * p0r, f * f * p0i, f * h0r, f * h0i
+        # A crystal without absorption is the limit of one with little: the tiny number decides the root's sign.
+        ur, ui = media[last, U + i], media[last, ABSORPTION + i] + 1e-300
         # s = i sqrt(z), z = 4 sigma_h sigma_hbar - u**2, principal root
         zr, zi = pr - ur * ur + ui * ui, pi - 2.0 * ur * ui
         larger = math.sqrt(0.5 * (math.sqrt(zr * zr + zi * zi) + abs(zr)) + 1e-300)
@@ -140,26 +160,73 @@ def substrate(w, u0, q1, q2, sh, sb, row, slope):  # type: ignore[no-untyped-def
 
 
 @helper
-def start(w, x, y, begin, us, qs1, qs2, shs, sbs, phase0, phase1, phase2, decay):  # type: ignore[no-untyped-def]
-    """Load one block of angles and start the vectors (a, b) on the substrate; T is db/d(ln E of the substrate)."""
-    m = x.shape[0]
-    for i in range(BLOCK):
-        k = begin + i if begin + i < m else m - 1
-        w[X + i] = x[k]
-        w[Y + i] = y[k]
-    for i in range(BLOCK):
-        s, c = sincos(phase0 + phase1 * w[X + i] + phase2 * w[Y + i])
-        w[SIN + i], w[COS + i] = s * decay, c * decay
+def start(w, media, couplings, e):  # type: ignore[no-untyped-def]
+    """Start the vectors (a, b) of a block on the substrate; T is db/d(ln E of the substrate)."""
+    last = media.shape[0] - 1
     for p in range(2):  # rows that numba knows as constants would be two specialisations
         wave, slope = A0R + 4 * BLOCK * p, T0R + 2 * BLOCK * p
-        substrate(w, us, qs1, qs2, shs[p], sbs[p], wave + 2 * BLOCK, slope)
+        substrate(w, media, e * couplings[last, p], e * couplings[last, 2 + p], p, wave + 2 * BLOCK, slope)
+        for i in range(BLOCK):
+            w[wave + i], w[wave + BLOCK + i] = 1.0, 0.0
+
+
+@helper
+def rotate(w, media, plan, medium):  # type: ignore[no-untyped-def]
+    """Turn what `start` has filled by the phase of all that lies above the substrate."""
+    n = medium.shape[0]
+    for i in range(BLOCK):
+        w[ABOVE + i] = 0.0
+    for j in range(n):
+        f, run = medium[j], plan[j, PLAN_RUN]
+        if run != 0.0:
+            for i in range(BLOCK):
+                w[ABOVE + i] += run * media[f, U + i]
+    phase = plan[n, 1]
+    for i in range(BLOCK):
+        w[SIN + i], w[COS + i] = sincos(phase + w[ABOVE + i])
+    for row in (B0R, B1R, T0R, T1R):
         for i in range(BLOCK):
             s, c = w[SIN + i], w[COS + i]
-            r, q = w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i]
-            w[wave + 2 * BLOCK + i], w[wave + 3 * BLOCK + i] = r * c - q * s, r * s + q * c
-            r, q = w[slope + i], w[slope + BLOCK + i]
-            w[slope + i], w[slope + BLOCK + i] = r * c - q * s, r * s + q * c
-            w[wave + i], w[wave + BLOCK + i] = 1.0, 0.0
+            r, q = w[row + i], w[row + BLOCK + i]
+            w[row + i], w[row + BLOCK + i] = r * c - q * s, r * s + q * c
+
+
+@helper
+def fade(w, media, medium, plan, j, z, first, second):  # type: ignore[no-untyped-def]
+    """Absorb between the middle of lamella ``j`` - 1 and that of ``j``; beyond the ends, from or to the surface.
+
+    Multiplies two complex rows of ``z``, at ``first`` and at ``second``; uses a row of ``w``.
+    """
+    n, upper, lower = medium.shape[0], 0.0, 0.0
+    above, below = 0, 0
+    if j > 0:
+        above, upper = medium[j - 1], plan[j - 1, PLAN_HALF]
+    if j < n:
+        below, lower = medium[j], plan[j, PLAN_HALF]
+    largest = 0.0
+    for i in range(BLOCK):
+        v = upper * media[above, ABSORPTION + i] + lower * media[below, ABSORPTION + i]
+        w[FADE + i] = v
+    for i in range(BLOCK):
+        largest = largest if largest > w[FADE + i] else w[FADE + i]
+    if largest == 0.0:
+        return
+    if largest < 0.02:
+        for i in range(BLOCK):
+            v = w[FADE + i]
+            w[FADE + i] = 1.0 - v * (
+                1.0 - v * (0.5 - v * (0.16666666666666666 - v * (0.041666666666666664 - v * 0.008333333333333333)))
+            )
+    else:
+        for i in range(BLOCK):
+            v = w[FADE + i]
+            w[FADE + i] = decay(v if v < 128.0 else 128.0)
+    for i in range(BLOCK):
+        v = w[FADE + i]
+        z[first + i] *= v
+        z[first + BLOCK + i] *= v
+        z[second + i] *= v
+        z[second + BLOCK + i] *= v
 
 
 @helper
@@ -170,12 +237,19 @@ def bound(first, last):  # type: ignore[no-untyped-def]
 
 
 @helper
-def lamella_phase(w, plan, j):  # type: ignore[no-untyped-def]
-    """Fill x, and the sine and cosine of the phase in the middle of the lamella; return the largest abs(x)."""
-    x0, x1, x2, p0, p1, p2 = plan[j, 0], plan[j, 1], plan[j, 2], plan[j, 3], plan[j, 4], plan[j, 5]
+def lamella_phase(w, media, f, plan, j):  # type: ignore[no-untyped-def]
+    """Fill x, and the sine and cosine of the phase in the middle of the lamella; return the largest abs(x).
+
+    Lamellae are met from the lowest one on.
+    """
+    x0, phase, half, depth, run = plan[j, 0], plan[j, 1], plan[j, PLAN_HALF], plan[j, PLAN_DEPTH], plan[j, PLAN_RUN]
+    if run != 0.0:
+        for i in range(BLOCK):
+            w[ABOVE + i] -= run * media[f, U + i]
     for i in range(BLOCK):
-        w[PX + i] = x0 + x1 * w[X + i] + x2 * w[Y + i]
-        s, c = sincos(p0 + p1 * w[X + i] + p2 * w[Y + i])
+        u = media[f, U + i]
+        w[PX + i] = x0 + half * u
+        s, c = sincos(phase + w[ABOVE + i] + depth * u)
         w[SIN + i] = s
         w[COS + i] = c
     return bound(w[PX], w[PX + BLOCK - 1])
@@ -197,20 +271,19 @@ def horner(w, series, j, count):  # type: ignore[no-untyped-def]
 
 
 @helper
-def advance(w, forth, back, t, e, sh, sb, j, polarisations):  # type: ignore[no-untyped-def]
-    """Carry (a, b) of both polarisations over a lamella, or of sigma alone.
-
-    ``forth`` and ``back`` are t exp(-+ absorption depth).
-    """
+def advance(w, media, f, t, e, couplings, polarisations):  # type: ignore[no-untyped-def]
+    """Carry (a, b) of both polarisations over a lamella of medium ``f``, or of sigma alone."""
     quarter_e2 = 0.25 * e * e
     for p in range(polarisations):
-        h, k, st = sh[j, p], sb[j, p], sh[j, p] * sb[j, p] * t * t
-        hr, hi, kr, ki, sr, si = forth * h.real, forth * h.imag, back * k.real, back * k.imag, st.real, st.imag
+        h, k = t * couplings[f, p], t * couplings[f, 2 + p]
+        st, factor = h * k, S + p * BLOCK
+        hr, hi, kr, ki, sr, si = h.real, h.imag, k.real, k.imag, st.real, st.imag
         wave = w[A0R + 4 * BLOCK * p : A0R + 4 * BLOCK * (p + 1)]  # offsets in a view are known not to be negative
         for i in range(BLOCK):
-            fr, fi, c, s = w[FR + i], w[FI + i], w[COS + i], w[SIN + i]
+            g = media[f, factor + i]
+            fr, fi, c, s = g * w[FR + i], g * w[FI + i], w[COS + i], w[SIN + i]
             gr, gi = fr * c - fi * s, fr * s + fi * c
-            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * w[ODD + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), g * g * quarter_e2 * w[ODD + i]
             # forwards i sigma_h F, backwards -i sigma_hbar conj(F)
             fwr, fwi = -hr * gi - hi * gr, hr * gr - hi * gi
             bwr, bwi = ki * gr - kr * gi, -kr * gr - ki * gi
@@ -223,23 +296,25 @@ def advance(w, forth, back, t, e, sh, sb, j, polarisations):  # type: ignore[no-
 
 
 @helper
-def make_plan(x, y, t, u0, q1, q2, absorption, e):  # type: ignore[no-untyped-def]
-    """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase and the depth of the substrate."""
-    n, last = t.shape[0], x.shape[0] - 1
+def make_plan(waves, t, u0, e, medium, middle):  # type: ignore[no-untyped-def]
+    """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase of the substrate but for U."""
+    n, last = t.shape[0], waves.shape[2] - 1
     plan = np.empty((n + 1, np.int64(PLAN_COLUMNS)))  # constants would be specialisations
-    c0, c1, c2, depth = 0.0, 0.0, 0.0, 0.0
+    phase, depth = 0.0, 0.0
     for j in range(n):
-        h, a, b, c = t[j], u0[j, 0], u0[j, 1], u0[j, 2]
-        x0, x1, x2 = h * (a + 4.0 * b + c) / 12.0, 0.5 * h * q1, 0.5 * h * q2[j]
-        mu, beta = 0.5 * h * absorption[j], 0.125 * h * (c - a)
-        plan[j, 0], plan[j, 1], plan[j, 2] = x0, x1, x2
-        plan[j, 3], plan[j, 4], plan[j, 5] = c0 + x0 - beta, c1 + x1, c2 + x2
-        plan[j, 6], plan[j, 7], plan[j, 8], plan[j, 9] = depth + mu, beta, h * (0.5 * (a + c) - b) / 6.0, mu
+        f, h, a, b, c = medium[j], t[j], u0[j, 0], u0[j, 1], u0[j, 2]
+        x0, half, beta = h * (a + 4.0 * b + c) / 12.0, 0.5 * h, 0.125 * h * (c - a)
+        plan[j, 0], plan[j, 1], plan[j, PLAN_HALF], plan[j, PLAN_DEPTH] = x0, phase + x0 - beta, half, depth + half
+        phase, depth = phase + 2.0 * x0, depth + h
+        plan[j, PLAN_RUN] = 0.0
+        if j == n - 1 or medium[j + 1] != f:
+            plan[j, PLAN_RUN], depth = depth, 0.0
+        plan[j, PLAN_BETA], plan[j, PLAN_GAMMA] = beta, h * (0.5 * (a + c) - b) / 6.0
+        plan[j, PLAN_MU] = half * waves[f, 1, middle]
         a, b, c = e[j, 0], e[j, 1], e[j, 2]
-        plan[j, 10], plan[j, 11], plan[j, 12] = b, 0.5 * (c - a), 0.5 * (c + a) - b
-        plan[j, 13] = bound(x0 + x1 * x[0] + x2 * y[0], x0 + x1 * x[last] + x2 * y[last])
-        c0, c1, c2, depth = c0 + 2.0 * x0, c1 + 2.0 * x1, c2 + 2.0 * x2, depth + 2.0 * mu
-    plan[n, 3], plan[n, 4], plan[n, 5], plan[n, 6] = c0, c1, c2, depth
+        plan[j, PLAN_E], plan[j, PLAN_E + 1], plan[j, PLAN_E + 2] = b, 0.5 * (c - a), 0.5 * (c + a) - b
+        plan[j, PLAN_XMAX] = bound(x0 + half * waves[f, 0, 0], x0 + half * waves[f, 0, last])
+    plan[n, 1] = phase
     return plan
 
 
@@ -249,8 +324,9 @@ def make_series(plan):  # type: ignore[no-untyped-def]
     n = plan.shape[0] - 1
     series = np.empty((n, np.int64(TERMS_MAX)), dtype=np.complex128)
     for j in range(n):
-        beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
-        _series.integral(beta, gamma, mu, e0, e1, e2, terms(plan[j, 13]), j, series)
+        beta, gamma, mu = plan[j, PLAN_BETA], plan[j, PLAN_GAMMA], plan[j, PLAN_MU]
+        e0, e1, e2 = plan[j, PLAN_E], plan[j, PLAN_E + 1], plan[j, PLAN_E + 2]
+        _series.integral(beta, gamma, mu, e0, e1, e2, terms(plan[j, PLAN_XMAX]), j, series)
     return series
 
 
@@ -270,26 +346,27 @@ def finish(w, begin, polarisations, out):  # type: ignore[no-untyped-def]
 
 
 @entry
-def amplitude(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, polarisations
-):  # fmt: skip
+def amplitude(waves, couplings, medium, middle, t, u0, e, substrate_e, polarisations):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``, angles ascending.
 
     Polarisation pi is left at zero unless two ``polarisations`` are wanted.
     """
-    n, m = t.shape[0], x.shape[0]
+    n, m = t.shape[0], waves.shape[2]
     out = np.empty((np.int64(2), m), dtype=np.complex128)
-    plan = make_plan(x, y, t, u0, q1, q2, absorption, e)
+    plan = make_plan(waves, t, u0, e, medium, middle)
     series = make_series(plan)
-    w = np.empty(WORKSPACE)
-    decay = math.exp(-plan[n, 6])
+    w, media = np.empty(WORKSPACE), np.empty((waves.shape[0], np.int64(MEDIUM)))
     for begin in range(0, m, BLOCK):
-        start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
+        load(media, waves, begin)
+        start(w, media, couplings, substrate_e)
+        rotate(w, media, plan, medium)
         for j in range(n - 1, -1, -1):
-            x_max = lamella_phase(w, plan, j)
+            f = medium[j]
+            fade(w, media, medium, plan, j + 1, w, B0R, B1R)
+            x_max = lamella_phase(w, media, f, plan, j)
             ordered_integral(w, x_max)
             horner(w, series, j, terms(x_max))
-            absorbed = math.exp(-plan[j, 6])
-            advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, PLAN_E], sh, sb, j, polarisations)
+            advance(w, media, f, t[j], plan[j, PLAN_E], couplings, polarisations)
+        fade(w, media, medium, plan, 0, w, B0R, B1R)
         finish(w, begin, polarisations, out)
     return out

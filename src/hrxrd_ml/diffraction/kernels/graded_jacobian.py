@@ -4,21 +4,37 @@ With (alpha, beta) = dR/d(a, b) carried from the surface down and (a, b) kept fr
 reflectivity with respect to anything in a lamella is a product of the two.  Shifting the phase of everything below an
 interface is the same as turning b there, so cumulative phases need no second pass.
 
-The sweep gives the derivatives by everything that a lamella has: deviation and E on top, in the middle and below,
-thickness, and, where a parameter changes them, the rest of ``Slopes.optics``.  They are multiplied by the derivatives
-of the lamella by the parameters on the way, so that a spline coefficient costs only the lamellae that it touches.
+The sweep gives the derivatives by everything that a lamella has: deviation and E on top, in the middle and below, and
+thickness.  They are multiplied by the derivatives of the lamella by the parameters on the way, so that a spline
+coefficient costs only the lamellae that it touches.  What the media have is summed up for each medium.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 
 from hrxrd_ml.diffraction.kernels import graded
 from hrxrd_ml.diffraction.kernels import series as _series
 from hrxrd_ml.diffraction.kernels.compiling import entry, helper
-from hrxrd_ml.diffraction.kernels.graded import A0R, B0I, B0R, B1I, B1R, BLOCK, COS, FI, FR, ODD, PX, SIN, T0R, Y
+from hrxrd_ml.diffraction.kernels.graded import (
+    A0R,
+    ABSORPTION,
+    B0I,
+    B0R,
+    B1I,
+    B1R,
+    BLOCK,
+    COS,
+    FI,
+    FR,
+    MEDIUM,
+    ODD,
+    PX,
+    SIN,
+    T0R,
+    S,
+    U,
+)
 from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
 
 # Kept on the way up, where they stand in the workspace: x, cos, sin, ordered integral, f and the vector below.
@@ -28,16 +44,19 @@ _SERIES = 6
 
 # Rows of the second workspace.
 _AL0R, _AL0I, _BE0R, _BE0I, _AL1R, _AL1I, _BE1R, _BE1I = (BLOCK * k for k in range(8))
-_G1R, _G1I, _GPHI, _GODD, _GH, _GM, _ODDX = (BLOCK * k for k in range(8, 15))
-_NODE = BLOCK * 15  # derivatives by deviation (3), E (3), thickness, absorption
-_COUPLE = BLOCK * 23  # by real and imaginary parts of the couplings (8)
-_WORK2 = BLOCK * 31
+_G1R, _G1I, _GPHI, _GODD, _GS0, _GS1, _GM, _ODDX = (BLOCK * k for k in range(8, 16))
+_NODE = BLOCK * 16  # derivatives by deviation (3), E (3), thickness, absorption, and that within the lamella alone
+_COUPLE = BLOCK * 25  # by real and imaginary parts of the couplings (8)
+_WORK2 = BLOCK * 33
+
+BY_MEDIUM = 13
+"""Derivatives by what a medium has: rows of a block, both parts of the couplings, absorption at one angle."""
 
 # Rows of the third: G1 times the integrals of `series.moments_of_integral`, real and imaginary parts.
 _MOMENTS = BLOCK * 2 * _SERIES
 
 # What a parameter changes of a lamella.
-DEVIATION, E, THICKNESS, OPTICS = 1, 2, 4, 8
+DEVIATION, E, THICKNESS = 1, 2, 4
 
 
 @helper
@@ -184,18 +203,20 @@ def start_adjoint(w, z, weights, reflectivity, begin):  # type: ignore[no-untype
 
 
 @helper
-def _retreat(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
-    """Carry (alpha, beta) down over a lamella; fill dR/d of f, phase, depth, ordered integral, explicit thickness."""
+def _retreat(kept, j, z, media, f, t, e, couplings):  # type: ignore[no-untyped-def]
+    """Carry (alpha, beta) down over a lamella; fill dR/d of f, phase, depth, ordered integral, ln of both factors S."""
     quarter_e2 = 0.25 * e * e
     for i in range(_G1R, _ODDX):
         z[i] = 0.0
     for p in range(2):
-        h, k, st = sh[j, p], sb[j, p], sh[j, p] * sb[j, p] * t * t
-        hr, hi, kr, ki, s_r, s_i = forth * h.real, forth * h.imag, back * k.real, back * k.imag, st.real, st.imag
+        h, k = t * couplings[f, p], t * couplings[f, 2 + p]
+        st, factor, own = h * k, S + p * BLOCK, _GS0 + p * BLOCK
+        hr, hi, kr, ki, s_r, s_i = h.real, h.imag, k.real, k.imag, st.real, st.imag
         wave, adjoint = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p
         for i in range(BLOCK):
-            fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
-            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
+            g = media[f, factor + i]
+            fr, fi, c, s = g * kept[j, FR + i], g * kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), g * g * quarter_e2 * kept[j, ODD + i]
             # i sigma_h t omega and -i sigma_hbar t conj(omega): what multiplies f and conj(f)
             pr, pi = -hr * s - hi * c, hr * c - hi * s
             qr, qi = ki * c - kr * s, -kr * c - ki * s
@@ -218,26 +239,27 @@ def _retreat(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-
             z[adjoint + 3 * BLOCK + i] = yr * (evi - odi) + yi * (evr - odr) + xr * bwi + xi * bwr
             f_re, f_im = fwd_r * fr - fwd_i * fi, fwd_r * fi + fwd_i * fr
             b_re, b_im = bwd_r * fr + bwd_i * fi, bwd_i * fr - bwd_r * fi
-            z[_G1R + i] += fwd_r + bwd_r + g_even * fr
-            z[_G1I + i] += fwd_i - bwd_i - g_even * fi
+            z[_G1R + i] += g * (fwd_r + bwd_r + g_even * fr)
+            z[_G1I + i] += g * (fwd_i - bwd_i - g_even * fi)
             z[_GPHI + i] += b_im - f_im
             z[_GM + i] += b_re - f_re
-            z[_GODD + i] += g_odd
-            z[_GH + i] += f_re + b_re + 2.0 * (g_even * even + g_odd * odd)
+            z[_GODD + i] += g * g * g_odd
+            z[own + i] = f_re + b_re + 2.0 * (g_even * even + g_odd * odd)
 
 
 @helper
-def _by_couplings(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-untyped-def]
+def _by_couplings(kept, j, z, media, f, t, e, couplings):  # type: ignore[no-untyped-def]
     """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
     quarter_e2, t2 = 0.25 * e * e, t * t
     for p in range(2):
-        wave, adjoint = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p
-        own_h, own_b = sh[j, p] * t2, sb[j, p] * t2
+        wave, adjoint, factor = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p, S + p * BLOCK
+        own_h, own_b = couplings[f, p] * t2, couplings[f, 2 + p] * t2
         hr, hi, kr, ki = own_h.real, own_h.imag, own_b.real, own_b.imag
         row_h, row_b = _COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK
         for i in range(BLOCK):
-            fr, fi, c, s = kept[j, FR + i], kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
-            even, odd = 0.5 * (fr * fr + fi * fi), quarter_e2 * kept[j, ODD + i]
+            g = media[f, factor + i]
+            fr, fi, c, s = g * kept[j, FR + i], g * kept[j, FI + i], kept[j, COS + i], kept[j, SIN + i]
+            even, odd = 0.5 * (fr * fr + fi * fi), g * g * quarter_e2 * kept[j, ODD + i]
             ar, ai = kept[j, wave + i], kept[j, wave + BLOCK + i]
             br, bi = kept[j, wave + 2 * BLOCK + i], kept[j, wave + 3 * BLOCK + i]
             xr, xi = z[adjoint + i], z[adjoint + BLOCK + i]
@@ -245,19 +267,18 @@ def _by_couplings(kept, j, z, forth, back, t, e, sh, sb):  # type: ignore[no-unt
             aar, aai, bbr, bbi = xr * ar - xi * ai, xr * ai + xi * ar, yr * br - yi * bi, yr * bi + yi * br
             # second order: even (alpha a + beta b) + i odd (alpha a - beta b), times the other coupling
             mr, mi = even * (aar + bbr) - odd * (aai - bbi), even * (aai + bbi) + odd * (aar - bbr)
-            # i omega f and -i conj(omega f), with absorption
-            pr, pi = -forth * (s * fr + c * fi), forth * (c * fr - s * fi)
-            qr, qi = -back * (s * fr + c * fi), -back * (c * fr - s * fi)
+            # i omega f and -i conj(omega f)
+            pr, pi = -t * (s * fr + c * fi), t * (c * fr - s * fi)
             bar, bai, abr, abi = yr * ar - yi * ai, yr * ai + yi * ar, xr * br - xi * bi, xr * bi + xi * br
             z[row_h + i] = bar * pr - bai * pi + kr * mr - ki * mi
             z[row_h + BLOCK + i] = -(bar * pi + bai * pr + kr * mi + ki * mr)
-            z[row_b + i] = abr * qr - abi * qi + hr * mr - hi * mi
-            z[row_b + BLOCK + i] = -(abr * qi + abi * qr + hr * mi + hi * mr)
+            z[row_b + i] = abr * pr + abi * pi + hr * mr - hi * mi
+            z[row_b + BLOCK + i] = -(abi * pr - abr * pi + hr * mi + hi * mr)
 
 
 @helper
-def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
-    """Fill the derivatives by deviation and E at the nodes, thickness and absorption.
+def _by_nodes(kept, j, z, media, f, moments, t, e, beta, gamma, mu):  # type: ignore[no-untyped-def]
+    """Fill the derivatives by deviation and E at the nodes, thickness, absorption between lamellae and within this one.
 
     ``beta``, ``gamma`` and ``mu`` are those of a lamella of unit thickness.
     """
@@ -278,7 +299,7 @@ def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-un
         )
         by_phase = z[_GPHI + i]
         by_x = z[_GODD + i] * quarter_e2 * z[_ODDX + i] + by_phase - 2.0 * below_im - moments[BLOCK + i]
-        by_mu = z[_GM + i] - 2.0 * below_re - moments[i]
+        by_depth, by_mu = z[_GM + i] - 2.0 * below_re, -moments[i]
         by_beta, by_gamma = -moments[3 * BLOCK + i], moments[4 * BLOCK + i]
         m0, m1, m2 = moments[6 * BLOCK + i], moments[8 * BLOCK + i], moments[10 * BLOCK + i]
         even, odd = by_x * twelfth + by_gamma * twelfth, (by_phase - by_beta) * eighth
@@ -292,9 +313,11 @@ def _by_nodes(kept, j, z, moments, t, e, beta, gamma, mu):  # type: ignore[no-un
             (by_beta - by_phase) * beta
             + by_gamma * gamma
             + by_mu * mu
-            + inverse * (by_x * kept[j, PX + i] + z[_GH + i])
+            + 0.5 * by_depth * media[f, ABSORPTION + i]
+            + inverse * (by_x * kept[j, PX + i] + z[_GS0 + i] + z[_GS1 + i])
         )
-        z[_NODE + 7 * BLOCK + i] = 0.5 * t * by_mu
+        z[_NODE + 7 * BLOCK + i] = 0.5 * t * by_depth
+        z[_NODE + 8 * BLOCK + i] = 0.5 * t * by_mu
 
 
 @helper
@@ -304,7 +327,7 @@ def accumulate(rows, by, pointer, parameter, kind, value, j):  # type: ignore[no
     ``by`` holds the derivatives by deviation and E at the nodes, and by thickness, one row after the other.
     """
     for k in range(pointer[j], pointer[j + 1]):
-        p, bits = parameter[k], kind[k] & ~OPTICS
+        p, bits = parameter[k], kind[k]
         u0, u1, u2, e0, e1, e2 = value[k, 0], value[k, 1], value[k, 2], value[k, 3], value[k, 4], value[k, 5]
         if bits == DEVIATION:
             for i in range(BLOCK):
@@ -312,7 +335,7 @@ def accumulate(rows, by, pointer, parameter, kind, value, j):  # type: ignore[no
         elif bits == E:
             for i in range(BLOCK):
                 rows[p, i] += e0 * by[3 * BLOCK + i] + e1 * by[4 * BLOCK + i] + e2 * by[5 * BLOCK + i]
-        elif bits != 0:
+        else:
             t = value[k, 6]
             for i in range(BLOCK):
                 by_u = u0 * by[i] + u1 * by[BLOCK + i] + u2 * by[2 * BLOCK + i]
@@ -321,37 +344,41 @@ def accumulate(rows, by, pointer, parameter, kind, value, j):  # type: ignore[no
 
 
 @helper
-def _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j):  # type: ignore[no-untyped-def]
-    """Add what parameters change of the `OPTICS` of a lamella."""
-    for item in range(pointer[j], pointer[j + 1]):
-        p = parameter[item]
-        if kind[item] >= OPTICS:
-            q2, absorption = optics[p, j, 0], optics[p, j, 1]
-            for i in range(BLOCK):
-                by_u = z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
-                rows[p, i] += q2 * w[Y + i] * by_u + absorption * z[_NODE + 7 * BLOCK + i]
-            for k in range(8):
-                change, first = optics[p, j, 2 + k], _COUPLE + k * BLOCK
-                for i in range(BLOCK):
-                    rows[p, i] += change * z[first + i]
+def _add_medium(by, z, media, f):  # type: ignore[no-untyped-def]
+    """Add to the derivatives by what a medium has those of one of its lamellae."""
+    for i in range(BLOCK):
+        by[f, U + i] += z[_NODE + i] + z[_NODE + BLOCK + i] + z[_NODE + 2 * BLOCK + i]
+        by[f, ABSORPTION + i] += z[_NODE + 7 * BLOCK + i]
+        by[f, S + i] += z[_GS0 + i] / (media[f, S + i] + 1e-300)
+        by[f, S + BLOCK + i] += z[_GS1 + i] / (media[f, S + BLOCK + i] + 1e-300)
+        by[f, 12 * BLOCK + i] += z[_NODE + 8 * BLOCK + i]
+    for k in range(8 * BLOCK):
+        by[f, 4 * BLOCK + k] += z[_COUPLE + k]
 
 
 @helper
-def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
+def store_media(by, begin, out):  # type: ignore[no-untyped-def]
+    """Copy derivatives by what media have of a block of angles to ``out``, shape (k, rows, m)."""
+    m = out.shape[2]
+    for f in range(out.shape[0]):
+        for row in range(out.shape[1]):
+            for i in range(m - begin if m - begin < BLOCK else BLOCK):
+                out[f, row, begin + i] = by[f, row * BLOCK + i]
+
+
+@helper
+def sparse(du, de, dt):  # type: ignore[no-untyped-def]
     """Return what parameters change of lamellae, lamella by lamella, without zeros.
 
     Parameters
     ----------
     du, de : ndarray, shape (p, n, nodes)
     dt : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, columns), or None
 
     Returns
     -------
     pointer : ndarray of int, shape (n + 1,)
         The entries of lamella j begin at ``pointer[j]``.
-    optical : ndarray of int, shape (n,)
-        Not zero where a parameter changes the `OPTICS` of a lamella.
     parameter, kind : ndarray of int, shape (entries,)
         Which parameter it is, and the bits of what it changes.
     value : ndarray, shape (entries, 2 nodes + 1)
@@ -359,13 +386,12 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
     """
     p, n = dt.shape
     nodes = du.shape[2]
-    pointer, optical = np.empty(n + 1, dtype=np.int64), np.empty(n, dtype=np.int64)
+    pointer = np.empty(n + 1, dtype=np.int64)
     pointer[0] = 0
     parameter, kind = np.empty(n * p, dtype=np.int64), np.empty(n * p, dtype=np.int64)
     value = np.empty((n * p, 2 * nodes + 1))
     item = 0
     for j in range(n):
-        optical[j] = 0
         for k in range(p):
             bits = 0
             for node in range(nodes):
@@ -375,11 +401,6 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                     bits |= E
             if dt[k, j] != 0.0:
                 bits |= THICKNESS
-            if optics is not None:
-                for column in range(optics.shape[2]):
-                    if optics[k, j, column] != 0.0:
-                        bits |= OPTICS
-                optical[j] |= bits & OPTICS
             if bits != 0:
                 parameter[item], kind[item] = k, bits
                 for node in range(nodes):
@@ -387,68 +408,82 @@ def sparse(du, de, dt, optics):  # type: ignore[no-untyped-def]
                 value[item, 2 * nodes] = dt[k, j]
                 item += 1
         pointer[j + 1] = item
-    return pointer, optical, parameter, kind, value
+    return pointer, parameter, kind, value
 
 
 @entry
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
-    x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs, weights, du, de, dt, optics,
-):  # fmt: skip
-    """Return R (m,) and dR/dp (p + 1, m); the last row is dR/d(ln E of the substrate).
+    waves, couplings, medium, middle, t, u0, e, substrate_e, weights, du, de, dt, optical
+):
+    """Return R (m,), dR/dp (p + 1, m) and the derivatives by what media have (k, 13, m).
+
+    The last row of the second is dR/d(ln E of the substrate).
 
     Parameters
     ----------
-    x, y, ..., sbs
+    waves, ..., substrate_e
         As in ``graded.amplitude``.
     weights : ndarray, shape (2,)
         Weights of the two polarisations in R.
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
-    optics : ndarray, shape (p, n, 10), or None
-        As in ``Slopes``; without them, what they need is not compiled.
+        As in ``Slopes``.
+    optical : bool
+        Whether the derivatives by what media have are wanted; zeros for no medium, if not.
     """
-    n, m, parameters = t.shape[0], x.shape[0], dt.shape[0]
+    n, m, parameters = t.shape[0], waves.shape[2], dt.shape[0]
     reflectivity = np.empty(m)
     jacobian = np.empty((parameters + 1, m))
-    plan = graded.make_plan(x, y, t, u0, q1, q2, absorption, e)
+    wanted = waves.shape[0] if optical else 0
+    by_media, by = np.empty((wanted, np.int64(BY_MEDIUM), m)), np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
+    plan = graded.make_plan(waves, t, u0, e, medium, middle)
     f_series = graded.make_series(plan)
     series = np.empty((n * _SERIES, np.int64(TERMS_MAX)), dtype=np.complex128)
-    pointer, optical, parameter, kind, value = sparse(du, de, dt, optics)
+    pointer, parameter, kind, value = sparse(du, de, dt)
     for j in range(n):
-        if pointer[j] != pointer[j + 1]:
-            beta, gamma, mu, e0, e1, e2 = plan[j, 7], plan[j, 8], plan[j, 9], plan[j, 10], plan[j, 11], plan[j, 12]
-            _series.moments_of_integral(beta, gamma, mu, e0, e1, e2, _coarse_terms(plan[j, 13]), j, series)
+        if optical or pointer[j] != pointer[j + 1]:
+            beta, gamma, mu = plan[j, graded.PLAN_BETA], plan[j, graded.PLAN_GAMMA], plan[j, graded.PLAN_MU]
+            e0, e1, e2 = plan[j, graded.PLAN_E], plan[j, graded.PLAN_E + 1], plan[j, graded.PLAN_E + 2]
+            count = _coarse_terms(plan[j, graded.PLAN_XMAX])
+            _series.moments_of_integral(beta, gamma, mu, e0, e1, e2, count, j, series)
     w, z, moments = np.empty(graded.WORKSPACE), np.empty(_WORK2), np.empty(_MOMENTS)
+    media = np.empty((waves.shape[0], np.int64(MEDIUM)))
     kept, rows = np.empty((n, np.int64(_KEEP_TO))), np.empty((parameters + 1, np.int64(BLOCK)))
-    decay = math.exp(-plan[n, 6])
     for begin in range(0, m, BLOCK):
-        graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, plan[n, 3], plan[n, 4], plan[n, 5], decay)
+        graded.load(media, waves, begin)
+        graded.start(w, media, couplings, substrate_e)
+        graded.rotate(w, media, plan, medium)
         for j in range(n - 1, -1, -1):
-            x_max = graded.lamella_phase(w, plan, j)
+            f = medium[j]
+            graded.fade(w, media, medium, plan, j + 1, w, B0R, B1R)
+            x_max = graded.lamella_phase(w, media, f, plan, j)
             graded.ordered_integral(w, x_max)
             graded.horner(w, f_series, j, terms(x_max))
             _keep(w, kept, j)
-            absorbed = math.exp(-plan[j, 6])
-            graded.advance(w, t[j] * absorbed, t[j] / absorbed, t[j], plan[j, graded.PLAN_E], sh, sb, j, sh.shape[1])
+            graded.advance(w, media, f, t[j], plan[j, graded.PLAN_E], couplings, 2)
+        graded.fade(w, media, medium, plan, 0, w, B0R, B1R)
         start_adjoint(w, z, weights, reflectivity, begin)
         clear(rows)
+        by[:] = 0.0
         for j in range(n):
-            absorbed, middle = math.exp(-plan[j, 6]), plan[j, graded.PLAN_E]
-            forth, back = t[j] * absorbed, t[j] / absorbed
-            if optics is not None and optical[j] != 0:
-                _by_couplings(kept, j, z, forth, back, t[j], middle, sh, sb)
-            _retreat(kept, j, z, forth, back, t[j], middle, sh, sb)
-            if pointer[j] == pointer[j + 1]:
+            f, middle_e = medium[j], plan[j, graded.PLAN_E]
+            graded.fade(w, media, medium, plan, j, z, _BE0R, _BE1R)
+            if optical:
+                _by_couplings(kept, j, z, media, f, t[j], middle_e, couplings)
+            _retreat(kept, j, z, media, f, t[j], middle_e, couplings)
+            if pointer[j] == pointer[j + 1] and not optical:
                 continue
             x_max = graded.bound(kept[j, PX], kept[j, PX + BLOCK - 1])
             _ordered_slope(kept, j, z, x_max)
             _multiply(moments, kept, z, series, j, _coarse_terms(x_max))
             inverse = 1.0 / t[j]
-            beta, gamma, mu = plan[j, 7] * inverse, plan[j, 8] * inverse, plan[j, 9] * inverse
-            _by_nodes(kept, j, z, moments, t[j], middle, beta, gamma, mu)
+            beta, gamma = plan[j, graded.PLAN_BETA] * inverse, plan[j, graded.PLAN_GAMMA] * inverse
+            _by_nodes(kept, j, z, media, f, moments, t[j], middle_e, beta, gamma, plan[j, graded.PLAN_MU] * inverse)
             accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
-            if optics is not None and optical[j] != 0:
-                _accumulate_optics(rows, w, z, pointer, parameter, kind, optics, j)
+            if optical:
+                _add_medium(by, z, media, f)
+        graded.fade(w, media, medium, plan, n, z, _BE0R, _BE1R)
         by_substrate(w, z, rows)
         store(rows, begin, jacobian)
-    return reflectivity, jacobian
+        store_media(by, begin, by_media)
+    return reflectivity, jacobian, by_media

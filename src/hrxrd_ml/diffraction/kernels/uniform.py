@@ -24,13 +24,14 @@ import numpy as np
 
 from hrxrd_ml.diffraction.kernels import graded
 from hrxrd_ml.diffraction.kernels.compiling import entry, helper
-from hrxrd_ml.diffraction.kernels.graded import A0R, BLOCK, X, Y
+from hrxrd_ml.diffraction.kernels.graded import A0R, ABSORPTION, BLOCK, MEDIUM, S, U
 
-# Rows of the workspace after those of ``diffraction.kernels.graded``: Re(w); z, 1 - cos, sinc of the two polarisations.
-W = graded.WORKSPACE
-Z = graded.WORKSPACE + BLOCK
-V, S, SERIES = (BLOCK * k for k in (2, 4, 6))  # after z of a polarisation; how far the next one is
-WORK = graded.WORKSPACE + BLOCK * 13
+# Rows of the workspace after those of ``diffraction.kernels.graded``: real and imaginary part of w; z, 1 - cos, sinc of
+# the two polarisations.
+W, MU = graded.WORKSPACE, graded.WORKSPACE + BLOCK
+Z = graded.WORKSPACE + 2 * BLOCK
+V, SINC, SERIES = (BLOCK * k for k in (2, 4, 6))  # after z of a polarisation; how far the next one is
+WORK = graded.WORKSPACE + BLOCK * 14
 
 # Thick is a lamella in which the wave grows by more than exp(_THICK) or turns by more than 2**_DOUBLINGS rad.
 _THICK = 0.25
@@ -38,28 +39,40 @@ _DOUBLINGS = 12
 
 
 @helper
-def ranges(w):  # type: ignore[no-untyped-def]
-    """Return middle and half-width of X and Y in the block."""
-    x_low, x_high, y_low, y_high = w[X], w[X], w[Y], w[Y]
+def _argument(w, media, f, t, u0):  # type: ignore[no-untyped-def]
+    """Fill w, and return the largest abs(Re w) and abs(Im w)."""
+    half, w0 = 0.5 * t, 0.5 * t * u0
     for i in range(BLOCK):
-        x, y = w[X + i], w[Y + i]
-        x_low, x_high = x if x < x_low else x_low, x if x > x_high else x_high
-        y_low, y_high = y if y < y_low else y_low, y if y > y_high else y_high
-    return 0.5 * (x_low + x_high), 0.5 * (x_high - x_low), 0.5 * (y_low + y_high), 0.5 * (y_high - y_low)
+        w[W + i] = w0 + half * media[f, U + i]
+        w[MU + i] = half * media[f, ABSORPTION + i]
+    real, imag = 0.0, 0.0
+    for i in range(BLOCK):
+        a, b = abs(w[W + i]), abs(w[MU + i])
+        real, imag = a if a > real else real, b if b > imag else imag
+    return real, imag
 
 
 @helper
-def _argument(w, w0, w1, w2, mu, kappa0, kappa1, quarter):  # type: ignore[no-untyped-def]
-    """Fill Re(w) and z/4**k of both polarisations."""
+def _squares(w, media, f, kappa0, kappa1, quarter):  # type: ignore[no-untyped-def]
+    """Fill z/4**k of both polarisations."""
     k0, k1 = quarter * kappa0, quarter * kappa1
     k0r, k0i, k1r, k1i = k0.real, k0.imag, k1.real, k1.imag
-    square, twice = quarter * mu * mu, 2.0 * quarter * mu
     for i in range(BLOCK):
-        x = w0 + w1 * w[X + i] + w2 * w[Y + i]
-        real, imag = quarter * x * x - square, twice * x
-        w[W + i] = x
-        w[Z + i], w[Z + BLOCK + i] = real - k0r, imag - k0i
-        w[Z + SERIES + i], w[Z + SERIES + BLOCK + i] = real - k1r, imag - k1i
+        x, mu = w[W + i], w[MU + i]
+        s0, s1 = media[f, S + i] * media[f, S + i], media[f, S + BLOCK + i] * media[f, S + BLOCK + i]
+        real, imag = quarter * (x * x - mu * mu), 2.0 * quarter * x * mu
+        w[Z + i], w[Z + BLOCK + i] = real - s0 * k0r, imag - s0 * k0i
+        w[Z + SERIES + i], w[Z + SERIES + BLOCK + i] = real - s1 * k1r, imag - s1 * k1i
+
+
+@helper
+def _largest_factor(media, f):  # type: ignore[no-untyped-def]
+    """Return the largest factor of the couplings in the block, squared."""
+    largest = 0.0
+    for i in range(2 * BLOCK):
+        s = media[f, S + i] * media[f, S + i]
+        largest = s if s > largest else largest
+    return largest
 
 
 @helper
@@ -78,8 +91,8 @@ def _series(w):  # type: ignore[no-untyped-def]
             b = -0.0001984126984126984 + p * a - q * b
             a = 0.008333333333333333 + p * b - q * a
             b = -0.16666666666666666 + p * a - q * b
-            own[S + i] = 1.0 + re * b - q * a
-            own[S + BLOCK + i] = im * b
+            own[SINC + i] = 1.0 + re * b - q * a
+            own[SINC + BLOCK + i] = im * b
             # 1 - cos: z times the sum of (-z)**k/(2k+2)!
             b = -4.779477332387385e-14
             a = 1.1470745597729725e-11 + p * b
@@ -99,23 +112,24 @@ def _double(w):  # type: ignore[no-untyped-def]
     for p in range(2):
         own = w[Z + SERIES * p : Z + SERIES * (p + 1)]
         for i in range(BLOCK):
-            vr, vi, sr, si = own[V + i], own[V + BLOCK + i], own[S + i], own[S + BLOCK + i]
-            own[S + i], own[S + BLOCK + i] = sr - (sr * vr - si * vi), si - (sr * vi + si * vr)
+            vr, vi, sr, si = own[V + i], own[V + BLOCK + i], own[SINC + i], own[SINC + BLOCK + i]
+            own[SINC + i], own[SINC + BLOCK + i] = sr - (sr * vr - si * vi), si - (sr * vi + si * vr)
             own[V + i], own[V + BLOCK + i] = 4.0 * vr - 2.0 * (vr * vr - vi * vi), 4.0 * vi * (1.0 - vr)
 
 
 @helper
-def advance(w, mu, et, sh, sb, j):  # type: ignore[no-untyped-def]
-    """Carry (a, b) of both polarisations over a lamella; ``et`` is E times the thickness."""
+def advance(w, media, f, et, couplings):  # type: ignore[no-untyped-def]
+    """Carry (a, b) of both polarisations over a lamella of medium ``f``; ``et`` is E times the thickness."""
     for p in range(2):
-        h, k = et * sh[j, p], et * sb[j, p]
+        h, k, factor = et * couplings[f, p], et * couplings[f, 2 + p], S + p * BLOCK
         hr, hi, kr, ki = h.real, h.imag, k.real, k.imag
         own = w[Z + SERIES * p : Z + SERIES * (p + 1)]
         wave = w[A0R + 4 * BLOCK * p : A0R + 4 * BLOCK * (p + 1)]
         for i in range(BLOCK):
-            x = w[W + i]
-            gr, gi, cr, ci = -own[S + BLOCK + i], own[S + i], 1.0 - own[V + i], -own[V + BLOCK + i]
+            x, mu, s = w[W + i], w[MU + i], media[f, factor + i]
+            gr, gi, cr, ci = -own[SINC + BLOCK + i], own[SINC + i], 1.0 - own[V + i], -own[V + BLOCK + i]
             dr, di = gr * x - gi * mu, gr * mu + gi * x
+            gr, gi = s * gr, s * gi
             ar, ai, br, bi = wave[i], wave[BLOCK + i], wave[2 * BLOCK + i], wave[3 * BLOCK + i]
             pr, pi, qr, qi = kr * br - ki * bi, kr * bi + ki * br, hr * ar - hi * ai, hr * ai + hi * ar
             ur, ui, vr, vi = cr - dr, ci - di, cr + dr, ci + di
@@ -126,11 +140,11 @@ def advance(w, mu, et, sh, sb, j):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _thick(w, mu, kappa, p):  # type: ignore[no-untyped-def]
+def _thick(w, media, f, kappa, p):  # type: ignore[no-untyped-def]
     """Fill 1 - cos and sinc, both times exp(iy), from root and exponential."""
     own = w[Z + SERIES * p : Z + SERIES * (p + 1)]
     for i in range(BLOCK):
-        z = complex(w[W + i], mu) ** 2 - kappa
+        z = complex(w[W + i], w[MU + i]) ** 2 - media[f, S + p * BLOCK + i] ** 2 * kappa
         y = 1j * cmath.sqrt(-z)  # Im y >= 0
         q = cmath.exp(2j * y)
         c = 0.5 * (1.0 + q)
@@ -139,27 +153,28 @@ def _thick(w, mu, kappa, p):  # type: ignore[no-untyped-def]
         else:
             s = 0.5j * (1.0 - q) / y
         own[V + i], own[V + BLOCK + i] = 1.0 - c.real, -c.imag
-        own[S + i], own[S + BLOCK + i] = s.real, s.imag
+        own[SINC + i], own[SINC + BLOCK + i] = s.real, s.imag
 
 
 @helper
-def lamella(w, ranges, t, u0, q1, q2, absorption, kappa0, kappa1):  # type: ignore[no-untyped-def]
-    """Fill Re(w), 1 - cos and sinc of a lamella, kappa = h h_bar; return z over what stands in its row."""
-    w0, w1, w2, mu = 0.5 * t * u0, 0.5 * t * q1, 0.5 * t * q2, 0.5 * t * absorption
-    largest = abs(w0 + w1 * ranges[0] + w2 * ranges[2]) + abs(w1) * ranges[1] + abs(w2) * ranges[3]
-    coupling = abs(kappa0) if abs(kappa0) > abs(kappa1) else abs(kappa1)
+def lamella(w, media, f, t, u0, et, couplings):  # type: ignore[no-untyped-def]
+    """Fill w, 1 - cos and sinc of a lamella of medium ``f``; return z over what stands in its row."""
+    kappa0 = et * et * couplings[f, 0] * couplings[f, 2]
+    kappa1 = et * et * couplings[f, 1] * couplings[f, 3]
+    largest, mu = _argument(w, media, f, t, u0)
+    coupling = _largest_factor(media, f) * (abs(kappa0) if abs(kappa0) > abs(kappa1) else abs(kappa1))
     z_max = largest * largest + mu * mu + coupling
     doublings = 0
     quarter = 1.0
     while z_max * quarter > 1.0 and doublings <= _DOUBLINGS:
         quarter *= 0.25
         doublings += 1
-    if doublings > _DOUBLINGS or abs(mu) + math.sqrt(coupling) > _THICK:
-        _argument(w, w0, w1, w2, mu, kappa0, kappa1, 1.0)
+    if doublings > _DOUBLINGS or mu + math.sqrt(coupling) > _THICK:
+        _squares(w, media, f, kappa0, kappa1, 1.0)
         for p in range(2):
-            _thick(w, mu, kappa0 if p == 0 else kappa1, p)
+            _thick(w, media, f, kappa0 if p == 0 else kappa1, p)
         return 1.0
-    _argument(w, w0, w1, w2, mu, kappa0, kappa1, quarter)
+    _squares(w, media, f, kappa0, kappa1, quarter)
     _series(w)
     for _ in range(doublings):
         _double(w)
@@ -167,18 +182,17 @@ def lamella(w, ranges, t, u0, q1, q2, absorption, kappa0, kappa1):  # type: igno
 
 
 @entry
-def amplitude(x, y, t, u0, q1, q2, absorption, e, sh, sb, us, qs2, shs, sbs):  # type: ignore[no-untyped-def]
+def amplitude(waves, couplings, medium, middle, t, u0, e, substrate_e):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``."""
-    n, m = t.shape[0], x.shape[0]
+    n, m = t.shape[0], waves.shape[2]
     out = np.empty((np.int64(2), m), dtype=np.complex128)
-    w = np.empty(WORK)
+    w, media = np.empty(WORK), np.empty((waves.shape[0], np.int64(MEDIUM)))
     for begin in range(0, m, BLOCK):
-        graded.start(w, x, y, begin, us, q1, qs2, shs, sbs, 0.0, 0.0, 0.0, 1.0)
-        bounds = ranges(w)
+        graded.load(media, waves, begin)
+        graded.start(w, media, couplings, substrate_e)
         for j in range(n - 1, -1, -1):
-            et = e[j, 0] * t[j]
-            kappa0, kappa1 = et * et * sh[j, 0] * sb[j, 0], et * et * sh[j, 1] * sb[j, 1]
-            lamella(w, bounds, t[j], u0[j, 0], q1, q2[j], absorption[j], kappa0, kappa1)
-            advance(w, 0.5 * t[j] * absorption[j], et, sh, sb, j)
-        graded.finish(w, begin, sh.shape[1], out)
+            f, et = medium[j], e[j, 0] * t[j]
+            lamella(w, media, f, t[j], u0[j, 0], et, couplings)
+            advance(w, media, f, et, couplings)
+        graded.finish(w, begin, 2, out)
     return out

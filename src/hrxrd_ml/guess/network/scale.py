@@ -3,8 +3,10 @@
 On the *strain axis* a point of a scan is named by the strain that diffracts there.  A curve then depends on the
 strain profile against H z, on couplings and absorption over H, and on the instrument's width on that axis; and if all
 strains, couplings and widths grow by a factor while depths shrink by it, the curve does not change.  So every curve can
-be shown in one standard window, whose width is that factor.  Exact for symmetric reflections, up to terms of the order
-of the strain; for asymmetric ones the dependence of the flux on the angle is left over.
+be shown in one standard window, whose width is that factor.  That is so as long as the angles of the waves are those at
+the Bragg angle.  They run along a scan, and with them couplings, refraction and the polarisation factor: a relative
+change of the order of the strain for symmetric reflections, more at grazing angles, and for polarisation pi more where
+2 theta_B is close to 90 degrees.
 """
 
 from __future__ import annotations
@@ -18,8 +20,31 @@ from typing import Any
 import numpy as np
 
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.deviation import Deviation, angle_coordinates, flux
 from hrxrd_ml.units import ARCSEC
+
+_LEAST_SINE = 0.02
+"""Of the angles with the surface: two-beam theory ends before the horizon."""
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Directions of the waves at the angles of a scan; arrays of the shape of the offsets.
+
+    Attributes
+    ----------
+    mismatch : array
+        k (gamma_0 + gamma_h) - H cos(phi), the deviation of the unstrained lattice without refraction [1/Å].
+    gamma0, gammah : array
+        Sines of incidence and exit angle.
+    cosine, sine : array
+        Of the sum of these angles, by which the wave is deflected.
+    """
+
+    mismatch: Any
+    gamma0: Any
+    gammah: Any
+    cosine: Any
+    sine: Any
 
 
 @dataclass(frozen=True)
@@ -65,8 +90,7 @@ class StrainAxis:
     @classmethod
     def of(cls, reflection: Reflection) -> StrainAxis:
         """Return the strain axis of a reflection."""
-        deviation = Deviation.of(reflection)
-        entry, exit = deviation.bragg_angle + deviation.inclination, deviation.bragg_angle - deviation.inclination
+        bragg, tilt = reflection.bragg_angle, reflection.inclination
         normal = reflection.diffraction_vector * math.cos(reflection.inclination)
         plus, minus = reflection.susceptibility.pair(0)
         mean = cmath.sqrt(plus * minus)
@@ -75,14 +99,12 @@ class StrainAxis:
         loss = math.pi / reflection.wavelength * (1.0 / reflection.gamma0 + 1.0 / reflection.gammah)
         sigma, pi = reflection.polarization_weights
         pi *= reflection.polarization_factors[1] ** 2
-        step = 1e-6
-        low, high = angle_coordinates(entry, exit, np.array([-step, step]))[0]
         return cls(
-            entry=entry,
-            exit=exit,
-            wavenumber=2.0 * deviation.prefactor * math.sin(exit),
+            entry=bragg + tilt,
+            exit=bragg - tilt,
+            wavenumber=reflection.wavenumber,
             normal=normal,
-            per_radian=reflection.wavenumber * float(high - low) / (2.0 * step) / normal,
+            per_radian=reflection.wavenumber * math.sin(2.0 * bragg) / (reflection.gammah * normal),
             coupling=factor * abs(mean) / normal,
             coupling_phase=math.atan2(mean.imag, mean.real),
             absorption=loss * reflection.susceptibility.chi0.imag / normal,
@@ -95,25 +117,39 @@ class StrainAxis:
         names = [field.name for field in fields(self) if field.name != "arrays"]
         return replace(self, **{name: change(name, getattr(self, name)) for name in names})
 
-    def coordinates(self, dtheta: Any) -> tuple[Any, Any]:
-        """Return the angle coordinates X and Y of offsets [rad]; see `Deviation.axes`."""
-        return angle_coordinates(self.entry, self.exit, dtheta, self.arrays)
+    def waves(self, dtheta: Any) -> Waves:
+        """Return the directions of the waves at offsets [rad].
 
-    def flux(self, dtheta: Any) -> Any:
-        """Return gamma_0 gamma_h at the Bragg angle over that at each offset; see `Deviation.flux`."""
-        return flux(self.entry, self.exit, dtheta, self.arrays)
+        The momentum along the surface is conserved, cos(exit) = cos(incidence) + H sin(phi)/k.  Written so that nothing
+        of order one cancels: single precision is enough.
+        """
+        xp = self.arrays
+        chord, middle = 2.0 * xp.sin(0.5 * dtheta), self.entry + 0.5 * dtheta
+        # Changes of sine and cosine of the angle of incidence; the latter is that of the cosine of the exit angle too.
+        rise, tilt = chord * xp.cos(middle), -chord * xp.sin(middle)
+        square = (2.0 * xp.sin(0.5 * self.exit) ** 2 - tilt) * (2.0 * xp.cos(0.5 * self.exit) ** 2 + tilt)
+        gamma0 = xp.clip(xp.sin(self.entry) + rise, _LEAST_SINE, None)
+        gammah = xp.sqrt(xp.clip(square, _LEAST_SINE**2, None))
+        cos_in, cos_out = xp.cos(self.entry) + tilt, xp.cos(self.exit) + tilt
+        exit_rise = -tilt * (xp.cos(self.exit) + cos_out) / (gammah + xp.sin(self.exit))
+        return Waves(
+            mismatch=self.wavenumber * (rise + exit_rise),
+            gamma0=gamma0,
+            gammah=gammah,
+            cosine=cos_in * cos_out - gamma0 * gammah,
+            sine=gamma0 * cos_out + cos_in * gammah,
+        )
 
     def strain(self, dtheta: Any) -> Any:
         """Return the strain axis's value, strain/(1 + strain), at offsets [rad]; it falls with the angle."""
-        return -self.wavenumber * self.coordinates(dtheta)[0] / self.normal
+        return -self.waves(dtheta).mismatch / self.normal
 
     def offset(self, strain: Any) -> Any:
         """Return the offsets [rad] at which strains diffract; inverse of `strain`, by Newton's method."""
         angle = -strain / self.per_radian
-        h = 1e-6 if self.arrays.finfo(angle.dtype).eps < 1e-12 else 1e-3  # single precision needs a wide difference
         for _ in range(5):
-            slope = (self.strain(angle + h) - self.strain(angle - h)) / (2.0 * h)
-            angle = angle - (self.strain(angle) - strain) / slope
+            at = self.waves(angle)
+            angle = angle - (at.mismatch + strain * self.normal) * at.gammah / (self.wavenumber * at.sine)
         return angle
 
     @property

@@ -189,6 +189,7 @@ class LayerSettings:
     relaxation: float | None = key(values.number(0.0, 1.0), None)
     density: float | None = key(values.number(0.0, 2.0, "times the nominal one", above=True), None)
     damage: float | None = key(values.number(0.0, 20.0), None)
+    tilt: float | None = key(values.number(-5.0, 5.0, "deg"), None)
 
 
 def _layers(table: Table, key: str) -> tuple[LayerSettings, ...]:
