@@ -90,7 +90,8 @@ def optics(diffractometer: Diffractometer, bragg_angle: float) -> Optics:
             rays = direction[:, None] + alpha
             intensity = train.passed(rays, delta[:, None]).sum(axis=0)
             passed = intensity.sum(axis=-1)
-            direction = (intensity * rays).sum(axis=-1) / passed
+            some = passed > 0.0  # a slit may pass nothing of a wavelength
+            direction[some] = (intensity * rays).sum(axis=-1)[some] / passed[some]
             middle = len(delta) // 2
             direction, passed = direction - direction[middle], passed / passed[middle]
         shift = shift - train.sense * direction
