@@ -55,8 +55,8 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
     ),
     (
         "Declared diffractometer",
-        "`diffractometer=` takes the place of `resolution=`. What there is follows from its [parts](diffractometer.md); these "
-        "are those of Cu Kα1, crystals in the parallel setting, a beam whose height is known, and an analyser.",
+        "`diffractometer=` takes the place of `resolution=`. Its [parts](diffractometer.md) decide, "
+        "which are here Cu Kα1, parallel crystals, a beam of known height, and an analyser.",
         (("declared", _DECLARED),),
     ),
     (
@@ -74,8 +74,8 @@ Which parameters a model has follows from its parts. A `prefix`, if given, goes 
 `offset` and widths of the resolution function in seconds of arc; a parameter without unit is a pure number. *Counts*
 stands for the unit of the data, which is another one for an intensity. *Free* says whether a fit varies the parameter
 unless it is told otherwise, *scope* what it belongs to: all curves of a sample have its parameters in common, all of a
-diffractometer those of the diffractometer; lmfit's `vary`, `min`, `max`, `value` and `expr` change all of this, in Python or in the
-`[parameters]` of an [experiment file](experiment-file.md). What the parameters do is told in
+diffractometer those of the diffractometer; lmfit's `vary`, `min`, `max`, `value` and `expr` change all of this, in
+Python or in the `[parameters]` of an [experiment file](experiment-file.md). What the parameters do is told in
 [Forward model](physics.md). Those of sample and instrument that are fixed by default are freed where an unattended fit
 needs them, see [Fitting](fitting.md#steps-of-an-unattended-fit).
 """

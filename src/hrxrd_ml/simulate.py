@@ -456,9 +456,11 @@ class BoundCurve:
             jacobian = np.moveaxis(by_row, 1, 0)
         if model.diffuse is not None:
             extinction = np.ascontiguousarray(grid.extinction[:, grid.pick])
-            scatterers = [seen.scatterers(grid.picked, extinction, row) for row in self._weights]
-            parts = [model.diffuse.reflectivity(each, values) for each in scatterers]
-            diffuse = np.array([np.concatenate([value[None], by_each]) for value, by_each in parts])
+            # It is broad beside what the acceptances of the polarisations differ by: both see one mean of these.
+            scatterers = seen.scatterers(grid.picked, extinction, self._weights.sum(axis=0))
+            value, by_each = model.diffuse.reflectivity(scatterers, values)
+            diffuse = self._weights.sum(axis=1)[:, None, None] * np.concatenate([value[None], by_each])
+            diffuse /= self._weights.sum()
             if model.analysed:
                 own = diffuse[:, :1] if seen.slopes is not None else diffuse[:, :0]  # derivative by diffuse_passed
                 diffuse = np.concatenate([values["diffuse_passed"] * diffuse, own], axis=1)
