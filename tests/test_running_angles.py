@@ -53,10 +53,10 @@ def test_the_curve_is_that_of_four_waves_at_every_angle(case, pi):
 # --- peaks of films ---
 
 
-def bragg_law(reflection, strain, parallel, chi0):
+def bragg_law(reflection, strain, parallel, chi0, turned=0.0):
     """Offset of the incidence angle [rad] at which a strained film diffracts: Bragg's law, and Snell's, within it."""
     h, tilt, index = reflection.diffraction_vector, reflection.inclination, np.sqrt(1.0 + chi0.real)
-    along, normal = h * np.sin(tilt) / (1.0 + parallel), h * np.cos(tilt) / (1.0 + strain)
+    along, normal = h * np.sin(tilt + turned) / (1.0 + parallel), h * np.cos(tilt + turned) / (1.0 + strain)
     inside = np.arcsin(np.hypot(along, normal) / (2.0 * index * reflection.wavenumber)) + np.arctan2(along, normal)
     return np.arccos(index * np.cos(inside)) - reflection.bragg_angle - tilt
 
@@ -75,12 +75,13 @@ def peak_near(expected, reflection, film):
     return angles[top] - slope / (2.0 * curvature)
 
 
+@pytest.mark.parametrize("tilt", [0.0, -0.1])
 @pytest.mark.parametrize("relaxation", [0.0, 0.25, 0.5, 0.75, 1.0])
 @pytest.mark.parametrize(
     ("hkl", "exit"), [("004", "low"), ("224", "low"), ("224", "high"), ("115", "low"), ("115", "high")]
 )
 @pytest.mark.parametrize(("substrate", "alloy", "x"), [("Si", "SiGe", 0.25), ("GaAs", "InGaAs", 0.1)])
-def test_the_peak_of_a_relaxed_film_is_where_bragg_has_it(substrate, alloy, x, hkl, exit, relaxation):
+def test_the_peak_of_a_relaxed_or_tilted_film_is_where_bragg_has_it(substrate, alloy, x, hkl, exit, relaxation, tilt):
     """Within 2 arcsec, of which the substrate, by interference, and the film's extinction move it by 0.9.
 
     Exits are as flat as 6.6 deg, and the film's exit is up to 1.4 deg from the substrate's: taken to first order in the
@@ -92,8 +93,9 @@ def test_the_peak_of_a_relaxed_film_is_where_bragg_has_it(substrate, alloy, x, h
     biaxial = 2.0 * crystal.elastic_constants["C12"] / crystal.elastic_constants["C11"]
     out = crystal.a * (1.0 - biaxial * (inside - crystal.a) / crystal.a)
     chi0 = reflection.layer_susceptibility(crystal).chi0
-    expected = bragg_law(reflection, out / own - 1.0, inside / own - 1.0, chi0)
-    found = peak_near(expected, reflection, Film("film", alloy, 3000.0, x=x, relaxation=relaxation))
+    expected = bragg_law(reflection, out / own - 1.0, inside / own - 1.0, chi0, np.radians(tilt))
+    film = Film("film", alloy, 3000.0, x=x, relaxation=relaxation, tilt=tilt)
+    found = peak_near(expected, reflection, film)
     assert found == pytest.approx(expected, abs=2.0 * ARCSEC)
 
 
