@@ -1,7 +1,7 @@
 """How fast the package is, beside what a user would otherwise take; ratios are the headline.
 
-Run by hand: ``python benchmarks/speed.py [layers] [smooth] [jacobian] [fit] [memory] [start]``; all of them take
-a few minutes. Everything runs on one core, and what is compared runs in turn in one process, so that the
+Run by hand: ``python benchmarks/speed.py [layers] [smooth] [jacobian] [diffractometer] [fit] [memory] [start]``; all of
+them take a few minutes. Everything runs on one core, and what is compared runs in turn in one process, so that the
 ratios mean something where the times do not.
 """
 
@@ -15,7 +15,7 @@ import _peers
 import _smooth
 import numpy as np
 
-from hrxrd_ml import RockingCurve, RockingCurveModel
+from hrxrd_ml import Diffractometer, Reflection, RockingCurve, RockingCurveModel
 from hrxrd_ml.diffraction.coherent import reflectivity, reflectivity_and_jacobian
 from hrxrd_ml.diffraction.lamellae import Lamellae
 
@@ -112,12 +112,42 @@ def jacobian() -> None:
     )
 
 
+def diffractometer() -> None:
+    """A declared diffractometer beside a pseudo-Voigt function as wide, both with a bent sample."""
+    crystals = ("Si 111", "Ge 111")
+    rows = []
+    for hkl in ((4, 4, 4), (8, 8, 8)):
+        reflection = Reflection("GGG", hkl)
+        fitted = RockingCurve.of(reflection.replace(monochromator=crystals), resolution="pseudo_voigt")
+        declared = RockingCurve.of(reflection, diffractometer=Diffractometer("CuKa1", crystals, beam_height=0.2))
+        calls = {}
+        width = declared.response.width(declared.space.defaults())
+        shapes = {"curvature": 45.0, "fwhm": width}, {"bend": 0.45}
+        for name, curve, bend in zip(("fitted", "declared"), (fitted, declared), shapes, strict=True):
+            bound, values = curve.bind(_bench.ANGLES), curve.space.defaults() | _bench.SEVEN | bend
+            free = [spec.name for spec in curve.space if spec.vary or spec.name in bend]
+            calls[name] = lambda bound=bound, values=values: bound.curve(values)
+            calls[f"{name}'"] = lambda bound=bound, values=values, free=free: bound.jacobian(values, free)
+        times = _bench.compare(calls)
+        for what, mark, limit in (("curve", "", 1.3), ("curve and Jacobian", "'", 0.0)):
+            one, other = times[f"fitted{mark}"].median, times[f"declared{mark}"].median
+            numbers = [_bench.ms(one), _bench.ms(other), f"{other / one:.2f}"]
+            aim = _bench.goal(other / one, limit) if limit else ""
+            rows.append([f"GGG {''.join(map(str, hkl))}, {what}", *numbers, aim])
+    _bench.table(
+        "Si 111 and Ge 111 declared, beside a pseudo-Voigt function, 701 angles",
+        ["what", "pseudo-Voigt (ms)", "declared (ms)", "ratio", "goal"],
+        rows,
+    )
+
+
 def main() -> None:
     """Run the parts that are named."""
     parts: dict[str, Callable[[], None]] = {
         "layers": layers,
         "smooth": _smooth.smooth,
         "jacobian": jacobian,
+        "diffractometer": diffractometer,
         "fit": _fits.fit,
         "memory": _footprint.memory,
         "start": _footprint.start,

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from hrxrd_ml import ParameterSpace, ParameterSpec, Reflection
+from hrxrd_ml import Diffractometer, ParameterSpace, ParameterSpec, Reflection, RockingCurve
 from hrxrd_ml.diffraction.diffuse import DIFFUSES
 from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
 from hrxrd_ml.instrument.counting import base_space
@@ -21,6 +21,11 @@ from hrxrd_ml.specimen.spread import spread_space
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "parameters.md"
 _MONOCHROMATED = Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=("Ge 220",))
+_WHOLE = RockingCurve.of(
+    Reflection("GGG", (4, 4, 4)),
+    diffractometer=Diffractometer("CuKa1", ("Si 111", "Ge 111"), beam_height=10.0, analyser=60.0),
+)
+_DECLARED = ParameterSpace(tuple(_WHOLE.space[name] for name in ("diffuse_passed", *_WHOLE.response.space.names)))
 SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = (
     (
         "Strain profile",
@@ -49,6 +54,12 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
         tuple((f"`{kind}`", Response(make_resolution(kind, _MONOCHROMATED)).space) for kind in RESOLUTIONS),
     ),
     (
+        "Declared diffractometer",
+        "`diffractometer=` takes the place of `resolution=`. Its [parts](diffractometer.md) decide, "
+        "which are here Cu Kα1, parallel crystals, a beam of known height, and an analyser.",
+        (("declared", _DECLARED),),
+    ),
+    (
         "Background",
         "`background=` chooses one of them. Angles are those of the axis, before `offset` and `step`.",
         tuple((f"`{kind}`", make_background(kind).space) for kind in BACKGROUNDS),
@@ -62,8 +73,9 @@ Written by `python scripts/make_parameter_table.py` from the parts of models, wh
 Which parameters a model has follows from its parts. A `prefix`, if given, goes before the names. Lengths are in Å,
 `offset` and widths of the resolution function in seconds of arc; a parameter without unit is a pure number. *Counts*
 stands for the unit of the data, which is another one for an intensity. *Free* says whether a fit varies the parameter
-unless it is told otherwise; lmfit's `vary`, `min`, `max`, `value` and `expr` change all of this, in Python or in the
-`[parameters]` of an [experiment file](experiment-file.md). What the parameters do is told in
+unless it is told otherwise, *scope* what it belongs to: all curves of a sample have its parameters in common, all of a
+diffractometer those of the diffractometer; lmfit's `vary`, `min`, `max`, `value` and `expr` change all of this, in
+Python or in the `[parameters]` of an [experiment file](experiment-file.md). What the parameters do is told in
 [Forward model](physics.md). Those of sample and instrument that are fixed by default are freed where an unattended fit
 needs them, see [Fitting](fitting.md#steps-of-an-unattended-fit).
 """
@@ -86,6 +98,7 @@ def row(spec: ParameterSpec, parts: Iterable[str], with_parts: bool) -> str:
         number(spec.value),
         f"{number(spec.min)} to {number(spec.max)}",
         "yes" if spec.vary else "no",
+        spec.scope,
         meaning,
     ]
     if with_parts:
@@ -101,7 +114,7 @@ def section(title: str, note: str, parts: tuple[tuple[str, ParameterSpace], ...]
             if not re.fullmatch(r"[sw][1-9]\d*", spec.name):
                 found.setdefault(spec, []).append(label)
     with_parts = len(parts) > 1
-    head = ["name", "unit", "default", "bounds", "free", "meaning", *(["of"] if with_parts else [])]
+    head = ["name", "unit", "default", "bounds", "free", "scope", "meaning", *(["of"] if with_parts else [])]
     lines = [f"\n## {title}\n", f"{note}\n", f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
     lines += [row(spec, labels, with_parts) for spec, labels in found.items()]
     for label, space in parts:

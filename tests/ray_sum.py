@@ -1,8 +1,8 @@
 """Peaks of bare substrates on a diffractometer, by adding up rays: an independent way to the same numbers.
 
-Every ray has a wavelength and a direction.  Crystal after crystal it meets planes at an angle that differs from the Bragg
-angle of its wavelength (Bragg's law, not a derivative of it), and is weakened by the Darwin curve there; the sample, at
-each angle that it is turned to, likewise, averaged over the tilts under the beam's footprint.
+Every ray has a wavelength and a direction.  Crystal after crystal it meets planes at an angle that differs from the
+Bragg angle of its wavelength (Bragg's law, not a derivative of it), and is weakened by the Darwin curve there; the
+sample, at each angle that it is turned to, likewise, averaged over the tilts under the beam's footprint.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def rays(
     window: float = 0.2,
     crystals: tuple[tuple[str, tuple[int, int, int], int], ...] = (),
     turn: int = 1,
-    tilts: np.ndarray = np.zeros(1),
-    weights: np.ndarray = np.ones(1),
+    tilts: np.ndarray | tuple[float, ...] = (0.0,),
+    weights: np.ndarray | tuple[float, ...] = (1.0,),
     reach: float = 4e-3,
 ) -> np.ndarray:
     """Intensity at offsets ``angles`` [arcsec] from the sample's Bragg angle, of a beam that is not polarised.
@@ -66,7 +66,7 @@ def rays(
     ``crystals``: with the sense, 1 or -1, in which a ray of a given direction is off at each; ``turn``: the same of the
     sample. ``tilts`` [rad] and ``weights`` of the parts of the sample under the beam. ``reach``: of wavelengths, Δλ/λ.
     """
-    delta = np.linspace(-reach, reach, 1001 if crystals else 60001)[:, None]
+    delta = np.linspace(-reach, reach, 1601 if crystals else 60001)[:, None]
     wavelength = HC / PEAK * (1.0 + delta)
     energy = HC / wavelength
     line = sum(s / f / (1.0 + (2.0 * (energy - e) / f) ** 2) for e, f, s in CU[source])
@@ -85,7 +85,7 @@ def rays(
         fine = np.arange(-9000.0, 9000.0, 0.2) * ARCSEC
         table = sample.curve(sample.middle + fine, np.full(1, HC / PEAK), polarisation)
         averaged = sum(
-            w * np.interp(fine - tilt, fine, table) for w, tilt in zip(weights / weights.sum(), tilts, strict=True)
+            w * np.interp(fine - tilt, fine, table) for w, tilt in zip(weights / np.sum(weights), tilts, strict=True)
         )
         off = sample.middle - sample.bragg(wavelength) + turn * direction
         kept = beam > 1e-7 * beam.max()

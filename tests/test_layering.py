@@ -33,7 +33,8 @@ FLOORS = (
 INSIDE = {
     "crystal": "miller wavelength lattice scattering susceptibility cif library structure monochromator reflection "
     "material",
-    "instrument": "spreading angles convolution counting background resolution grid measure",
+    "instrument": "spreading angles convolution counting background resolution emission diffractometer optics declared "
+    "grid measure",
     "model": "observation transforms json_values uncertainty saving minimizer intervals provider result composite "
     "rocking_curve loading nexpy",
     "results": "derived tables dataset posterior_dataset posterior plots html",

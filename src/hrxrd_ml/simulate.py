@@ -29,8 +29,9 @@ from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
+from hrxrd_ml.instrument.optics import lit_by
 from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
-from hrxrd_ml.parameters import ParameterSpace
+from hrxrd_ml.parameters import ParameterSpace, space_of
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
 from hrxrd_ml.specimen.film import Film, Stack, film_space
 from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
@@ -46,6 +47,11 @@ _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resol
 _STEPS_PER_WIDTH = 0.28  # coarsest step of the uniform grid over that FWHM
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
+
+_PASSED = space_of(
+    ("diffuse_passed", "", 0.2, 0.0, 1.0, True, "part of the diffuse scattering that passes the analyser"),
+    scope="diffractometer",
+)
 
 
 @dataclass(frozen=True)
@@ -133,16 +139,16 @@ class RockingCurve:
                 raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
             if self.resolution != "gaussian":
                 raise ParameterError(
-                    "give a resolution that is fitted or a diffractometer, whose parts make it, not both"
+                    "give a resolution that is fitted, or a diffractometer whose parts make it, not both"
                 )
-            object.__setattr__(self, "reflection", self.diffractometer.seen(self.reflection))
+            object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
     def response(self) -> Broadening:
-        """What broadens the curve: the parts of a declared diffractometer, or a resolution function and the bent crystal."""
+        """What broadens the curve: a declared diffractometer, or a resolution function and the bent crystal."""
         if self.diffractometer is not None:
             return DeclaredResponse(self.diffractometer, self.reflection)
         return Response(make_resolution(self.resolution, self.reflection))
@@ -158,6 +164,8 @@ class RockingCurve:
         space = self.sample
         if self.diffuse:
             space = space + self.diffuse.space
+        if self.analysed:
+            space = space + _PASSED
         return space + base_space() + self.response.space + self.level.space.scoped("curve")
 
     @cached_property
@@ -186,8 +194,14 @@ class RockingCurve:
 
     @cached_property
     def defects(self) -> tuple[str, ...]:
-        """Names of the parameters of the diffuse model."""
-        return self.diffuse.space.names if self.diffuse else ()
+        """Names of the parameters that the diffuse part alone depends on."""
+        own = self.diffuse.space.names if self.diffuse else ()
+        return (*own, *_PASSED.names) if self.analysed else own
+
+    @property
+    def analysed(self) -> bool:
+        """Whether an analyser takes a part of the diffuse scattering away."""
+        return self.diffuse is not None and self.diffractometer is not None and self.diffractometer.analyser is not None
 
     def fringe(self, half_octaves: int = 0) -> float:
         """Shortest period that the deepest layer gives the curve [rad], λ γ_h/(t sin 2θ_B).
@@ -442,9 +456,14 @@ class BoundCurve:
             jacobian = np.moveaxis(by_row, 1, 0)
         if model.diffuse is not None:
             extinction = np.ascontiguousarray(grid.extinction[:, grid.pick])
-            scatterers = [seen.scatterers(grid.picked, extinction, row) for row in self._weights]
-            parts = [model.diffuse.reflectivity(each, values) for each in scatterers]
-            diffuse = np.array([np.concatenate([value[None], by_each]) for value, by_each in parts])
+            # It is broad beside what the acceptances of the polarisations differ by: both see one mean of these.
+            scatterers = seen.scatterers(grid.picked, extinction, self._weights.sum(axis=0))
+            value, by_each = model.diffuse.reflectivity(scatterers, values)
+            diffuse = self._weights.sum(axis=1)[:, None, None] * np.concatenate([value[None], by_each])
+            diffuse /= self._weights.sum()
+            if model.analysed:
+                own = diffuse[:, :1] if seen.slopes is not None else diffuse[:, :0]  # derivative by diffuse_passed
+                diffuse = np.concatenate([values["diffuse_passed"] * diffuse, own], axis=1)
         return coherent, jacobian, diffuse
 
     def curve(self, values: Values, part: slice = slice(None)) -> FloatArray:

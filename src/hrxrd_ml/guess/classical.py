@@ -225,14 +225,15 @@ class ClassicalGuess:
         peak = problem.search(relative=0.02, names=(*_INSTRUMENT, *_SUBSTRATE), region=region)
         if not peak.coordinates.names:
             return values
-        broad = unexplained(problem, marks)
+        broad, space = unexplained(problem, marks), problem.simulation.space
         trials = [values]
         if {"curvature", "bend"} & set(problem.free):
             for bend, sharp, skew in ((0.9, 0.4, 0.0), (0.1, 1.0, 0.0), (1.5, 0.4, -4.0), (1.5, 0.4, 4.0)):
                 shape = tilt(problem, bend * broad) | {"fwhm": sharp * broad, "eta": 0.5, "tail": 1.2}
                 shape |= {"curvature_skew": skew, "bend_skew": skew}
+                if "line_window" in space:  # a wide one has tails that stand for much else
+                    shape["line_window"] = space["line_window"].value
                 trials.append({**values, **{name: value for name, value in shape.items() if name in problem.free}})
-        space = problem.simulation.space
         found = [peak.run(peak.scaled(space.clip(trial, bounds=False))[1], _RACED) for trial in trials]
         best = peak.run(min(found, key=lambda pair: pair[0])[1], 40)[1]
         whole = problem.search(relative=0.02)

@@ -62,7 +62,7 @@ def fresh_values(problem: Problem) -> Values:
 
 
 def unexplained(problem: Problem, marks: Landmarks) -> float:
-    """Return the width of the peak that neither the substrate nor the declared parts of the instrument make [arcsec]."""
+    """Return the width of the peak that neither substrate nor declared parts of the instrument make [arcsec]."""
     simulation = problem.simulation
     given = {name: float(problem.params[name].value) for name in simulation.space.names}
     known = simulation.reflection.darwin_width() / ARCSEC, simulation.response.width({**given, "fwhm": 0.0})

@@ -88,6 +88,15 @@ class DeclaredResponse:
         """Return through which angle a bent sample turns under the beam [rad]."""
         return 1e-3 * self.footprint * bend
 
+    def told(self, bend: float, stderr: float) -> str:
+        """Return the radius of a bent sample in words."""
+        if bend > 2.0 * stderr:
+            return (
+                f"a radius of {1.0 / bend:.4g} ± {stderr / bend**2:.2g} m, a tilt of "
+                f"{self.tilt(bend) / ARCSEC:.3g} arcsec along the {self.footprint:.3g} mm that are lit"
+            )
+        return f"flat within its error: a radius above {1.0 / (bend + 2.0 * stderr):.3g} m"
+
     def width(self, values: Values) -> float:
         """Return the FWHM of all parts but the bent sample, roughly [arcsec]: what the grid of angles has to follow."""
         line = 0.0
@@ -97,18 +106,18 @@ class DeclaredResponse:
 
     def far(self, values: Values) -> float:
         """Return how far beyond the data nodes have to lie [arcsec]."""
-        tilt = abs(self.tilt(values.get("bend", 0.0))) / ARCSEC
+        tilt = self.tilt(values.get("bend", 0.0)) / ARCSEC
         peaks = self._dispersed(self.diffractometer.emission.span) / ARCSEC
         return 1.7 * self.width(values) + 0.5 * tilt + peaks
 
     def reach(self, values: Values) -> float:
         """Return the distance beyond which nothing is broadened to [arcsec]."""
         line = 0.0 if self.optics.tuned else self._dispersed(self._half_range(values))
-        tilt = abs(self.tilt(values.get("bend", 0.0)))
+        tilt = self.tilt(values.get("bend", 0.0))
         return GAUSSIAN_REACH * values["fwhm"] + (line + self.optics.reach + 0.5 * tilt) / ARCSEC
 
     def caught(self, angle: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
-        """Return which part of the beam falls on the sample at offsets from the Bragg angle [rad], and its derivative."""
+        """Return which part of the beam meets the sample at offsets from the Bragg angle [rad], and its derivative."""
         height, length = self.diffractometer.beam_height, self.diffractometer.sample_length
         if height is None or length is None:
             return 1.0, 0.0
@@ -181,7 +190,7 @@ class DeclaredResponse:
             grid.step / max(self._dispersed(1.0), 1e-9),
         )
         number = math.ceil(half / step)
-        delta = np.arange(-number, number + 1) * step
+        delta = np.arange(-number, number + 1, dtype=float) * step
         weight = emission.density(delta) * np.interp(delta, seen.delta, seen.passed)
         # Beyond what was looked at, which is far outside of any line, the angle goes on in proportion.
         bow = np.interp(delta, seen.delta, seen.shift - seen.dispersion * seen.delta)
@@ -202,7 +211,7 @@ class _Points:
     first: Any
     weights: FloatArray
     size: int
-    spline: ComplexArray
+    spline: FloatArray
 
     @classmethod
     def of(cls, x: FloatArray, grid: AngleGrid) -> _Points:

@@ -14,7 +14,7 @@ from hrxrd_ml.instrument.emission import Emission, emission_line
 
 SETTINGS = ("parallel", "dispersive")
 _SAME_WAVELENGTH = 2e-4
-"""Relative difference of two wavelengths that are meant to be the same: that of rounded tables is smaller, that of Kα1 and
+"""Relative difference of wavelengths that are meant to be the same: that of rounded tables is smaller, that of Kα1 and
 the mean of both peaks larger."""
 
 
@@ -86,7 +86,7 @@ class Diffractometer:
             emission_line(self.source)
             if self.bandwidth is not None:
                 raise ParameterError(
-                    f"bandwidth: that of {self.source!r} follows from the line; give the wavelength in Å for a synchrotron"
+                    f"bandwidth: that of {self.source!r} follows from the line; at a synchrotron give a wavelength in Å"
                 )
         elif self.bandwidth is None:
             raise ParameterError(
@@ -151,8 +151,8 @@ class Diffractometer:
         """
         return 1.0 if isinstance(self.source, str) else 0.0
 
-    def seen(self, reflection: Reflection) -> Reflection:
-        """Return a reflection with the polarisation K of the beam on this diffractometer, unless it was given one.
+    def check(self, reflection: Reflection) -> None:
+        """Refuse a reflection at another wavelength, or with a monochromator of its own.
 
         Raises
         ------
@@ -168,11 +168,6 @@ class Diffractometer:
                 f"the reflection names a monochromator, {', '.join(reflection.monochromator)}, and there is a "
                 "diffractometer, which has its own; leave it out of the reflection"
             )
-        if reflection.arguments["polarization_ratio"] is not None:
-            return reflection
-        from hrxrd_ml.instrument.optics import optics
-
-        return reflection.replace(polarization_ratio=optics(self, reflection.bragg_angle).ratio)
 
 
 def _number(name: str, value: object, low: float, high: float, unit: str) -> float:

@@ -45,14 +45,15 @@ class Need:
         Octaves by which the instrument reaches farther than usual.
     length : int
         Octaves by which the diffuse line is narrower than usual.
-    endless : bool
-        Whether the resolution function has tails across the whole scan.
+    tails : int or None
+        Half octaves by which the resolution function reaches farther than a Gaussian would that needs this width; None
+        where it has tails across the whole scan.
     """
 
     depth: int = 0
     width: int = 0
     length: int = 0
-    endless: bool = True
+    tails: int | None = None
 
     @classmethod
     def of(
@@ -77,7 +78,10 @@ class Need:
         per_angle = 2.0 * math.pi / reflection.wavelength * math.sin(2.0 * reflection.bragg_angle)
         line = length * per_angle * 4.0 * _FAR_PICK * ARCSEC
         width = _octaves(far / MARGIN)
-        return cls(deeper, width, _octaves(line), reach > _REACH * MARGIN * 2.0**width)
+        tails = (
+            None if reach == math.inf else _octaves((reach / (_REACH * MARGIN * 2.0**width)) ** 2, 2 * _MOST_OCTAVES)
+        )
+        return cls(deeper, width, _octaves(line), tails)
 
     @property
     def margin(self) -> float:
@@ -87,7 +91,9 @@ class Need:
     @property
     def reach(self) -> float:
         """How far what is wrapped around must be from the data [rad]."""
-        return math.inf if self.endless else _REACH * self.margin + _AXIS_STEPS * ARCSEC
+        if self.tails is None or self.tails == 2 * _MOST_OCTAVES:
+            return math.inf
+        return _REACH * self.margin * 2.0 ** (0.5 * self.tails) + _AXIS_STEPS * ARCSEC
 
     @property
     def farthest_pick(self) -> float:
@@ -95,8 +101,8 @@ class Need:
         return _FAR_PICK * ARCSEC * 0.5**self.length
 
 
-def _octaves(factor: float) -> int:
-    return min(max(math.ceil(math.log2(max(factor, 1.0)) - 1e-9), 0), _MOST_OCTAVES)
+def _octaves(factor: float, most: int = _MOST_OCTAVES) -> int:
+    return min(max(math.ceil(math.log2(max(factor, 1.0)) - 1e-9), 0), most)
 
 
 @dataclass(frozen=True)

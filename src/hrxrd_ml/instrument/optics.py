@@ -1,9 +1,9 @@
 """What the crystals of a diffractometer pass on to a reflection: angles, wavelengths and polarisations.
 
-A ray (α, δ), see `hrxrd_ml.crystal.monochromator`, meets the sample off its Bragg angle by x = tanθ_B δ - s α, where s is
-the sense of the last crystal in the (+,-) setting, minus that in the (+,+) one: by so much the sample has to be turned.
-An analyser behind the sample, in a scan of ω-2θ, is one crystal more in the (+,-) setting: such a scan follows the rod of
-the reflection, where the sample is a mirror.
+A ray (α, δ), see `hrxrd_ml.crystal.monochromator`, meets the sample off its Bragg angle by x = tanθ_B δ - s α, where s
+is the sense of the last crystal in the (+,-) setting, minus that in the (+,+) one: by so much the sample has to be
+turned.  An analyser behind the sample, in a scan of ω-2θ, is one crystal more in the (+,-) setting: such a scan follows
+the rod of the reflection, where the sample is a mirror.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.crystal.monochromator import MonochromatorCrystal, transmission
+from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.units import ARCSEC
 
@@ -89,13 +90,28 @@ def optics(diffractometer: Diffractometer, bragg_angle: float) -> Optics:
             rays = direction[:, None] + alpha
             intensity = train.passed(rays, delta[:, None]).sum(axis=0)
             passed = intensity.sum(axis=-1)
-            direction = (intensity * rays).sum(axis=-1) / passed
+            some = passed > 0.0  # a slit may pass nothing of a wavelength
+            direction[some] = (intensity * rays).sum(axis=-1)[some] / passed[some]
             middle = len(delta) // 2
             direction, passed = direction - direction[middle], passed / passed[middle]
         shift = shift - train.sense * direction
     sigma, pi = rows.sum(axis=1)
     ratio = diffractometer.source_ratio * float(pi / sigma)
     return Optics(angle, rows / rows.sum(axis=1, keepdims=True), ratio, tuned, delta, shift, passed)
+
+
+def lit_by(diffractometer: Diffractometer, reflection: Reflection) -> Reflection:
+    """Return a reflection with the polarisation K that it sees on a diffractometer, unless it was given one.
+
+    Raises
+    ------
+    ParameterError
+        If the wavelengths are not the same, or the reflection names a monochromator, too.
+    """
+    diffractometer.check(reflection)
+    if reflection.arguments["polarization_ratio"] is not None:
+        return reflection
+    return reflection.replace(polarization_ratio=optics(diffractometer, reflection.bragg_angle).ratio)
 
 
 @dataclass(frozen=True)
@@ -141,7 +157,7 @@ class _Train:
 
     def angles(self, reach: float, fine: int) -> FloatArray:
         steps = round(reach * fine)
-        return np.arange(-steps, steps + 1) * (self.narrowest[1] / fine)
+        return np.arange(-steps, steps + 1, dtype=float) * (self.narrowest[1] / fine)
 
     def passed(self, alpha: FloatArray, delta: FloatArray | float) -> FloatArray:
         """Return the intensity of both polarisations."""
@@ -157,7 +173,7 @@ def _joint(train: _Train, diffractometer: Diffractometer, slope: float) -> tuple
     apart = max(abs(other - along) for other, _ in train.limits)
     step = width / _JOINT_FINE / max(apart, slope)
     number = round(_JOINT_REACH * train.band / step)
-    delta = (np.arange(-number, number + 1) * step)[:, None]
+    delta = (np.arange(-number, number + 1, dtype=float) * step)[:, None]
     rays = along * delta + alpha
     weights = train.passed(rays, delta) * diffractometer.emission.density(delta)
     x = slope * delta - train.sense * rays
@@ -169,4 +185,4 @@ def _joint(train: _Train, diffractometer: Diffractometer, slope: float) -> tuple
         np.bincount(cell, (1.0 - share) * row, cells) + np.bincount(cell + 1, share * row, cells)
         for row in weights.reshape(2, -1)
     ]
-    return low + cell_width * np.arange(cells), np.array(rows)
+    return low + cell_width * np.arange(cells, dtype=float), np.array(rows)

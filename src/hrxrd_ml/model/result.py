@@ -17,6 +17,7 @@ from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
+from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.io.files import write_text
 from hrxrd_ml.model.intervals import ProfileIntervals, Profiles
 from hrxrd_ml.model.minimizer import CurveMinimizer
@@ -408,6 +409,16 @@ class RockingCurveResult(ModelResult):
             params[name].min, params[name].max = low[name], high[name]
         return params
 
+    def radii(self) -> tuple[str, ...]:
+        """Say how bent the sample is, for each ``bend`` that the fit has determined."""
+        found = []
+        for model in self.model.rocking_curves:
+            response = getattr(model.simulation, "response", None)
+            par = self.params.get(f"{model.prefix}bend")
+            if isinstance(response, DeclaredResponse) and par is not None and par.stderr:
+                found.append(f"{par.name}: {response.told(float(par.value), float(par.stderr))}")
+        return tuple(found)
+
     # --- text -------------------------------------------------------------------------------------------------------
 
     def fit_report(self, *args: Any, **kwargs: Any) -> str:
@@ -415,6 +426,7 @@ class RockingCurveResult(ModelResult):
         report = super().fit_report(*args, **kwargs)
         notes = [
             f"statistics: {self.observation.likelihood.name}, chi2/N = {self.pearson_chi2():.4g}",
+            *self.radii(),
             *self.bound_notes,
         ]
         return "\n".join([report, "[[Notes]]", *(f"    {note}" for note in notes)])

@@ -59,7 +59,7 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
         ``_sigma`` and ``_guess``.
 
         Dimension ``parameter``: ``value``, ``stderr``, ``init``, ``min``, ``max``, ``vary``, ``expr``,
-        ``unit``; dimensions ``varied`` and ``varied_2``: ``correlation``.
+        ``unit``, ``scope``; dimensions ``varied`` and ``varied_2``: ``correlation``.
 
         Attributes: statistics of the fit, model, reflection, files and versions. Numbers that are not known
         are NaN. Where a model holds several rocking curves, their prefixes come before the names of their
@@ -165,6 +165,7 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
 def _parameters(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
     params = result.params
     units = result.parameter_units()
+    scopes = {f"{model.prefix}{spec.name}": spec.scope for model in result.model.rocking_curves for spec in model.space}
     columns = {
         "value": [float(par.value) for par in params.values()],
         "stderr": [math.nan if par.stderr is None else float(par.stderr) for par in params.values()],
@@ -174,6 +175,7 @@ def _parameters(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
         "vary": [bool(par.vary) for par in params.values()],
         "expr": [par.expr or "" for par in params.values()],
         "unit": [units.get(name, "") for name in params],
+        "scope": [scopes.get(name, "") for name in params],
     }
     dataset = xr.Dataset({name: ("parameter", column) for name, column in columns.items()})
     dataset = dataset.assign_coords(parameter=list(params))
@@ -195,7 +197,7 @@ def _statistics(result: RockingCurveResult) -> dict[str, Any]:
         "message": str(getattr(result, "message", "")),
         "method": str(result.method),
         "statistics": result.observation.likelihood.name,
-        "notes": "\n".join(result.bound_notes),
+        "notes": "\n".join((*result.radii(), *result.bound_notes)),
     }
 
 

@@ -79,8 +79,8 @@ def experiment_from_mapping(
     experiment = replace(top, data={"model": {}, **top.data}).fill(Experiment, path=path)
     if experiment.diffractometer is not None and "resolution" in top.data.get("model", {}):
         raise ExperimentError(
-            f"{source}: [model] resolution is a line shape that is fitted, and [diffractometer] declares the parts that "
-            "make it; leave one of them out"
+            f"{source}: [model] resolution is a line shape that is fitted, and [diffractometer] declares the parts "
+            "that make it; leave one of them out"
         )
     if experiment.model.resolution == "double_crystal" and not experiment.reflection.monochromator:
         raise ExperimentError(
