@@ -377,7 +377,7 @@ class UniversalPrior:
         fwhm = usual * _between(draws.stratified("fwhm"), 0.75, 1.33)
         values = {"fwhm": fwhm, "offset": offset} | self.levels(draws, fwhm, darwin)
         for name, low, high in (
-            ("damage", 0.01, 1.0), ("correlation_length", 8.0, 800.0), ("substrate_damage", 3e-4, 0.05),
+            ("damage", 0.01, 1.0), ("correlation_length", 20.0, 800.0), ("substrate_damage", 3e-4, 0.05),
             ("substrate_correlation_length", 300.0, 2e4),
         ):  # fmt: skip
             values[name] = _between(draws.stratified(name), low, high)
