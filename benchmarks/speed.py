@@ -75,6 +75,7 @@ def jacobian() -> None:
     splines = RockingCurve.of(reflection, "bspline", "bspline", strain_knots=26, damage_knots=14)
     cases: dict[str, tuple[RockingCurve, dict[str, float]]] = {
         "seven parameters, tied damage": (RockingCurve.of(reflection), _bench.SEVEN),
+        "the same, strain spread 1 %": (RockingCurve.of(reflection), {**_bench.SEVEN, "strain_spread": 0.01}),
         "B-splines, 26 + 14 coefficients": (splines, {**strain, **damage, "depth": 5800.0}),
     }
     rows = []

@@ -4,8 +4,8 @@ hrxrd-ml dataset make universal-test --curves 4000 --out SETS/universal-test
 hrxrd-ml dataset make unseen-test --curves 2000 --out SETS/unseen-test
 python scripts/network_page.py SETS
 
-With --thesis, the table of a network trained in the setting of a published thesis (settings "thesis") is added;
-with --fits, that of benchmarks/guess.py.
+With --thesis, the table is of a network trained in the setting of a published thesis (settings "thesis"); with --fits,
+the last one is that of benchmarks/guess.py. Without, these sections stay as they are on the page.
 
 hrxrd-ml dataset make thesis-test --out SETS/thesis-test
 python scripts/network_page.py SETS --thesis RUN/network.safetensors --fits OUT/guess.md
@@ -42,6 +42,9 @@ central interval that the network states.
 PUBLISHED = (2.40, 3.92, 2.02, 2.00, 4.85, 6.31, 14.98)
 """Errors of a published thesis (convolutional network, GGG 444); training curves are among its test curves."""
 
+RUNNING_ANGLES = 3
+"""Format of the data sets since which the angles run along a scan."""
+
 THESIS = """## One experiment without noise
 
 GGG 444 on a fixed axis of 701 points, noise-free, as in a published thesis whose test set holds training curves.
@@ -50,8 +53,7 @@ the library itself and not by the faster code that training curves come from.
 
 """
 
-FITS = """
-## Guess and fit
+FITS = """## Guess and fit
 
 Fits of held-out noisy curves across crystals, from different starts in one run (`benchmarks/guess.py`). At the floor:
 the sum of squares is within three standard deviations of what counting noise alone makes; excess is its distance from
@@ -72,17 +74,26 @@ def main() -> None:
     path = bundled_path()
     assert path is not None, "there is no network in the package"
     network = Predictor.load(path)
+    before = PAGE.read_text(encoding="utf-8")
     parts = [HEAD, trained(network) + "\n"]
     for name, title in TITLES.items():
         folder = DatasetFolder(arguments.sets / name)
         report = evaluate.Evaluation.of(network, folder).report()
         parts.append(f"## {title}\n\n{report['curves']} curves, SHA-256 of the set `{folder.digest()[:16]}…`.\n")
         parts.append(evaluate.text(report))
-    if arguments.thesis:
-        parts.append(thesis(Predictor.load(arguments.thesis), DatasetFolder(arguments.sets / "thesis-test")))
-    if arguments.fits:
-        parts.append(FITS + arguments.fits.read_text(encoding="utf-8"))
+    parts.append(
+        thesis(Predictor.load(arguments.thesis), DatasetFolder(arguments.sets / "thesis-test"))
+        if arguments.thesis
+        else section(before, THESIS)
+    )
+    parts.append(FITS + arguments.fits.read_text(encoding="utf-8") if arguments.fits else section(before, FITS))
     write_text(PAGE, "\n".join(parts))
+
+
+def section(page: str, like: str) -> str:
+    """Return the section of a page that has the heading of another one."""
+    heading = like.strip().splitlines()[0]
+    return heading + page.partition(heading)[2].partition("\n## ")[0].rstrip() + "\n"
 
 
 def thesis(network: Predictor, folder: DatasetFolder) -> str:
@@ -105,9 +116,10 @@ def trained(network: Predictor) -> str:
     batch, seed = about["train"]["batch"], about["data"]["seed"]
     curves = about["step"] * batch / 1e6
     before = f", begun with another network (SHA-256 `{about['start'][:16]}…`)" if "start" in about else ""
+    frozen = " The curves were simulated with the angles of the waves as they are at the Bragg angle."
     return (
         f"Trained for {about['step']} steps of {batch} curves ({curves:.1f} million, seed {seed}) in "
-        f"{about['seconds'] / 60.0:.1f} minutes{before}."
+        f"{about['seconds'] / 60.0:.1f} minutes{before}.{frozen if about['data']['format'] < RUNNING_ANGLES else ''}"
     )
 
 

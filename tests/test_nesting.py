@@ -275,3 +275,71 @@ def test_draws_from_the_covariance_are_feasible():
 
 def test_prefixed_rule():
     assert Nested("D01", "Dmax1").prefixed("p_") == Nested("p_D01", "p_Dmax1")
+
+
+# --- even parameters ---
+
+
+@pytest.mark.parametrize("high", [0.1, 300.0, np.inf])
+def test_an_even_parameter_is_a_square_below_and_itself_beyond(high):
+    params = lmfit.Parameters()
+    params.add("width", 0.0, min=0.0, max=high)
+    plain, even = (nested_coordinates(params, ["width"], (), names) for names in ({}, {"width": ""}))
+    size = high if np.isfinite(high) else 1.0
+    assert plain.inward(np.array([0.3 * size]))[0] == 0.3 * size
+    for x in size * np.array([1e-3, 0.02, 0.5]):
+        y = even.inward(np.array([x]))
+        assert even.outward(y)[0] == pytest.approx(x, rel=1e-12)
+        step = 1e-5 * y
+        numeric = (even.outward(y + step) - even.outward(y - step)) / (2.0 * step)
+        assert even.derivatives(y)[0, 0] == pytest.approx(numeric[0], rel=1e-8)
+    small, double, large, more = (even.inward(np.array([x * size]))[0] for x in (5e-4, 1e-3, 0.5, 0.6))
+    assert double == pytest.approx(4.0 * small, rel=1e-3)
+    assert more - large == pytest.approx(0.1 * size, rel=2e-3)
+    # Zero stands for a little more, where there is a derivative by the square.
+    (least,) = even.outward(even.inward(np.zeros(1)))
+    assert 0.0 < least < 2e-4 * size
+    assert np.isfinite(even.derivatives(even.lower)).all()
+
+
+def test_the_error_of_an_even_parameter_at_zero_is_that_of_its_distribution():
+    """Its square is normally distributed about zero: by quadrature, flat in the parameter."""
+    params = lmfit.Parameters()
+    params.add("width", 0.0, min=0.0, max=1.0)
+    even = nested_coordinates(params, ["width"], (), {"width": ""})
+    x = np.linspace(0.0, 0.02, 4001)[1:]
+    y = np.array([even.inward(np.array([each]))[0] for each in x])
+    error = 3e-4
+    density = np.exp(-0.5 * (y / error) ** 2)
+    expected = np.sqrt((density * x**2).sum() / density.sum())
+    found = error * even.derivatives(even.lower, np.array([error]))[0, 0]
+    assert found == pytest.approx(expected, rel=0.02)
+    far = even.inward(np.array([0.5]))
+    assert even.derivatives(far, np.array([error])) == even.derivatives(far)
+
+
+def test_an_even_parameter_that_may_be_negative_has_a_rule_or_a_skew_is_none():
+    params = implanted()
+    params.add("turn", 0.0, min=-1.0, max=1.0)
+    names = (*NAMES, "turn")
+    assert nested_coordinates(params, names, RULES, {"turn": "", "Rp1": ""}).even == ()
+    params["turn"].min = 0.0
+    turn = names.index("turn")
+    assert nested_coordinates(params, names, RULES, {"turn": "L1"}).even == ()
+    assert nested_coordinates(params, names, RULES, {"turn": "Rp2"}).even == ()
+    fixed = [name for name in names if name != "Rp2"]
+    params["Rp2"].set(value=0.0, vary=False)
+    assert nested_coordinates(params, fixed, RULES, {"turn": "Rp2"}).even == (fixed.index("turn"),)
+    assert nested_coordinates(params, names, RULES, {"turn": "another"}).even == (turn,)
+
+
+@pytest.mark.parametrize("internal", [-1.2, -0.3, 0.0, 0.9])
+def test_minuit_transform_of_an_even_parameter(internal):
+    params = lmfit.Parameters()
+    params.add("width", 0.0, min=0.0, max=300.0)
+    (transform,) = attach_transforms(params, nested_coordinates(params, ["width"], (), {"width": ""}))
+    step = 1e-6
+    above, below = (transform.from_internal(internal + side * step) for side in (1.0, -1.0))
+    assert transform.scale_gradient(internal) == pytest.approx((above - below) / (2.0 * step), rel=1e-7)
+    assert transform.from_internal(transform.to_internal(50.0)) == pytest.approx(50.0, rel=1e-12)
+    assert 1.0 < transform.from_internal(transform.to_internal(0.0)) < 10.0

@@ -84,3 +84,21 @@ def test_two_reflections_see_one_diffractometer_and_one_radius(shared_data):
         assert abs(one - other) < 2.0 * np.hypot(error, wider), name
         assert error < 0.1 * one
         assert wider < 0.2 * other
+
+
+@pytest.mark.parametrize(
+    ("name", "gain", "low", "high"),
+    [("ggg_he_2e15_444", 10.0, 0.005, 0.011), ("ggg_he_4e15_444", 1000.0, 0.008, 0.011)],
+)
+def test_a_spread_of_the_strain_is_found_from_zero(shared_data, name, gain, low, high):
+    found = fit(shared_data, name)
+    none = found.params.copy()
+    none["strain_spread"].set(value=0.0, vary=False)
+    without = found.model.fit(found.curve, none)
+    freed = without.params.copy()
+    freed["strain_spread"].vary = True
+    again = found.model.fit(found.curve, freed)
+    assert again.chisqr == pytest.approx(found.chisqr, abs=3.0)
+    assert without.chisqr - again.chisqr > gain
+    assert low < again.params["strain_spread"].value < high
+    assert not any("strain_spread" in note for note in again.bound_notes)

@@ -27,7 +27,7 @@ from hrxrd_ml.training.arrays import TorchArrays
 from hrxrd_ml.training.catalogue import Catalogue, Reflections
 from hrxrd_ml.training.dataset import DatasetSettings
 from hrxrd_ml.training.features import shard_features
-from hrxrd_ml.training.prior import MOST_FRINGES, STRATIFIED, Draws, FixedPrior, UniversalPrior
+from hrxrd_ml.training.prior import GAPS, MOST_FRINGES, STRATIFIED, Draws, FixedPrior, UniversalPrior
 from hrxrd_ml.training.recipe import Training, TrainSettings
 from hrxrd_ml.training.shard import simulate_shard
 from hrxrd_ml.training.simulator import Simulator, implanted
@@ -136,7 +136,7 @@ def test_the_axes_of_a_batch_are_those_of_single_reflections() -> None:
         k, normal = reflection.wavenumber, reflection.diffraction_vector * math.cos(reflection.inclination)
         assert found.mismatch[i].numpy() == pytest.approx(k * (np.sin(entry) + np.sin(exit)) - normal, rel=1e-6)
         sines = {"gamma0": np.sin(entry), "gammah": np.sin(exit)}
-        for name, expected in (sines | {"cosine": np.cos(entry + exit), "sine": np.sin(entry + exit)}).items():
+        for name, expected in (sines | {"along": np.cos(entry) * np.cos(exit), "sine": np.sin(entry + exit)}).items():
             assert vars(found)[name][i].numpy() == pytest.approx(expected, rel=1e-6, abs=2e-7), name
         assert constants[i].numpy() == pytest.approx(StrainAxis.of(reflection).constants(0.02), abs=1e-5)
     strain = axes.strain(batch)
@@ -161,10 +161,12 @@ def riccati(
     chi, k = reflection.susceptibility, reflection.wavenumber
     entry, exit = waves(reflection, angle)
     inside = [np.sqrt(np.sin(a) ** 2 + chi.chi0) for a in (entry, exit)]
+    real = inside[0].real * inside[1].real
+    cosine = (np.cos(entry) * np.cos(exit) - real) / (1.0 + chi.chi0.real)
     normal = reflection.diffraction_vector * math.cos(reflection.inclination)
     total = np.zeros(len(angle))
     for p, weight in enumerate(reflection.polarization_weights):
-        factor = 0.5 * k * (np.abs(np.cos(entry + exit)) if p else 1.0) / np.sqrt(inside[0].real * inside[1].real)
+        factor = 0.5 * k * (np.abs(cosine) if p else 1.0) / np.sqrt(real)
         forth, back = (factor * part for part in chi.pair(p))
         r = reference.substrate(k * sum(inside) - normal, below * forth, below * back)
         for own, dimmed in zip(strain[::-1], e[::-1], strict=True):
@@ -191,7 +193,8 @@ def test_lamellae_are_those_of_the_exact_recursion(lamellae: int, dtype: torch.d
     for i, reflection in enumerate(REFLECTIONS):
         expected = riccati(reflection, angle, thickness, strain[i], e[i], 0.95)
         error = np.abs(found[i] - expected).max() / expected.max()
-        assert error < 0.7 / lamellae**2 + (0.0 if dtype == torch.float64 else 2e-4)  # of 3000 Å
+        # The square is that of 3000 Å; absorption enters to first order, and single precision has its own errors.
+        assert error < 0.7 / lamellae**2 + (5e-6 if dtype == torch.float64 else 2e-4)
 
 
 @pytest.mark.parametrize("reflection", REFLECTIONS, ids=lambda r: r.crystal.name)
@@ -297,6 +300,17 @@ def test_fixed_curves_are_those_of_the_thesis_setting() -> None:
         errors.append(np.abs(batch.image[i].numpy() - exact))
     assert np.median(errors) < 5e-4
     assert np.quantile(errors, 0.99) < 0.02
+
+
+def test_as_many_scans_have_gaps_in_a_data_set_as_in_a_batch() -> None:
+    prior, n = UniversalPrior(crystals=("GGG", "Si"), wavelengths=("CuKa1",)), 800
+    unit = np.random.default_rng(1).random((n, prior.columns))
+    kept = [row for group in prior.groups(unit, np.random.default_rng(2)) for row in group.kept]
+    measured = Scans.draw(prior, Catalogue.of(prior), n, generator(6)).measured.numpy()
+    for rows in (kept, measured):
+        gaps = sum(np.sum(row) < np.ptp(np.flatnonzero(row)) + 1 for row in rows)
+        # A few gaps stand at an end of a scan, where they do not show.
+        assert gaps / n == pytest.approx(0.97 * GAPS, abs=4.0 * math.sqrt(GAPS / n))
 
 
 def test_curves_without_a_peak_are_left_out() -> None:

@@ -30,10 +30,10 @@ SCOPES = ("sample", "diffractometer", "curve")
 class ParameterSpec:
     """Name, unit, start value, bounds and meaning of one parameter.
 
-    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope``,
-    one of `SCOPES`, says what a parameter belongs to: which curves have it in common.  ``even`` says that the curve is
-    an even function of it, as of the width of any distribution: near zero it depends on the square, by which fits
-    search.
+    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope`` says
+    what a parameter belongs to, one of `SCOPES`: which curves have it in common.  ``even`` says that the curve is an
+    even function of it, as of the width of any distribution: near zero it depends on the square, by which fits search.
+    ``skewed_by`` names the parameter with which it is none, unless that is 0.
     """
 
     name: str
@@ -45,6 +45,7 @@ class ParameterSpec:
     description: str
     scope: str = "sample"
     even: bool = False
+    skewed_by: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():
@@ -141,9 +142,9 @@ class ParameterSpace:
         return ParameterSpace(self.specs + new, tuple(dict.fromkeys(self.nested + other.nested)))
 
     @property
-    def even(self) -> tuple[str, ...]:
-        """Names of the parameters of which the curve is an even function."""
-        return tuple(spec.name for spec in self.specs if spec.even)
+    def even(self) -> dict[str, str]:
+        """Parameters of which the curve is an even function, and of each the one with which it is none, or ""."""
+        return {spec.name: spec.skewed_by for spec in self.specs if spec.even}
 
     def with_changes(self, name: str, **changes: float | bool | str) -> "ParameterSpace":
         """Copy with other settings (``value``, ``min``, ``max``, ``vary``, …) of one parameter."""

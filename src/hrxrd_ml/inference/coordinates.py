@@ -4,17 +4,18 @@ Of two parameters bound by a `Nested` rule, the one that gives way (the *child*)
 of the range that the other one (the *parent*) leaves it. A box in these coordinates is exactly the feasible
 set, the map is smooth, and its matrix of derivatives is triangular when parents come before children.
 
-A parameter of which the curve is an even function, the width of some distribution, is described by its square. In
-the parameter itself every curve is stationary at zero, whatever the data say; in the square it is like any other at
-a bound.
+A parameter of which the curve is an even function near zero, the width of some distribution, is described by
+``y = √(x² + a²) - a``: a square below a small a, and x itself beyond. In x every curve is stationary at zero, whatever
+the data say; in y it is a bound like any other.
 
 Two sets of coordinates share it: the bounded one of trust-region least squares (`NestedCoordinates`), and the
 unbounded one of lmfit's Minuit-style transform (`MinuitTransform`), which all its other solvers use.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from lmfit import Parameter, Parameters
@@ -32,8 +33,14 @@ _EDGE = 1.0e-3
 _AT_EDGE = 1.0e-10
 _DECADES = 1.0e3
 
+_BEND = 2.0e-2
+"""Part of its upper bound that is the a of an even parameter."""
+
+_AT_ZERO = 0.69
+"""Root mean square of x over √σ for the density exp(-x⁴/2σ²), that of an even parameter about zero: √(√2 Γ(¾)/Γ(¼))."""
+
 _FLOOR = 1.0e-4
-"""Part of the upper bound that stands for zero where the square is searched, since its derivative is taken there."""
+"""Part of that bound which stands for zero, since the derivative by the square is taken there."""
 
 
 def dependency_order(names: Sequence[str], nested: Sequence[Nested]) -> list[str]:
@@ -68,8 +75,8 @@ class NestedCoordinates:
 
     A child with a finite lower limit has y = low + width·(x - low)/(cap - low), so that y spans the same
     numbers as x would without its parent; a child without one has y = x - cap. The even ones, by their numbers,
-    have y = x². ``low`` and ``high`` are bounds on x narrowed by all that the fixed parameters and the other bounds
-    imply, and by the floor of the even ones.
+    have y = √(x² + a²) - a. ``low`` and ``high`` are bounds on x narrowed by all that the fixed parameters and the
+    other bounds imply, and by the floor of the even ones.
     """
 
     names: tuple[str, ...]
@@ -87,12 +94,12 @@ class NestedCoordinates:
     @property
     def lower(self) -> Array:
         """Lower bounds on y."""
-        return self._squared(self.low)
+        return self._bent(self.low)
 
     @property
     def upper(self) -> Array:
         """Upper bounds on y."""
-        upper = self._squared(self.high)
+        upper = self._bent(self.high)
         for link in self.links:
             child = link.child
             upper[child] = self.low[child] + self.width[child] if np.isfinite(self.low[child]) else 0.0
@@ -119,7 +126,8 @@ class NestedCoordinates:
     def outward(self, y: Array) -> Array:
         """External values x of box coordinates y."""
         x = np.array(y, dtype=np.float64)
-        x[list(self.even)] = np.sqrt(x[list(self.even)])
+        for i in self.even:
+            x[i] = unbent(x[i], self.high[i])
         if not self.links:
             return x
         for child in self._children():
@@ -131,7 +139,7 @@ class NestedCoordinates:
     def inward(self, x: Array) -> Array:
         """Box coordinates of external values; those outside the feasible set are projected into it first."""
         x = self.project(x)
-        y = self._squared(x)
+        y = self._bent(x)
         if not self.links:
             return y
         caps, _ = self.caps(x)
@@ -144,20 +152,23 @@ class NestedCoordinates:
                 y[child] = low + self.width[child] * fraction
         return y
 
-    def _squared(self, x: Array) -> Array:
+    def _bent(self, x: Array) -> Array:
         y = np.array(x, dtype=np.float64)
-        y[list(self.even)] **= 2
+        for i in self.even:
+            y[i] = bent(y[i], self.high[i])
         return y
 
     def derivatives(self, y: Array, error: Array | None = None) -> Array:
         """Matrix ∂x_i/∂y_j.
 
-        The square root has no slope at zero. With standard errors of y, that of an even parameter is the one across
-        the error, where it is less: so x = 0 has the error √(error of x²).
+        A square root has no slope at zero. With standard errors of y, that of an even parameter is at most what makes
+        of them the root mean square of x at zero.
         """
         own = np.ones(len(y))
         for i in self.even:
-            own[i] = 1.0 / max(2.0 * math.sqrt(y[i]), 0.0 if error is None else math.sqrt(error[i]))
+            own[i] = unbent_slope(y[i], self.high[i])
+            if error is not None and error[i] > 0.0:
+                own[i] = min(own[i], _AT_ZERO * unbent(error[i], self.high[i]) / error[i])
         fraction = np.ones(len(y))
         if self.links:
             x = self.outward(y)
@@ -186,11 +197,11 @@ class NestedCoordinates:
 
 
 def nested_coordinates(
-    params: Parameters, names: Sequence[str], nested: Sequence[Nested], even: Collection[str] = ()
+    params: Parameters, names: Sequence[str], nested: Sequence[Nested], even: Mapping[str, str] = MappingProxyType({})
 ) -> NestedCoordinates:
     """Coordinates of the free parameters ``names`` (parents first); a rule about a tied parameter is left out.
 
-    Of ``even`` those are described by their squares that have no negative values and no part in a rule.
+    Those of ``even`` that have no negative values, no part in a rule and no skew are described as even ones.
 
     Raises
     ------
@@ -214,14 +225,15 @@ def nested_coordinates(
     # Bounds that meet leave the parameter no choice; a solver needs a box of some width all the same.
     top = np.array([high[name] for name in names], dtype=np.float64)
     ruled = {name for rule in rules for name in (rule.low, rule.high)}
-    squared = tuple(i for i, name in enumerate(names) if name in even and name not in ruled and bottom[i] >= 0.0)
-    for i in squared:
+    ruled |= {name for name, other in even.items() if other in params and not _is_zero(params[other])}
+    even_ones = tuple(i for i, name in enumerate(names) if name in even and name not in ruled and bottom[i] >= 0.0)
+    for i in even_ones:
         bottom[i] = max(bottom[i], floor_of(top[i]))
     top = np.maximum(top, bottom + _ROUNDING * np.maximum(np.abs(np.where(np.isfinite(bottom), bottom, 0.0)), 1.0e-3))
     width = np.ones(len(names))
     finite = np.isfinite(bottom) & np.isfinite(top)
     width[finite] = top[finite] - bottom[finite]
-    return NestedCoordinates(tuple(names), bottom, top, width, tuple(links), squared)
+    return NestedCoordinates(tuple(names), bottom, top, width, tuple(links), even_ones)
 
 
 def floor_of(high: float) -> float:
@@ -229,8 +241,33 @@ def floor_of(high: float) -> float:
     return _FLOOR * (high if math.isfinite(high) else 1.0)
 
 
+def bent(x: float, high: float) -> float:
+    """Box coordinate of an even parameter with an upper bound."""
+    a = bend_of(high)
+    return x if math.isinf(x) else x**2 / (math.hypot(x, a) + a)
+
+
+def unbent(y: float, high: float) -> float:
+    """Value of an even parameter at its box coordinate."""
+    return math.sqrt(y * (y + 2.0 * bend_of(high)))
+
+
+def unbent_slope(y: float, high: float) -> float:
+    """Derivative of `unbent`."""
+    return (y + bend_of(high)) / unbent(y, high)
+
+
+def bend_of(high: float) -> float:
+    """Value beyond which an even parameter is no longer described by its square."""
+    return _BEND * (high if math.isfinite(high) else 1.0)
+
+
 def _takes_part(params: Mapping[str, Parameter], name: str) -> bool:
     return name in params and params[name].expr is None
+
+
+def _is_zero(par: Parameter) -> bool:
+    return not par.vary and par.expr is None and float(par.value) == 0.0
 
 
 def _require_room(

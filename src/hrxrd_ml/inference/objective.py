@@ -7,9 +7,10 @@ each has a function that simulates it and a likelihood that holds its data. A fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -141,7 +142,7 @@ class Objective:
         params: Parameters,
         names: Sequence[str],
         nested: Sequence[Nested],
-        even: Collection[str] = (),
+        even: Mapping[str, str] = MappingProxyType({}),
     ) -> Objective:
         """Return the objective of curves whose parameters ``names`` are free, parents before children.
 

@@ -254,7 +254,7 @@ _BEND = space_of(
     ("bend", "1/m", 0.0, 0.0, 10.0, True, "one over the radius of a bent sample; 0 where it is flat"),
     ("bend_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
     scope="sample",
-).with_changes("bend", even=True)
+).with_changes("bend", even=True, skewed_by="bend_skew")
 
 
 def _window(diffractometer: Diffractometer) -> ParameterSpace:

@@ -49,7 +49,7 @@ _BENT = space_of(
     ("curvature", "arcsec", 0.0, 0.0, 300.0, False, "turn of a bent crystal across the beam's footprint"),
     ("curvature_skew", "", 0.0, -20.0, 20.0, False, "log of the intensity ratio of the footprint's ends"),
     scope="curve",
-).with_changes("curvature", even=True)
+).with_changes("curvature", even=True, skewed_by="curvature_skew")
 
 
 class Resolution(Protocol):

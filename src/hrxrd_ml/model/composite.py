@@ -43,9 +43,10 @@ class CurveFitting(Model):
         return tuple(rule.prefixed(m.prefix) for m in self.rocking_curves for rule in m.space.nested)
 
     @property
-    def even(self) -> tuple[str, ...]:
-        """Parameters of which the curve is an even function, with full names."""
-        return tuple(m.prefix + name for m in self.rocking_curves for name in m.space.even)
+    def even(self) -> dict[str, str]:
+        """Parameters of which the curve is an even function, as `ParameterSpace.even`, with full names."""
+        pairs = [(m.prefix, *pair) for m in self.rocking_curves for pair in m.space.even.items()]
+        return {prefix + name: prefix + other if other else "" for prefix, name, other in pairs}
 
     def evaluator(self, independent: Mapping[str, Any], params: Mapping[str, Parameter] | None = None) -> Evaluator:
         """Curve and Jacobian of the model on one x array (and other independent variables of other components)."""

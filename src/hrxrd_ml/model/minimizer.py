@@ -6,8 +6,9 @@ the solvers that can use one, the trust-region solver itself (``least_squares``)
 """
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
 from hrxrd_ml.errors import CurveError, ParameterError
-from hrxrd_ml.inference.coordinates import dependency_order, floor_of, lower_to_caps
+from hrxrd_ml.inference.coordinates import NestedCoordinates, bend_of, dependency_order, floor_of, lower_to_caps
 from hrxrd_ml.inference.covariance import draw_inside
 from hrxrd_ml.inference.levenberg import minimise_in_box
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
@@ -45,8 +46,8 @@ class CurveMinimizer(Minimizer):
     used : int
         Points that are not masked.
     nested : tuple of Nested
-    even : tuple of str
-        Parameters that are searched by their squares.
+    even : mapping
+        Parameters that are searched by their squares; see `ParameterSpace.even`.
     exact : bool
         Whether solvers get the exact Jacobian.
     **settings
@@ -66,7 +67,7 @@ class CurveMinimizer(Minimizer):
         *,
         used: int,
         nested: tuple[Nested, ...],
-        even: tuple[str, ...] = (),
+        even: Mapping[str, str] = MappingProxyType({}),
         exact: bool,
         **settings: Any,
     ) -> None:
@@ -94,7 +95,7 @@ class CurveMinimizer(Minimizer):
             raise CurveError(f"{result.n_used} points cannot determine {len(names)} parameters; fix some of them")
         self.objective = Objective.of([self.curve], result.params, names, self.nested, self.even)
         start = np.array(result.init_vals, dtype=np.float64)
-        feasible = self.objective.coordinates.project(start)
+        feasible = self.objective.coordinates.project(off_zero(start, self.objective.coordinates, self.even))
         if (feasible != start).any():
             self._set(feasible)
             result.init_vals = feasible.tolist()
@@ -314,7 +315,16 @@ class CurveMinimizer(Minimizer):
         return super()._lnprob(theta, *args, **kws)
 
 
-def settle(result: FitStatistics, nested: Sequence[Nested], even: Sequence[str] = ()) -> None:
+def off_zero(start: Array, coordinates: NestedCoordinates, even: Collection[str]) -> Array:
+    """Return a start without zeros of even parameters that are not searched by their squares: it would stay there."""
+    moved = start.copy()
+    for i, name in enumerate(coordinates.names):
+        if name in even and i not in coordinates.even and start[i] == 0.0:
+            moved[i] = bend_of(coordinates.high[i])
+    return moved
+
+
+def settle(result: FitStatistics, nested: Sequence[Nested], even: Collection[str] = ()) -> None:
     """Lower parameters that a solver without nested limits left above them: to what was simulated.
 
     An even parameter that cannot be told from zero gets the bound that it stands for.

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 
 from lmfit import Parameter, Parameters
 
-from hrxrd_ml.inference.coordinates import _AT_EDGE, _DECADES, _EDGE, NestedCoordinates
+from hrxrd_ml.inference.coordinates import (
+    _AT_EDGE,
+    _DECADES,
+    _EDGE,
+    NestedCoordinates,
+    bend_of,
+    bent,
+    unbent,
+    unbent_slope,
+)
 
 
 class MinuitTransform:
@@ -73,24 +82,24 @@ class MinuitTransform:
         return 0.5 * (math.sin(value) + 1.0) if math.isfinite(self.low) else 1.0
 
 
-class SquareTransform(MinuitTransform):
-    """The same of an even parameter, by its square."""
+class EvenTransform(MinuitTransform):
+    """The same of an even parameter, by its box coordinate."""
 
     def __init__(self, low: float, high: float) -> None:
-        super().__init__(low**2, high**2, ())
-        self.decades = False
+        super().__init__(bent(low, high), bent(high, high), ())
+        self.decades, self.bound = False, high
 
     def from_internal(self, value: float) -> float:
         """External value of an internal one."""
-        return math.sqrt(super().from_internal(value))
+        return unbent(super().from_internal(value), self.bound)
 
     def to_internal(self, value: float) -> float:
-        """Internal value of an external one."""
-        return super().to_internal(value**2)
+        """Internal value of an external one, moved off zero to where the curve begins to change in proportion."""
+        return super().to_internal(max(bent(value, self.bound), min(bent(bend_of(self.bound), self.bound), self.high)))
 
     def scale_gradient(self, value: float) -> float:
         """Derivative of the external value with respect to the internal one."""
-        return super().scale_gradient(value) / (2.0 * self.from_internal(value))
+        return super().scale_gradient(value) * unbent_slope(super().from_internal(value), self.bound)
 
 
 def attach_transforms(params: Parameters, coordinates: NestedCoordinates) -> tuple[MinuitTransform, ...]:
@@ -102,7 +111,7 @@ def attach_transforms(params: Parameters, coordinates: NestedCoordinates) -> tup
     transforms = []
     for i, name in enumerate(coordinates.names):
         low, high = float(coordinates.low[i]), float(coordinates.high[i])
-        transform = SquareTransform(low, high) if i in coordinates.even else MinuitTransform(low, high, caps.get(i, ()))
+        transform = EvenTransform(low, high) if i in coordinates.even else MinuitTransform(low, high, caps.get(i, ()))
         params[name].from_internal = transform.from_internal
         params[name].scale_gradient = transform.scale_gradient
         transforms.append(transform)

@@ -41,7 +41,7 @@ def spread_space() -> ParameterSpace:
 
 def reach(spread: float, tolerance: float) -> float:
     """Return the largest factor on the strain that the average has."""
-    return 1.0 + spread * _farthest(tolerance)
+    return 1.0 + abs(spread) * _farthest(tolerance)
 
 
 def spread_out(
@@ -64,7 +64,7 @@ def spread_out(
     if spread == 0.0:
         yield 1.0, layer
         return
-    for x, weight in zip(*normal_nodes(spread * phase(layer, diffraction_vector), tolerance), strict=True):
+    for x, weight in zip(*normal_nodes(abs(spread) * phase(layer, diffraction_vector), tolerance), strict=True):
         yield float(weight), _scaled(layer, 1.0 + spread * float(x), float(x))
 
 

@@ -112,20 +112,21 @@ class Reflections:
         return Reflections(self.axes.each(lambda _, column: column[index]), **columns)
 
     def at(self, dtheta: Tensor) -> Optics:
-        """Return what the reflections do at offsets (B, m) [rad]: the angles of the waves are those of each offset."""
-        waves, wavenumber = self.axes.waves(dtheta), self.axes.wavenumber
-        deviation, inside = waves.mismatch, []
-        for gamma in (waves.gamma0, waves.gammah):
-            root = torch.sqrt(gamma**2 + self.chi0)  # the sine in the crystal; its difference to gamma would cancel
-            deviation = deviation + wavenumber * self.chi0 / (root + gamma)
-            inside.append(root.real)
-        polarisation = torch.stack([torch.ones_like(waves.cosine), waves.cosine.abs()], dim=1)
-        flux = 0.5 * wavenumber / torch.sqrt(inside[0] * inside[1])
+        """Return what the reflections do at offsets (B, m) [rad], by the formulas of `diffraction.beams`.
+
+        Written so that nothing of order one cancels but in the polarisation factor where it vanishes.
+        """
+        waves, k, chi0 = self.axes.waves(dtheta), self.axes.wavenumber, self.chi0
+        inner, outer = (torch.sqrt(gamma**2 + chi0.real) for gamma in (waves.gamma0, waves.gammah))
+        refraction = k * chi0.real * (1.0 / (inner + waves.gamma0) + 1.0 / (outer + waves.gammah))
+        absorption = 0.5 * k * chi0.imag * (1.0 / inner + 1.0 / outer)
+        sigma, outside = torch.ones_like(inner), waves.along - waves.gamma0 * waves.gammah
+        inside = (waves.along - inner * outer) / (1.0 + chi0.real)
         return Optics(
-            deviation=deviation,
+            deviation=torch.complex(waves.mismatch + refraction, absorption),
             mismatch=waves.mismatch,
-            coupling=flux[:, None] * polarisation,
-            strength=0.5 * (wavenumber[:, None] * self.chih.abs() * polarisation) ** 2,
+            coupling=0.5 * k[:, None] * torch.stack([sigma, inside.abs()], dim=1) / torch.sqrt(inner * outer)[:, None],
+            strength=0.5 * (k[:, None] * self.chih.abs() * torch.stack([sigma, outside], dim=1)) ** 2,
             gamma0=waves.gamma0,
             gammah=waves.gammah,
         )

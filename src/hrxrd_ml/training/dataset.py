@@ -29,7 +29,9 @@ from hrxrd_ml.training.shard import Measurement, check_content, check_layout, me
 
 __all__ = ["PRIORS", "DatasetFolder", "DatasetSettings", "Measurement", "measurements", "simulate_shard"]
 
-FORMAT = 2
+FORMAT = 3
+"""Of the settings, and of what the curves are made by: since 3 the angles of the waves run along a scan."""
+
 _MOST_SHARDS = 100_000
 """Their names have five digits."""
 

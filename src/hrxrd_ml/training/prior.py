@@ -298,7 +298,7 @@ class UniversalPrior:
         count = int(scan.count[0])
         x = np.linspace(scan.first[0], scan.last[0], count)
         kept = (x >= scan.low[:, None]) & (x <= scan.high[:, None])
-        for row in kept[draws.own() < GAPS]:
+        for row in (kept[i] for i in np.flatnonzero(draws.own() < GAPS)):  # views, not the copy that kept[...] is
             if rng.random() < 0.5:
                 row[rng.random(count) < rng.uniform(*LOST)] = False
             else:
@@ -368,7 +368,8 @@ class UniversalPrior:
         narrow, wide = xp.clip(0.3 * darwin, 1.0, 8.0), xp.clip(0.15 * reach, 8.0, 60.0)
         offset = (0.05 * reach + 30.0) * draws.shared(-1.0, 1.0) + draws.own(-20.0, 20.0)
         top = draws.own(0.02, 0.3) * reach + 4.0 * (narrow + darwin)
-        first, last = draws.lowest(offset) - draws.highest(far), draws.highest(offset) + draws.highest(top)
+        first = xp.maximum(draws.lowest(offset) - draws.highest(far), axis.horizon() / ARCSEC)
+        last = draws.highest(offset) + draws.highest(top)
         fewest = xp.clip(3.2 * fringes, 180.0, 0.7 * self.most_points)
         count = xp.floor(fewest * (self.most_points / fewest) ** draws.shared())
         # Nobody measures a curve in steps wider than its resolution.

@@ -25,6 +25,9 @@ from hrxrd_ml.units import ARCSEC
 _LEAST_SINE = 0.02
 """Of the angles with the surface: two-beam theory ends before the horizon."""
 
+_LEAST_MEASURED = 0.035
+"""The same, of scans that somebody would measure: beyond 2.5 critical angles of any crystal."""
+
 
 @dataclass(frozen=True)
 class Waves:
@@ -36,14 +39,14 @@ class Waves:
         k (gamma_0 + gamma_h) - H cos(phi), the deviation of the unstrained lattice without refraction [1/Å].
     gamma0, gammah : array
         Sines of incidence and exit angle.
-    cosine, sine : array
-        Of the sum of these angles, by which the wave is deflected.
+    along, sine : array
+        Product of the cosines of these angles, and the sine of their sum.
     """
 
     mismatch: Any
     gamma0: Any
     gammah: Any
-    cosine: Any
+    along: Any
     sine: Any
 
 
@@ -136,7 +139,7 @@ class StrainAxis:
             mismatch=self.wavenumber * (rise + exit_rise),
             gamma0=gamma0,
             gammah=gammah,
-            cosine=cos_in * cos_out - gamma0 * gammah,
+            along=cos_in * cos_out,
             sine=gamma0 * cos_out + cos_in * gammah,
         )
 
@@ -151,6 +154,12 @@ class StrainAxis:
             at = self.waves(angle)
             angle = angle - (at.mismatch + strain * self.normal) * at.gammah / (self.wavenumber * at.sine)
         return angle
+
+    def horizon(self) -> Any:
+        """Return the offset [rad] below which a wave runs too close to the surface for two-beam theory."""
+        xp, least = self.arrays, math.asin(_LEAST_MEASURED)
+        turned = xp.clip(math.cos(least) + xp.cos(self.entry) - xp.cos(self.exit), -1.0, 1.0)
+        return xp.maximum(least - self.entry, xp.arccos(turned) - self.entry)
 
     @property
     def per_arcsec(self) -> Any:

@@ -84,7 +84,10 @@ def _impossible(target: LogPosterior, start: Array) -> ParameterError:
 def climb(target: LogPosterior, start: Array, most: int = 60) -> tuple[Array, float, Array]:
     """Return the maximum of the posterior near a place, its value there, and the covariance about it."""
     found = descend(_TwiceNegative(target), start, target.lower, target.upper, ftol=0.0, edm=_EXACT, evaluations=most)
-    covariance = bounded_covariance(found.hessian, found.gradient, found.x, target.lower, target.upper)
+    place, hessian = target.off_zero(found.x), found.hessian
+    if np.any(place != found.x):
+        hessian = target.expansion(place)[2]
+    covariance = bounded_covariance(hessian, found.gradient, found.x, target.lower, target.upper)
     return found.x, target(found.x), covariance.matrix
 
 

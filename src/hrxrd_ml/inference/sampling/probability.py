@@ -104,6 +104,14 @@ class LogPosterior:
             x = np.append(x, np.clip(np.median(relative[strong]), 1e-3, 0.3))
         return np.asarray(np.clip(self.inward(x), self.lower, self.upper))
 
+    def off_zero(self, y: Array) -> Array:
+        """Return the place with even parameters at least a standard error from zero, where the curve tells of them."""
+        x, params = self.outward(y), self.result.params
+        for i, name in enumerate(self.objective.names):
+            if name in self.result.model.even:
+                x[i] = max(x[i], params[name].stderr or 0.0)
+        return np.asarray(np.clip(self.inward(x), self.lower, self.upper))
+
     def curve(self, x: Array) -> Array:
         """Return the model at values of `names`, at all points of the data."""
         return self.result.objective.expected(x[: len(self.objective.names)])
