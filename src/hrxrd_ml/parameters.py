@@ -30,9 +30,10 @@ SCOPES = ("sample", "diffractometer", "curve")
 class ParameterSpec:
     """Name, unit, start value, bounds and meaning of one parameter.
 
-    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope`` says
-    what a parameter belongs to, one of `SCOPES`: which curves have it in common.  ``even`` says that the curve is an
-    even function of it, as of the width of any distribution: near zero it depends on the square, by which fits search.
+    ``unit`` is "" (a pure number), "Å", "arcsec", "counts" or a ratio of these; ``vary`` is the default.  ``scope``,
+    one of `SCOPES`, says what a parameter belongs to: which curves have it in common.  ``even`` says that the curve is
+    an even function of it, as of the width of any distribution: near zero it depends on the square, by which fits
+    search.
     ``skewed_by`` names the parameter with which it is none, unless that is 0.
     """
 
