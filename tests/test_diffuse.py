@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
+import fit_results
 from differences import central
-from hrxrd_ml import Reflection
+from hrxrd_ml import Reflection, make_curve
 from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, cross_section, extinction
 from hrxrd_ml.diffraction.kernels.diffuse import diffuse as value_of
@@ -269,3 +270,16 @@ def test_transport_against_plain_formulas(weights, m):
     agree(by_thickness, [stack.slope("t", j, density=density) for j in range(stack.n)], np.max(value))
     expected = stack.by_media((2, 3), density=density)
     agree(by_media[:-1, 2:].reshape(-1, m), expected.reshape(-1, m), np.max(value))
+
+
+@pytest.mark.parametrize("prefix", ["", "a_"])
+def test_a_line_that_stands_for_a_background_is_called_one(prefix):
+    """A line whose length is a few lattice parameters."""
+    fitted = fit_results.model(prefix=prefix)
+    x = np.linspace(-1150.0, 250.0, 181)
+    broad = fit_results.parameters(fitted, correlation_length=20.0, background=0.0)
+    counts = np.random.default_rng(2).poisson(fitted.eval(broad, x=x))
+    measured = make_curve(x, counts, kind=fitted.axis_kind, unit=fitted.unit, data_kind="counts")
+    params = fit_results.parameters(fitted, ("correlation_length",), correlation_length=30.0, background=0.0)
+    (note,) = fitted.fit(measured, params).bound_notes
+    assert note.startswith(f"{prefix}correlation_length is at its lower bound: so broad")

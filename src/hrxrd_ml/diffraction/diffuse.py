@@ -34,6 +34,9 @@ from hrxrd_ml.diffraction.lamellae import Slopes
 from hrxrd_ml.diffraction.media import Media
 from hrxrd_ml.parameters import ParameterSpace, named, space_of
 
+SHORTEST = 20.0
+"""Shortest correlation length in a layer [Å], a few lattice parameters: the line of shorter ones is a background."""
+
 
 def cross_section(
     q: FloatArray, debye_waller: FloatArray | float, length: float, reflection: Reflection, mix: float = 0.0
@@ -217,7 +220,7 @@ class CorrelationDiffuse:
                 "substrate_correlation_length", "Å", 3000.0, 50.0, 5.0e4, True,
                 "correlation length of defects in the substrate",
             ),
-            ("correlation_length", "Å", 100.0, 5.0, 1.0e4, True, "correlation length of defects above"),
+            ("correlation_length", "Å", 100.0, SHORTEST, 1.0e4, True, "correlation length of defects above"),
             ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
             ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
         )  # fmt: skip

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 REFINEMENTS = ("curvature", "curvature_skew", "tail", "strain_spread", "dead_time")
 """Parameters of sample and instrument that are fixed by default."""
 
-DECLARED_REFINEMENTS = ("fwhm", "strain_spread")
-"""The same with a declared diffractometer: what samples are, and no shapes."""
+DECLARED_REFINEMENTS = ("fwhm", "strain_spread", "bend_skew", "line_centre")
+"""The same with a declared diffractometer: what sample and slits are, and no shapes.
+
+No dead time: it belongs to the detector, and a single curve takes it for whatever flattens the peak."""
 
 GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""

@@ -14,6 +14,8 @@ Array = NDArray[np.float64]
 _NO_FIT = 5.0
 """Reduced chi-square above which a fit gets a note."""
 
+_BROAD = "so broad a diffuse line is a background by another name, and says nothing of defects"
+
 _REACHED, _LISTED = 2.0, 4
 """Beyond how many standard errors another minimum gets a note, and how many parameters the note names."""
 
@@ -105,11 +107,18 @@ def _misfit(result: FitStatistics, scale_covar: bool) -> list[str]:
     ]
 
 
+def _of_layer(name: str) -> bool:
+    """Whether a parameter, with any prefix, is the correlation length of the layer."""
+    return name.endswith("correlation_length") and "substrate_" not in name
+
+
 def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covariance) -> list[str]:
     names = result.var_names
     parents = {link.child: names[link.parent] for link in objective.coordinates.links}
     aside = "its stderr is one-sided"
-    notes = [f"{names[i]} is at its lower bound: {aside}" for i in covariance.at_lower]
+    notes = [
+        f"{names[i]} is at its lower bound: {_BROAD if _of_layer(names[i]) else aside}" for i in covariance.at_lower
+    ]
     for i in covariance.at_upper:
         limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
         notes.append(f"{names[i]} is at {limit}: {aside}")
