@@ -122,11 +122,6 @@ class Beams:
             return np.full_like(self.dtheta, math.sin(self.deviation.bragg_angle + self.deviation.inclination))
         return self._directions(0.0)[0]
 
-    @property
-    def middle(self) -> int:
-        """Number of the angle that is nearest to the Bragg angle."""
-        return int(np.argmin(np.abs(self.dtheta))) if len(self.dtheta) else 0
-
     def part(self, which: Any) -> Beams:
         """Return those at some of the angles."""
         return Beams(self.deviation, self.dtheta[which])

@@ -54,21 +54,23 @@ class Media:
         ----------
         beams : Beams
         by : ndarray, shape (k, 13, m)
-            Derivatives by `Beams.coherent`, by real and imaginary parts of `couplings`, and by the absorption at the
-            angle number ``beams.middle``.
+            Derivatives by `Beams.coherent`, by real and imaginary parts of `couplings`, and by the absorption in the
+            middle of the block of angles (`graded.block_middles`).
 
         Returns
         -------
         ndarray, shape (k, 11, m)
             By ``along`` and by ``numbers``.
         """
-        out = np.empty((len(self.along), COLUMNS, by.shape[-1]))
+        from hrxrd_ml.diffraction.kernels.graded import block_middles  # loads numba
+
+        out, middles = np.empty((len(self.along), COLUMNS, by.shape[-1])), block_middles(by.shape[-1])
         state = [self.along, self.numbers[:, 0], self.numbers[:, 1]]
         for column in range(3):
             moved = [value + 1j * STEP if place == column else value for place, value in enumerate(state)]
             slope = derivative(beams.coherent(*moved))
             out[:, column] = (by[:, :4] * slope).sum(axis=1)
-            out[:, column] += by[:, 12] * slope[:, 1, beams.middle, None]
+            out[:, column] += by[:, 12] * slope[:, 1, middles]
         out[:, 3:] = 0.5 * beams.deviation.wavenumber * by[:, 4:12]
         return out
 

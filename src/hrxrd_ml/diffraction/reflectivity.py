@@ -117,7 +117,7 @@ class Diffracting:
         films = Media(self.media.along[:-1], self.media.numbers[:-1])
         waves = np.concatenate([films.coherent(beams), substrate]) if len(films.along) else substrate
         return Coefficients(
-            self.thickness, self.u0, self.debye_waller, self.medium, waves, self.media.couplings(beams), beams.middle,
+            self.thickness, self.u0, self.debye_waller, self.medium, waves, self.media.couplings(beams),
             substrate_debye_waller,
         )  # fmt: skip
 
