@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ class Beams:
         ]
         return np.stack(np.broadcast_arrays(*rows), axis=-2)
 
-    @property
+    @cached_property
     def sin_incidence(self) -> FloatArray:
         """Sine of the angle of incidence, shape (m,)."""
         if self.deviation.linear:
