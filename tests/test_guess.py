@@ -119,11 +119,11 @@ def test_a_perfect_crystal_is_guessed_too(model):
 
 
 @pytest.mark.parametrize("provider", ["network", "classical"])
-@pytest.mark.parametrize("seed", [2, 5, 16])
+@pytest.mark.parametrize("seed", [2, 5, 18])
 def test_errors_reach_the_truth_or_a_note_says_where_else_it_may_be(seed, provider):
     """A surface part that ends above the maximum, or reaches below it: both make these curves, with other Dmax1.
 
-    With seeds 5 and 16 the fit itself goes to the former, at the bound of D02, where Dmax1 has a very small error.
+    With seeds 5 and 18 the fit itself goes to the former, at the bound of D02, where Dmax1 has a very small error.
     """
     model = RockingCurveModel(Reflection("GGG", (4, 4, 4)), axis_kind="offset", unit="arcsec")
     x, truth = np.linspace(-1200.0, 600.0, 301), model.make_params()

@@ -16,7 +16,7 @@ REFLECTIONS = {
     "GGG 888": Reflection("GGG", (8, 8, 8), "CuKa1", monochromator=MONOCHROMATOR),
     "SiC 400": Reflection("3C-SiC", (4, 0, 0), 1.5498, polarization_ratio=0.0),
     "GaAs 224 grazing incidence": Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="high"),
-    "GaAs 224 grazing exit": Reflection("GaAs", (2, 2, 4), "CuKa1", surface=(0, 0, 1), exit="low"),
+    "GaAs 115 low exit": Reflection("GaAs", (1, 1, 5), "CuKa1", surface=(0, 0, 1), exit="low"),
 }
 MODELS = {
     "implanted, tied, gaussian": {},

@@ -32,7 +32,7 @@ def test_a_cubic_is_found_exactly():
         np.testing.assert_allclose(polynomial(place), cubic(place[None])[0], atol=2e-3)
 
 
-def fit_of(free, statistics="auto", simulation=None):
+def fit_of(free, statistics="auto", simulation=None, seed=1):
     model = RockingCurveModel(
         Reflection("GGG", (4, 4, 4), "CuKa1") if simulation is None else None,
         simulation=simulation,
@@ -41,7 +41,7 @@ def fit_of(free, statistics="auto", simulation=None):
         statistics=statistics,
     )
     params = model.make_params(**TRUTH)
-    expected, rng = model.eval(params, x=AXIS), np.random.default_rng(1)
+    expected, rng = model.eval(params, x=AXIS), np.random.default_rng(seed)
     data = rng.poisson(expected).astype(float)
     if statistics == "relative":  # twice as much as it assumes
         data = expected * (1.0 + 0.1 * rng.standard_normal(len(AXIS)))
@@ -109,7 +109,7 @@ def test_compiled_trajectories_are_those_of_the_leapfrog():
 
 def test_exploring_finds_where_the_posterior_lies():
     """Two strains that are strongly correlated: the covariance of the fit does not show how far they may."""
-    target = target_of(("scale", "Dmax1", "D01", "D02", "L2", "Rp2"))
+    target = target_of(("scale", "Dmax1", "D01", "D02", "L2", "Rp2"), seed=3)
     spreads = []
     for seed in (3, 4, 5):  # what one set of 120 places says of a spread is right to a tenth
         explored = explore(

@@ -229,7 +229,8 @@ def _plateaus(reflection: Reflection) -> list[float]:
     widths: list[float] = []
     for polarization, weight in enumerate(reflection.polarization_weights):
         width = reflection.darwin_width(polarization)
-        if weight > 0.01 and all(abs(width - other) > 0.1 * other for other in widths):
+        negligible = weight < 0.01 or width < 0.01 * reflection.darwin_width()  # as of pi near 2 theta = 90 degrees
+        if not negligible and all(abs(width - other) > 0.1 * other for other in widths):
             widths.append(width)
     return widths
 
