@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from hrxrd_ml import Reflection, Susceptibility
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.diffraction.coherent import reflectivity
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.lamellae import Lamellae, coefficients
 from hrxrd_ml.specimen.layers import sublayers
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
@@ -26,20 +25,20 @@ def numpy_loop(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray) -
     As fast as NumPy makes it: coefficients prepared before, one exponential and one root a lamella, everything
     that can be shared is.
     """
-    deviation = Deviation.of(reflection)
-    (x, y), flux = deviation.axes(dtheta), deviation.flux(dtheta)
-    c = coefficients(reflection, lamellae)
-    u = c.substrate_u0 + c.q1 * x + c.substrate_q2 * y
-    h, hb = c.substrate_sigma_h[:, None], c.substrate_sigma_hbar[:, None]
+    c = coefficients(reflection, lamellae, dtheta)
+    u, absorption, *factors = c.waves[-1]
+    scale = np.array(factors) * c.substrate_debye_waller
+    h, hb = scale * c.couplings[-1, :2, None], scale * c.couplings[-1, 2:, None]
+    u = u + 1j * absorption
     r = -2.0 * h / (u + 1j * np.sqrt(4.0 * h * hb - u * u))
-    base = c.u0[:, 0] + 1j * c.absorption
-    sigma_h, sigma_hb = c.debye_waller * c.sigma_h, c.debye_waller * c.sigma_hbar
-    angles_of_refraction = bool(c.q2.any())
+    own = [rows[0] + 1j * rows[1] for rows in c.waves]
+    forth, back = (
+        [rows[2:] * pair[:, None] for rows, pair in zip(c.waves, c.couplings[:, side], strict=True)]
+        for side in (slice(0, 2), slice(2, 4))
+    )
     for j in range(len(c.thickness) - 1, -1, -1):
-        u = base[j] + c.q1 * x
-        if angles_of_refraction:
-            u += c.q2[j] * y
-        h, hb = sigma_h[j][:, None], sigma_hb[j][:, None]
+        f, e = c.medium[j], c.debye_waller[j, 0]
+        u, h, hb = c.u0[j, 0] + own[f], e * forth[f], e * back[f]
         s = 1j * np.sqrt(4.0 * h * hb - u * u)
         q = np.exp((1j * c.thickness[j]) * s)
         down = 1.0 - q
@@ -49,8 +48,7 @@ def numpy_loop(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray) -
         s += (u + 2.0 * hb * r) * down
         r = numerator / s
     weights = np.array(reflection.polarization_weights)
-    value = weights @ (r.real**2 + r.imag**2)
-    return value * flux / (1.0 + value * (flux - 1.0))
+    return np.asarray(weights @ (r.real**2 + r.imag**2))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from hrxrd_ml import Reflection, RockingCurve
 from hrxrd_ml.diffraction import coherent
 from hrxrd_ml.diffraction.coherent import reflectivity
-from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.lamellae import Lamellae
 from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.specimen.layers import discretise
@@ -70,16 +69,14 @@ def smooth() -> None:
     # Uniform lamellae, extrapolated to zero thickness: another kernel and another grid.
     coarse, fine = (reflectivity(reflection, sliced(reflection, n), dtheta) for n in (5800, 11600))
     exact = fine + (fine - coarse) / 3.0
-    deviation, weights = Deviation.of(reflection), np.array(reflection.polarization_weights)
-    (x, y), flux = deviation.axes(dtheta), deviation.flux(dtheta)
+    weights = np.array(reflection.polarization_weights)
 
     def whole() -> FloatArray:
         return reflectivity(reflection, graded(reflection, reach), dtheta)
 
     def prepared() -> FloatArray:
-        r = coherent.amplitude(coherent.coefficients(reflection, graded(reflection, reach)), x, y)
-        value = weights @ (r.real**2 + r.imag**2)
-        return value * flux / (1.0 + value * (flux - 1.0))
+        r = coherent.amplitude(coherent.coefficients(reflection, graded(reflection, reach), dtheta))
+        return np.asarray(weights @ (r.real**2 + r.imag**2))
 
     def tuned(lamellae: Lamellae) -> Callable[[], FloatArray]:
         return lambda: _peers.numpy_loop(reflection, lamellae, dtheta)
@@ -91,7 +88,7 @@ def smooth() -> None:
     count, many = len(graded(reflection, reach).thickness), len(good.thickness)
     lines: list[tuple[str, Callable[[], FloatArray], float]] = [
         (f"graded lamellae ({count}), from the parameters", whole, 0.0),
-        (f"graded lamellae ({count}), angles prepared before", prepared, 0.0),
+        (f"graded lamellae ({count}), one sweep", prepared, 0.0),
         (f"uniform lamellae ({CLASSIC}), numba", lambda: reflectivity(reflection, classic, dtheta), 0.0),
         (f"uniform lamellae ({CLASSIC}), NumPy loop, tuned", tuned(classic), 40.0),
         (f"uniform lamellae ({CLASSIC}), NumPy loop, plain", plain(classic), 40.0),

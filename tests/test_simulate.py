@@ -203,6 +203,6 @@ def test_polarisation_pi_at_a_right_angle_is_calculated():
     spacing = Reflection("GaAs", (1, 1, 5)).d_spacing
     reflection = Reflection("GaAs", (1, 1, 5), 2.0 * spacing * np.sin(np.pi / 4.0), polarization_ratio=np.inf)
     model = RockingCurve.of(reflection, None)
-    grid, found = model.bind(np.linspace(-6e-3, 2e-3, 300)).reflectivity(model.space.defaults())
+    _, found = model.bind(np.linspace(-6e-3, 2e-3, 300)).reflectivity(model.space.defaults())
     assert np.isfinite(found.coherent).all()
     assert found.coherent.max() < 1e-4
