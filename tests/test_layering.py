@@ -15,7 +15,7 @@ ROOT = "hrxrd_ml"
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 FLOORS = (
-    "errors arrays",
+    "errors arrays reading",
     "units parameters complex_step",
     "crystal",
     "io specimen",

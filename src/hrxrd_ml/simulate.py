@@ -41,6 +41,9 @@ from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
 from hrxrd_ml.units import ARCSEC
 
+MOST_FILMS = 500
+"""Each has six parameters or more; what is periodic has some hundred layers."""
+
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
@@ -134,6 +137,8 @@ class RockingCurve:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         object.__setattr__(self, "films", tuple(self.films))
+        if len(self.films) > MOST_FILMS:
+            raise ParameterError(f"films: expected at most {MOST_FILMS}, got {len(self.films)}; leave some out")
         if self.diffractometer is not None:
             if not isinstance(self.diffractometer, Diffractometer):
                 raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")

@@ -18,6 +18,7 @@ import xarray as xr
 from hrxrd_ml.cli.run import Fit
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.guess.task import guess_by
+from hrxrd_ml.reading import read_whole
 from hrxrd_ml.results.dataset import log10_rms, save_dataset, to_dataset
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def read_truth(path: str | os.PathLike[str]) -> dict[str, float]:
     InputFileError
         If the file has no such header.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = read_whole(path, 50_000_000).decode("utf-8")
     header = [line for line in text.splitlines() if line.startswith("#")]
     if _TRUTH not in header:
         raise InputFileError(f"{path}: expected a simulated curve with its parameters in the header")

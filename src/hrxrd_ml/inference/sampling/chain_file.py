@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.io.files import atomic_path
+from hrxrd_ml.reading import unreadable
 
 _FIT, _LEAPFROG, _EXPLORED, _SUM = "hrxrd_ml_fit", "hrxrd_ml_leapfrog", "explored", "hrxrd_ml_sum"
 
@@ -72,7 +74,9 @@ class ChainStore:
         file = Path(path)
         if not file.parent.is_dir():
             raise InputFileError(f"cannot write {file}: the folder {file.parent} does not exist; create it first")
-        if not file.exists() or (file.is_file() and not file.stat().st_size):
+        if file.exists() and (reason := unreadable(file, sys.maxsize)):
+            raise InputFileError(f"{file}: no file for a chain: {reason}")
+        if not file.exists() or not file.stat().st_size:
             return cls(digest, file)
         import h5py
 
