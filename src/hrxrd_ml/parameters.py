@@ -25,6 +25,9 @@ T = TypeVar("T")
 SCOPES = ("sample", "diffractometer", "curve")
 """What a parameter belongs to: all curves of a sample have it in common, all of a diffractometer, or none."""
 
+WIDER = 20.0
+"""Factor by which bounds may be wider than those of a specification."""
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
@@ -57,6 +60,58 @@ class ParameterSpec:
             raise ParameterError(f"{self.name}: value = {self.value:g} not within {self.min:g} to {self.max:g}")
         if self.scope not in SCOPES:
             raise ParameterError(f"{self.name}: scope is one of {', '.join(SCOPES)}, got {self.scope!r}")
+
+    @cached_property
+    def widest(self) -> tuple[float, float]:
+        """How far users may widen the bounds: `WIDER` times; where a bound is 0, to the other side as far as to this.
+
+        Farther away physics ends, and soon memory as well.
+        """
+        low = self.min * WIDER if self.min < 0.0 else self.min / WIDER if self.min > 0.0 else -self.max
+        high = self.max * WIDER if self.max > 0.0 else self.max / WIDER if self.max < 0.0 else -self.min
+        return low, high
+
+    def check(self, value: float, what: str = "", name: str = "") -> None:
+        """Raise where nothing can be calculated.
+
+        Parameters
+        ----------
+        value : float
+        what : str
+            What it is, if not the value: "min" or "max".
+        name : str
+            Name with its prefix.
+
+        Raises
+        ------
+        ParameterError
+            If it lies outside of `widest`.
+        """
+        low, high = self.widest
+        if not low <= value <= high:
+            unit = f" {self.unit}" if self.unit else ""
+            raise ParameterError(
+                f"{name or self.name}: {what or 'value'} = {value:.6g} is out of reach: expected {low:.4g} to "
+                f"{high:.4g}{unit} (by default it is {self.min:g} to {self.max:g})"
+            )
+
+    def check_bounds(self, low: float, high: float, name: str = "") -> None:
+        """Raise for bounds that reach too far, or between which nothing fits; an infinite one is none.
+
+        Raises
+        ------
+        ParameterError
+            If `check` raises for one of them, or they coincide to rounding.
+        """
+        for what, bound in (("min", low), ("max", high)):
+            if math.isfinite(bound):
+                self.check(bound, what, name)
+        usual = self.max - self.min
+        if not high - low > 1e-9 * (usual if math.isfinite(usual) else max(abs(low), abs(high))):
+            raise ParameterError(
+                f"{name or self.name}: nothing fits between min = {low:.10g} and max = {high:.10g}; to hold it, give "
+                "its value and vary=False"
+            )
 
 
 @dataclass(frozen=True)

@@ -58,9 +58,12 @@ def _not_written(target: Path, error: OSError) -> InputFileError:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` (UTF-8, newlines as given) to ``path`` atomically; see `atomic_path`."""
+    """Write ``text`` (UTF-8, newlines as given) to ``path`` atomically; see `atomic_path`.
+
+    Names of files need not be text in any encoding; what of them is none is written with backslashes.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
