@@ -10,9 +10,9 @@ Lengths are in Å and angles (offset, fwhm) in seconds of arc, since these are t
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TypeVar
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -344,6 +344,21 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown parameter {name!r}; {hint}"
+
+
+def checked_keywords(made: type[T]) -> type[T]:
+    """Let a dataclass name the keywords that it does not know, in place of a bare TypeError."""
+    init, known = made.__init__, tuple(field.name for field in fields(made))  # type: ignore[arg-type]
+
+    @wraps(init)
+    def checked(self: Any, *args: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                raise ParameterError(f"{made.__name__}: {unknown_name(name, known)}")
+        init(self, *args, **given)
+
+    made.__init__ = checked  # type: ignore[method-assign]
+    return made
 
 
 def named(what: str, name: str, known: Mapping[str, T]) -> T:

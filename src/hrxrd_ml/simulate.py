@@ -31,7 +31,7 @@ from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
 from hrxrd_ml.instrument.optics import lit_by
 from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
-from hrxrd_ml.parameters import ParameterSpace, space_of
+from hrxrd_ml.parameters import ParameterSpace, checked_keywords, space_of
 from hrxrd_ml.specimen.cut import too_much
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
 from hrxrd_ml.specimen.film import Film, Stack, film_space
@@ -61,6 +61,7 @@ _PASSED = space_of(
 )
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class RockingCurve:
     """What a rocking curve is made of.

@@ -144,6 +144,48 @@ def _runs(process: int) -> bool:
     return True
 
 
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes that ask for it away from a file that grows; a process that is killed leaves it free.
+
+    Where the disk or the system knows no such locks, as on Windows, nobody is kept away.
+
+    Raises
+    ------
+    InputFileError
+        If another one has it.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise InputFileError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        opened = lock.open("a")
+    except OSError as error:
+        raise _not_written(target, error) from error
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = lock.exists() and lock.stat().st_ino == os.fstat(opened.fileno()).st_ino
+        except BlockingIOError:
+            held = False
+        except OSError:
+            held = True
+        if not held:  # or the one that had it has just removed its lock
+            raise InputFileError(
+                f"{target}: another process is writing it; wait until that has ended, or choose another file"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
 def sealed(content: bytes) -> bytes:
     """Content with its SHA-256 at the end, where formats that know their own length, such as HDF5, do not look."""
     return content + _SEAL + hashlib.sha256(content).digest()

@@ -193,23 +193,23 @@ class RockingCurveModel(CurveFitting):
         CurveError
             If they lie far from the Bragg angle.
         """
-        if not len(x):
+        bragg = self.frame.bragg_angle
+        if not len(x) or bragg is None:
             return
         first, last = float(np.min(x)), float(np.max(x))
         low, high = np.degrees(self.frame.offsets(np.array([first, last]))).tolist()
-        away, reach, bragg = max(low, -high, 0.0), max(-low, high), self.frame.bragg_angle
+        away, reach = max(low, -high, 0.0), max(-low, high)
         if away <= _NEAREST and reach <= _FARTHEST:
             return
-        about, advice = "", "check the reflection, the wavelength, and kind and unit of the axis (axis_kind, unit)"
-        if self.reflection is not None and bragg is not None:
-            indices = " ".join(map(str, self.reflection.hkl))
-            about = f", {math.degrees(bragg):.4f}° for {self.reflection.crystal.name} ({indices})"
-            if self.axis_kind == "omega" and first <= 2.0 * bragg / radians_per(self.unit) <= last:
-                advice = 'it does hold twice that angle: is its kind "two_theta"?'
+        advice = "check the reflection, the wavelength, and kind and unit of the axis (axis_kind, unit)"
+        if self.axis_kind == "omega" and first <= 2.0 * bragg / radians_per(self.unit) <= last:
+            advice = 'it does hold twice that angle: is its kind "two_theta"?'
+        indices = " ".join(map(str, self.reflection.hkl))
         where = f"ends {away:.3g}° away from" if away > _NEAREST else f"goes up to {reach:.3g}° away from"
         raise CurveError(
             f"the scan, {self.axis_kind} from {first:.6g} to {last:.6g} {self.unit}, {where} the Bragg angle of the "
-            f"substrate{about}; expected angles within {_FARTHEST:g}° of it, and some within {_NEAREST:g}°: {advice}"
+            f"substrate, {math.degrees(bragg):.4f}° for {self.reflection.crystal.name} ({indices}); "
+            f"expected angles within {_FARTHEST:g}° of it, and some within {_NEAREST:g}°: {advice}"
         )
 
     def post_fit(self, fitresult: MinimizerResult) -> None:

@@ -96,6 +96,8 @@ class Checkpoint:
             if found is None or found.shape != shape:
                 got = "is missing" if found is None else f"has shape {found.shape}"
                 raise InputFileError(f"{source}: {name} {got}, its settings ask for {shape}")
+            if found.dtype.kind != "f":
+                raise InputFileError(f"{source}: {name} holds {found.dtype}, expected floating-point numbers")
             if not np.isfinite(found).all():
                 raise InputFileError(f"{source}: {name} has values that are not finite")
         about = header.get("about", {})
