@@ -56,7 +56,7 @@ IN_PYTHON = [case for case in BOUNDS if case not in ("no width", "nothing betwee
 def test_bounds_that_reach_too_far_in_python(case):
     name, settings = BOUNDS[case]
     params = model().make_params()
-    params[name].set(**({"value": params[name].value} | settings), vary=True)
+    params[name].set(**({"value": params[name].value} | settings | {"vary": True}))
     with pytest.raises(hx.HrxrdError, match=name):
         model().fit(np.ones(len(X)), params, x=X)
 
