@@ -20,6 +20,7 @@ from hrxrd_ml.cli import outputs
 from hrxrd_ml.cli.run import Fit
 from hrxrd_ml.io.experiment.settings import Experiment
 from hrxrd_ml.results import tables
+from hrxrd_ml.results.dataset import to_dataset
 
 PEAK = 100.0
 """Half width of the region of the substrate peak [arcsec]."""
@@ -98,7 +99,8 @@ def main() -> None:
             continue
         folder = out / case.name.replace(", ", "_").replace(" ", "_").replace("+", "and")
         folder.mkdir(parents=True, exist_ok=True)
-        ds = outputs.write_fit(fit, folder)
+        ds = to_dataset(fit.result, fit.guess)
+        failed += [[case.name, reason] for reason in outputs.write_fit(fit, ds, folder)]
         report(case, fit, ds)
         rows.append(
             [

@@ -263,12 +263,12 @@ def test_bad_value(section, content, message):
 def test_very_large_file_is_no_experiment(tmp_path):
     path = tmp_path / "e.toml"
     path.write_bytes(b"#" * 1_100_000)
-    with pytest.raises(ExperimentError, match="over 1 MB"):
+    with pytest.raises(ExperimentError, match="expected at most 1 MB"):
         read_experiment(path)
 
 
 def test_folder_is_no_experiment(tmp_path):
-    with pytest.raises(ExperimentError, match="cannot read"):
+    with pytest.raises(ExperimentError, match="this is a folder"):
         read_experiment(tmp_path)
 
 

@@ -186,7 +186,7 @@ class TestLeaveOut:
 
 def test_very_large_file(tmp_path, monkeypatch):
     monkeypatch.setattr("hrxrd_ml.io.content.MAX_FILE_SIZE", 100)
-    with pytest.raises(InputFileError, match="a curve has less than"):
+    with pytest.raises(InputFileError, match="expected at most 100 bytes"):
         read_curve(save(tmp_path, "a.csv", text_of()))
 
 

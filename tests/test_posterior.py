@@ -1,6 +1,8 @@
 """Posteriors: the right distribution where it is known, files that survive, bad input."""
 
 import json
+import subprocess
+import sys
 import warnings
 
 import h5py
@@ -18,6 +20,7 @@ from hrxrd_ml.inference.sampling.chain_file import ChainStore
 from hrxrd_ml.inference.sampling.exploration import Explored, explore
 from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import LogPosterior, with_model_error
+from hrxrd_ml.io.files import locked
 from hrxrd_ml.results.posterior import _network_starts
 from hrxrd_ml.results.posterior_dataset import _modes
 
@@ -198,6 +201,65 @@ def test_a_chain_goes_on_where_its_file_ends(simple, tmp_path, monkeypatch):
     assert long.sizes["draw"] == 40
     again = sample(simple, 40, backend=file, **settings)
     np.testing.assert_array_equal(again["scale"], long["scale"])
+
+
+class _KilledError(Exception):
+    """What stands for the end of a process."""
+
+
+@pytest.mark.parametrize("steps", [7, 20, 33], ids=["burn-in", "between", "chain"])
+@pytest.mark.parametrize("after", [False, True], ids=["before the step is kept", "after it"])
+def test_a_chain_that_is_interrupted_is_the_uninterrupted_one(steps, after, simple, tmp_path, monkeypatch):
+    """Also in the burn-in, which tunes the length of its steps, and between what belongs to one step."""
+    from emcee.backends import HDFBackend
+
+    settings = {"burn": 20, "stop": False, **QUIET}
+    whole = sample(simple, 20, backend=tmp_path / "whole.h5", **settings)
+    kept, count = HDFBackend.save_step, [0]
+
+    def save_step(self, state, accepted):
+        count[0] += 1
+        if count[0] == steps and not after:
+            raise _KilledError
+        kept(self, state, accepted)
+        if count[0] == steps:
+            raise _KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(HDFBackend, "save_step", save_step)
+        with pytest.raises(_KilledError):
+            sample(simple, 20, backend=tmp_path / "parts.h5", **settings)
+    parts = sample(simple, 20, backend=tmp_path / "parts.h5", **settings)
+    for name in ("scale", "offset", "log_posterior"):
+        np.testing.assert_array_equal(parts[name], whole[name])
+
+
+def test_a_chain_that_is_read_goes_on(simple, tmp_path):
+    """Another program that keeps the file open, with the lock that the HDF5 library takes, does not stop it."""
+    file, settings = tmp_path / "chain.h5", {"burn": 20, "stop": False, **QUIET}
+    sample(simple, 5, backend=file, **settings)
+    code = (
+        "import sys, h5py; opened = h5py.File(sys.argv[1], 'r', locking=True); print(len(opened), flush=True); "
+        "sys.stdin.read()"
+    )
+    reader = subprocess.Popen(
+        [sys.executable, "-c", code, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert reader.stdout.readline().strip()
+        assert sample(simple, 10, backend=file, **settings).sizes["draw"] == 10
+    finally:
+        reader.communicate()
+
+
+def test_two_samplings_do_not_write_one_chain(simple, tmp_path):
+    pytest.importorskip("fcntl")
+    file = tmp_path / "chain.h5"
+    with locked(file), pytest.raises(InputFileError, match="another process is writing"):
+        sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
+    assert not list(tmp_path.iterdir())
+    assert sample(simple, 5, burn=20, backend=file, stop=False, **QUIET).sizes["draw"] == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["chain.h5"]
 
 
 def test_what_was_explored_is_kept_to_the_last_digit(tmp_path):

@@ -27,8 +27,18 @@ def in_short(value: object, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def _ends(text: str, most: int = 2000) -> str:
+    return text if len(text) <= most else f"{text[: most // 2]} … {text[-most // 2 :]}"
+
+
 class HrxrdError(ValueError):
-    """Base class of all errors of the package that come from the user's input."""
+    """Base class of all errors of the package that come from the user's input.
+
+    Of a message that quotes a megabyte of it, beginning and end are kept.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(_ends(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class InputFileError(HrxrdError):

@@ -10,9 +10,9 @@ Lengths are in Å and angles (offset, fwhm) in seconds of arc, since these are t
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TypeVar
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, wraps
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,9 @@ T = TypeVar("T")
 
 SCOPES = ("sample", "diffractometer", "curve")
 """What a parameter belongs to: all curves of a sample have it in common, all of a diffractometer, or none."""
+
+WIDER = 20.0
+"""Factor by which bounds may be wider than those of a specification."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,58 @@ class ParameterSpec:
             raise ParameterError(f"{self.name}: value = {self.value:g} not within {self.min:g} to {self.max:g}")
         if self.scope not in SCOPES:
             raise ParameterError(f"{self.name}: scope is one of {', '.join(SCOPES)}, got {self.scope!r}")
+
+    @cached_property
+    def widest(self) -> tuple[float, float]:
+        """How far users may widen the bounds: `WIDER` times; where a bound is 0, to the other side as far as to this.
+
+        Farther away physics ends, and soon memory as well.
+        """
+        low = self.min * WIDER if self.min < 0.0 else self.min / WIDER if self.min > 0.0 else -self.max
+        high = self.max * WIDER if self.max > 0.0 else self.max / WIDER if self.max < 0.0 else -self.min
+        return low, high
+
+    def check(self, value: float, what: str = "", name: str = "") -> None:
+        """Raise where nothing can be calculated.
+
+        Parameters
+        ----------
+        value : float
+        what : str
+            What it is, if not the value: "min" or "max".
+        name : str
+            Name with its prefix.
+
+        Raises
+        ------
+        ParameterError
+            If it lies outside of `widest`.
+        """
+        low, high = self.widest
+        if not low <= value <= high:
+            unit = f" {self.unit}" if self.unit else ""
+            raise ParameterError(
+                f"{name or self.name}: {what or 'value'} = {value:.6g} is out of reach: expected {low:.4g} to "
+                f"{high:.4g}{unit} (by default it is {self.min:g} to {self.max:g})"
+            )
+
+    def check_bounds(self, low: float, high: float, name: str = "") -> None:
+        """Raise for bounds that reach too far, or between which nothing fits; an infinite one is none.
+
+        Raises
+        ------
+        ParameterError
+            If `check` raises for one of them, or they coincide to rounding.
+        """
+        for what, bound in (("min", low), ("max", high)):
+            if math.isfinite(bound):
+                self.check(bound, what, name)
+        usual = self.max - self.min
+        if not high - low > 1e-9 * (usual if math.isfinite(usual) else max(abs(low), abs(high))):
+            raise ParameterError(
+                f"{name or self.name}: nothing fits between min = {low:.10g} and max = {high:.10g}; to hold it, give "
+                "its value and vary=False"
+            )
 
 
 @dataclass(frozen=True)
@@ -289,6 +344,21 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
     return f"unknown parameter {name!r}; {hint}"
+
+
+def checked_keywords(made: type[T]) -> type[T]:
+    """Let a dataclass name the keywords that it does not know, in place of a bare TypeError."""
+    init, known = made.__init__, tuple(field.name for field in fields(made))  # type: ignore[arg-type]
+
+    @wraps(init)
+    def checked(self: Any, *args: Any, **given: Any) -> None:
+        for name in given:
+            if name not in known:
+                raise ParameterError(f"{made.__name__}: {unknown_name(name, known)}")
+        init(self, *args, **given)
+
+    made.__init__ = checked  # type: ignore[method-assign]
+    return made
 
 
 def named(what: str, name: str, known: Mapping[str, T]) -> T:

@@ -31,7 +31,8 @@ from hrxrd_ml.instrument.grid import Grid, Need
 from hrxrd_ml.instrument.measure import measure
 from hrxrd_ml.instrument.optics import lit_by
 from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, make_resolution
-from hrxrd_ml.parameters import ParameterSpace, space_of
+from hrxrd_ml.parameters import ParameterSpace, checked_keywords, space_of
+from hrxrd_ml.specimen.cut import too_much
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
 from hrxrd_ml.specimen.film import Film, Stack, film_space
 from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
@@ -40,6 +41,12 @@ from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
 from hrxrd_ml.units import ARCSEC
+
+MOST_FILMS = 500
+"""Each has six parameters or more; what is periodic has some hundred layers."""
+
+MOST_WORK = 50_000_000
+"""Lamellae times angles, some 20 s of one core for a Jacobian; what is fitted has a thousandth of it."""
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
@@ -54,6 +61,7 @@ _PASSED = space_of(
 )
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class RockingCurve:
     """What a rocking curve is made of.
@@ -134,6 +142,8 @@ class RockingCurve:
     def __post_init__(self) -> None:
         """Check that the parts fit together."""
         object.__setattr__(self, "films", tuple(self.films))
+        if len(self.films) > MOST_FILMS:
+            raise ParameterError(f"films: expected at most {MOST_FILMS}, got {len(self.films)}; leave some out")
         if self.diffractometer is not None:
             if not isinstance(self.diffractometer, Diffractometer):
                 raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")
@@ -401,6 +411,10 @@ class BoundCurve:
         own = [name for name in names if name in model.sample.names]
         defects = [name for name in model.defects if name in names]
         layer = model.layer(values, grid.strains, names=own if names else None)
+        lamellae, beams = len(layer.thickness), len(grid.beams.dtheta)
+        if lamellae * beams > MOST_WORK:
+            what = f"{lamellae} lamellae at {beams} angles, {lamellae * beams / MOST_WORK:.2g} times too many"
+            raise ParameterError(too_much(what, layer.thickness, float(np.abs(layer.strain).max())))
         layers = spread_out(
             layer, values.get("strain_spread", 0.0), model.reflection.diffraction_vector, model.tolerance
         )
@@ -474,6 +488,8 @@ class BoundCurve:
         return self._evaluate(values, tuple(names), slice(None))
 
     def _evaluate(self, values: Values, names: tuple[str, ...], part: slice) -> tuple[FloatArray, FloatArray]:
+        for spec in self.model.space:
+            spec.check(values[spec.name])
         grid, model = self._part(values, part), self.model
         result = self._reflectivity(values, grid, [name for name in names if name in model.physics])
         return measure(

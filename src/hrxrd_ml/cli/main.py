@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from hrxrd_ml.cli import training
 from hrxrd_ml.cli.training import add_out, path_argument
-from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError
+from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, ParameterError
 from hrxrd_ml.io.files import staged_folder, write_text
 
 if TYPE_CHECKING:
@@ -42,17 +42,22 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line, and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed before this process began
+            setattr(sys, name, _Lost(OSError("it is closed")))
+        elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # where it has no σ, as a file on Windows
     try:
         arguments = _parser().parse_args(argv)
         with _warnings_in_one_line():
             code: int = arguments.run(arguments)
+        if isinstance(sys.stdout, _Lost):
+            return _without_output(sys.stdout, code)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read the output has seen enough
-        sys.stdout = io.StringIO()
+    except BrokenPipeError as error:  # whoever read the output has seen enough
+        sys.stdout = _Lost(error)
         return 1
     except HrxrdError as error:
         _complain(str(error))
@@ -219,43 +224,58 @@ def _fit_and_write(
     from hrxrd_ml.cli import outputs, run
     from hrxrd_ml.cli.overrides import evaluated_expressions
     from hrxrd_ml.results import tables
+    from hrxrd_ml.results.dataset import to_dataset
 
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
-    with staged_folder(arguments.out) as folder:
-        fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
-        dataset = outputs.write_fit(fit, folder)
+    fit = dataset = None
+    failed: list[str] = []
+    try:
+        with staged_folder(arguments.out) as folder:
+            fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
+            dataset = to_dataset(fit.result, fit.guess)
+            failed += outputs.write_fit(fit, dataset, folder)
+    except InputFileError as error:
+        if fit is None or dataset is None:
+            raise
+        failed.append(str(error))  # the disk, after the fit
     if arguments.verbose:
-        print(fit.result.fit_report())
-    print(tables.parameter_table(dataset, truth))
-    print(tables.summary(dataset, fit.seconds))
+        _say(fit.result.fit_report())
+    _say(tables.parameter_table(dataset, truth))
+    _say(tables.summary(dataset, fit.seconds))
     for note in fit.result.bound_notes:
-        print(f"note: {note}")
-    print(f"written to {arguments.out}: {', '.join(outputs.FILES)}")
+        _say(f"note: {note}")
+    _tell(arguments.out, outputs.FILES, failed)
     later = [*(() if arguments.emcee else outputs.POSTERIOR_FILES), *(() if arguments.report else ("fit.html",))]
     if old := [name for name in later if (arguments.out / name).exists()]:
-        print(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")
+        _say(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1
     with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):
-        posterior = _sample_and_write(fit.result, dataset, arguments) if arguments.emcee else None
+        posterior = _sample_and_write(fit.result, dataset, arguments, failed) if arguments.emcee else None
         if arguments.report:
             from hrxrd_ml.results.html import report
 
-            known = fit.result.bound_notes
+            known, found = fit.result.bound_notes, fit
             if fit.result.covar is not None:
                 fit.result.check_errors()
                 new = [note for note in fit.result.bound_notes if note not in known]
                 for note in new:
-                    print(f"note: {note}")
-            report(fit.result, arguments.out / "fit.html", posterior=posterior, guess=fit.guess)
-            print(f"written to {arguments.out}: fit.html")
-    return 0
+                    _say(f"note: {note}")
+            page: Mapping[str, outputs.Writer] = {
+                "fit.html": lambda path: report(found.result, path, posterior=posterior, guess=found.guess)
+            }
+            failed += (own := outputs.write_each(page, arguments.out))
+            _tell(arguments.out, tuple(page), own)
+    return 2 if failed else 0
 
 
-def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace) -> xr.Dataset:
+def _sample_and_write(
+    result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace, failed: list[str]
+) -> xr.Dataset:
+    """Sample, write the files, and add to ``failed`` what could not be written."""
     from hrxrd_ml.cli import outputs
-    from hrxrd_ml.results import posterior
+    from hrxrd_ml.results import posterior, tables
 
     found = posterior.sample(
         result,
@@ -265,16 +285,27 @@ def _sample_and_write(result: RockingCurveResult, dataset: xr.Dataset, arguments
         backend=arguments.out / outputs.CHAIN,
         progress=sys.stderr.isatty() or arguments.verbose,
     )
-    with staged_folder(arguments.out) as folder:
-        outputs.write_posterior(found, dataset, folder)
-    print()
-    from hrxrd_ml.results import tables
-
-    print(tables.posterior_table(found))
+    own: list[str] = []
+    try:
+        with staged_folder(arguments.out) as folder:
+            own += outputs.write_posterior(found, dataset, folder)
+    except InputFileError as error:
+        own.append(str(error))
+    _say()
+    _say(tables.posterior_table(found))
     for note in filter(None, found.attrs["notes"].split("\n")):
-        print(f"note: {note}")
-    print(f"written to {arguments.out}: {', '.join((outputs.CHAIN, *outputs.POSTERIOR_FILES))}")
+        _say(f"note: {note}")
+    _tell(arguments.out, (outputs.CHAIN, *outputs.POSTERIOR_FILES), own)
+    failed += own
     return found
+
+
+def _tell(folder: Path, files: Sequence[str], failed: Sequence[str]) -> None:
+    """Say what was written, and what was not."""
+    if written := [name for name in files if (folder / name).exists() and not any(f.startswith(name) for f in failed)]:
+        _say(f"written to {folder}: {', '.join(written)}")
+    for reason in failed:
+        _complain(reason)
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, float]:
@@ -289,6 +320,31 @@ def _assignments(texts: Sequence[str]) -> dict[str, float]:
 
 
 # --- what people see ---
+
+
+class _Lost(io.StringIO):
+    """Takes the place of an output that nobody reads any more, so that the work goes on."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__()
+        self.reason = reason
+
+
+def _say(text: str = "") -> None:
+    """Print a line of what a fit has found, which must not cost what is still to be written."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        sys.stdout = _Lost(error)
+
+
+def _without_output(lost: _Lost, code: int) -> int:
+    if isinstance(lost.reason, BrokenPipeError):
+        return code or 1
+    if not lost.getvalue() and not lost.reason.errno:
+        return code
+    _complain(f"cannot write the output: {(lost.reason.strerror or str(lost.reason)).lower()}")
+    return code or 2
 
 
 class _Version(argparse.Action):

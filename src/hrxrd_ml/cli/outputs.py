@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ import numpy as np
 import xarray as xr
 
 from hrxrd_ml.cli.run import Fit
-from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.guess.task import guess_by
-from hrxrd_ml.results.dataset import log10_rms, save_dataset, to_dataset
+from hrxrd_ml.io.files import write_text
+from hrxrd_ml.reading import read_whole
+from hrxrd_ml.results.dataset import log10_rms, save_dataset
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -30,29 +32,52 @@ COLUMNS = ("data", "sigma", "guess", "best_fit")
 _TRUTH = "# parameters:"
 
 
-def write_fit(fit: Fit, folder: str | os.PathLike[str]) -> xr.Dataset:
-    """Write all files of a fit into a folder that exists, and return the dataset they are made from."""
-    from hrxrd_ml.results import plots
+def write_fit(fit: Fit, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> list[str]:
+    """Write all files of a fit into a folder that exists; return what could not be written, and why."""
 
-    target = Path(folder)
-    dataset = to_dataset(fit.result, fit.guess)
+    def draw(path: Path) -> None:
+        from hrxrd_ml.results import plots
+
+        plots.overview(dataset).savefig(path, dpi=300)
+
     text = json.dumps(record(fit), indent=1, ensure_ascii=False, allow_nan=False)
-    (target / "fit.json").write_text(text + "\n", encoding="utf-8")
-    (target / "fit.csv").write_text(table(dataset), encoding="utf-8")
-    save_dataset(dataset, target / "fit.nc")
-    plots.overview(dataset).savefig(target / "fit.png", dpi=300)
-    return dataset
+    writers: tuple[Writer, ...] = (
+        lambda path: write_text(path, text + "\n"),
+        lambda path: write_text(path, table(dataset)),
+        lambda path: save_dataset(dataset, path),
+        draw,
+    )
+    return write_each(dict(zip(FILES, writers, strict=True)), folder)
 
 
-def write_posterior(posterior: xr.Dataset, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> None:
-    """Write all files of a posterior, and of the fit that it belongs to, into a folder that exists."""
+def write_posterior(posterior: xr.Dataset, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> list[str]:
+    """Write all files of a posterior, and of the fit that it belongs to, as `write_fit`."""
     from hrxrd_ml.results import plots
 
-    target = Path(folder)
-    save_dataset(posterior, target / "posterior.nc")
-    plots.bands(posterior, dataset).savefig(target / "posterior.png", dpi=300)
-    plots.corner(posterior).savefig(target / "corner.png", dpi=200)
-    plots.trace(posterior).savefig(target / "trace.png", dpi=150)
+    writers: tuple[Writer, ...] = (
+        lambda path: save_dataset(posterior, path),
+        lambda path: plots.bands(posterior, dataset).savefig(path, dpi=300),
+        lambda path: plots.corner(posterior).savefig(path, dpi=200),
+        lambda path: plots.trace(posterior).savefig(path, dpi=150),
+    )
+    return write_each(dict(zip(POSTERIOR_FILES, writers, strict=True)), folder)
+
+
+Writer = Callable[[Path], object]
+
+
+def write_each(writers: Mapping[str, Writer], folder: str | os.PathLike[str]) -> list[str]:
+    """Write files by name; return of those that could not be written name and reason, for the others are there."""
+    failed = []
+    for name, write in writers.items():
+        path = Path(folder) / name
+        try:
+            write(path)
+        except Exception as error:  # whatever it is, it must not cost the results of the work that was done
+            path.unlink(missing_ok=True)
+            reason = (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+            failed.append(f"{name} could not be written: {in_short(reason)}")
+    return failed
 
 
 def record(fit: Fit) -> dict[str, Any]:
@@ -130,7 +155,7 @@ def read_truth(path: str | os.PathLike[str]) -> dict[str, float]:
     InputFileError
         If the file has no such header.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    text = read_whole(path, 50_000_000).decode("utf-8")
     header = [line for line in text.splitlines() if line.startswith("#")]
     if _TRUTH not in header:
         raise InputFileError(f"{path}: expected a simulated curve with its parameters in the header")

@@ -42,6 +42,11 @@ def hint_parameters(model: RockingCurveModel, overrides: Overrides, source: str 
             raise ExperimentError(
                 f"{where}: value = {value:g} lies outside its bounds {low:g} to {high:g}; give min and max as well"
             )
+        try:
+            spec.check_bounds(low, high)
+            spec.check(value)
+        except ParameterError as error:
+            raise ExperimentError(f"{source}: [parameters] {error}") from error
         model.set_param_hint(name, value=value, min=low, max=high, vary=bool(settings.get("vary", spec.vary)))
     if tied := {model.prefix + name: str(own["expr"]) for name, own in overrides.items() if "expr" in own}:
         _hint_expressions(model, tied, source)

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hrxrd_ml.crystal.lattice import Site, equivalent_positions, reciprocal_metric
-from hrxrd_ml.errors import CrystalError, InputFileError
+from hrxrd_ml.errors import CrystalError, InputFileError, in_short
+from hrxrd_ml.reading import read_whole
 
 if TYPE_CHECKING:
     import gemmi
 
 __all__ = ["check_overlap", "read_cif"]
+
+MAX_FILE_SIZE = 5_000_000
+"""Largest CIF file read [bytes]."""
+
+MOST_SITES = 2000
+"""Sites of the asymmetric unit; crystals that diffract as those here have some dozens."""
 
 _CELL = ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma")
 _U_TO_B = 8.0 * math.pi**2
@@ -57,9 +64,11 @@ def read_cif(path: str | PathLike[str], block: str | None = None) -> dict[str, A
 
     where = Path(fspath(path))
     try:
-        raw = where.read_bytes()
+        raw = read_whole(where, MAX_FILE_SIZE)
     except OSError as error:
         raise InputFileError(f"{where}: cannot read the CIF file: {error.strerror or error}") from error
+    except InputFileError as error:
+        raise InputFileError(f"{where}: not a CIF file: {error}") from error
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -134,6 +143,11 @@ def _sites(block: gemmi.cif.Block, cell: tuple[float, ...], where: Path) -> tupl
     optional = ("label", "type_symbol", "occupancy", "U_iso_or_equiv", "B_iso_or_equiv", "calc_flag")
     tags = ("fract_x", "fract_y", "fract_z", *optional)
     table = block.find("_atom_site_", [f"?{t}" if t in optional else t for t in tags])
+    if len(table) > MOST_SITES:
+        raise InputFileError(
+            f"{where}: the CIF file (block {in_short(block.name, 40)!r}) lists {len(table)} sites, expected at most "
+            f"{MOST_SITES}: give the asymmetric unit of a crystal"
+        )
     anisotropic = _anisotropic(block, cell)
     sites, without = [], []
     for row in table:
@@ -144,7 +158,8 @@ def _sites(block: gemmi.cif.Block, cell: tuple[float, ...], where: Path) -> tupl
         element = _element(fields["type_symbol"], fields["label"])
         if element is None:
             raise InputFileError(
-                f"{where}: site {label!r}: expected a chemical element, got {fields['type_symbol'] or label!r}"
+                f"{where}: site {in_short(label, 40)!r}: expected a chemical element, got "
+                f"{in_short(fields['type_symbol'] or label, 40)!r}"
             )
         position = tuple(_number(fields[f"fract_{axis}"]) for axis in "xyz")
         if any(p is None or math.isnan(p) for p in position):
@@ -263,7 +278,7 @@ def _value(block: gemmi.cif.Block, *tags: str) -> str | None:
 
 def _name(block: gemmi.cif.Block, where: Path) -> str:
     formula = _value(block, "_chemical_formula_structural", "_chemical_formula_sum")
-    return formula.replace(" ", "") if formula else block.name or where.stem
+    return in_short(formula.replace(" ", "") if formula else block.name or where.stem)
 
 
 def check_overlap(atoms: Iterable[tuple[Any, ...]], where: str) -> None:

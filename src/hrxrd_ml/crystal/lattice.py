@@ -68,6 +68,10 @@ def equivalent_positions(operations: gemmi.GroupOps, position: tuple[float, ...]
     return found
 
 
+MOST_ATOMS = 20_000
+"""Atoms of a cell; each structure factor is a sum over all of them."""
+
+
 @lru_cache(maxsize=256)
 def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, float, float, float, float, float], ...]:
     """All atoms of a cell as (element, occupancy, B, x, y, z): each site with its symmetrically equivalent ones."""
@@ -79,6 +83,11 @@ def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, floa
         raise CrystalError(
             f"space group: expected a Hermann-Mauguin symbol such as 'F d -3 m:1', got {spacegroup!r}"
         ) from None
+    if len(sites) * len(operations) > MOST_ATOMS:
+        raise CrystalError(
+            f"expected a cell of at most {MOST_ATOMS} atoms, got {len(sites)} sites of {len(operations)} equivalent "
+            "positions each"
+        )
     return tuple(
         (site.element, site.occupancy, site.b_iso, *position)
         for site in sites

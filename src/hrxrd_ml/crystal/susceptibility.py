@@ -60,8 +60,8 @@ class Susceptibility:
                 f"(fields exp[i(kr - wt)]), "
                 f"got {self.chi0}; change the signs"
             )
-        if self.chih == 0.0:
-            raise CrystalError("susceptibility: chih is zero, so there is no reflection")
+        if abs(self.chih) < 1e-14:
+            raise CrystalError(f"susceptibility: chih is {self.chih:.3g}, practically zero: there is no reflection")
         if (self.chihbar_pi is not None and self.chih_pi is None) or (
             self.chih_pi is not None and self.chihbar is not None and self.chihbar_pi is None
         ):

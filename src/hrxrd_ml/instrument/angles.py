@@ -16,9 +16,14 @@ import numpy as np
 from scipy.fft import next_fast_len
 
 from hrxrd_ml.arrays import FloatArray
+from hrxrd_ml.errors import CurveError
+from hrxrd_ml.units import ARCSEC
 
 EDGE = 0.4925
 """Where total reflection ends, over its width from the middle; in a damaged substrate it ends earlier."""
+
+MOST_NODES = 500_000
+"""Of a grid; a curve in steps of an hundredth of the Darwin width across a degree has some ten thousand."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,13 @@ class AngleGrid:
         low, high = min(float(dtheta[0]) - margin, -margin), max(float(dtheta[-1]) + margin, margin)
         data_step = float(np.median(np.diff(dtheta)))
         widest = cls.coarse_step(data_step, fringe)
+        if not (high - low) * fine * every * finer < MOST_NODES * min(widest, data_step):
+            raise CurveError(
+                f"a curve over {math.degrees(high - low):.3g}° in steps of {data_step / ARCSEC:.3g} arcsec, with "
+                f"fringes {fringe / ARCSEC:.3g} arcsec apart, needs more than {MOST_NODES} angles: give fewer "
+                "angles or a narrower range, or lower what makes the fringes narrow (L1, depth, max_depth, the "
+                "thickness of films)"
+            )
         bumps = _bumps(darwin_width, plateaus, fine)
         nodes, quadrature = _graded_nodes(low - centre, high - centre, widest / fine, bumps, every)
         step = cls.even_step(data_step, fringe, darwin_width) / (fine * every * finer)

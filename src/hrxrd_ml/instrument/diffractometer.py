@@ -11,6 +11,7 @@ from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.wavelength import resolve_wavelength
 from hrxrd_ml.errors import CrystalError, ParameterError
 from hrxrd_ml.instrument.emission import Emission, emission_line
+from hrxrd_ml.parameters import checked_keywords
 
 SETTINGS = ("parallel", "dispersive")
 _SAME_WAVELENGTH = 2e-4
@@ -18,6 +19,7 @@ _SAME_WAVELENGTH = 2e-4
 the mean of both peaks larger."""
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class Diffractometer:
     """What a diffractometer is made of.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.curve import MAX_POINTS
+from hrxrd_ml.reading import read_whole
 
 MAX_FILE_SIZE = 50_000_000
 """Largest file, and largest unpacked text of an archive, that is read [bytes]."""
@@ -29,28 +30,14 @@ def load(path: Path) -> bytes:
     Raises
     ------
     InputFileError
-        If the file is missing, a folder, empty, larger than `MAX_FILE_SIZE`, or not readable.
+        If the file is missing, no plain file, empty, larger than `MAX_FILE_SIZE`, or not readable.
     """
     try:
-        if path.is_dir():
-            raise InputFileError("this is a folder; give the path of a data file")
-        size = path.stat().st_size
-        with path.open("rb") as opened:
-            # A device or a pipe tells no size, and need not end.
-            data = b"" if size > MAX_FILE_SIZE else opened.read(MAX_FILE_SIZE + 1)
-        if max(size, len(data)) > MAX_FILE_SIZE:
-            many = f"{size / 1e6:.0f} MB" if size > MAX_FILE_SIZE else "no end"
-            raise InputFileError(
-                f"the file has {many}; a curve has less than {MAX_FILE_SIZE / 1e6:.0f} MB: export one scan as text"
-            )
+        data = read_whole(path, MAX_FILE_SIZE)
     except FileNotFoundError:
         raise InputFileError("no such file; check the path") from None
     except OSError as error:
         raise InputFileError(f"cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        if isinstance(error, InputFileError):
-            raise
-        raise InputFileError(f"not a path: {error}") from error
     if not data.strip():
         raise InputFileError("the file is empty; expected an angle and a counts column")
     return data

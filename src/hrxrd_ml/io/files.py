@@ -58,9 +58,12 @@ def _not_written(target: Path, error: OSError) -> InputFileError:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write ``text`` (UTF-8, newlines as given) to ``path`` atomically; see `atomic_path`."""
+    """Write ``text`` (UTF-8, newlines as given) to ``path`` atomically; see `atomic_path`.
+
+    Names of files need not be text in any encoding; what of them is none is written with backslashes.
+    """
     with atomic_path(path) as temporary:
-        temporary.write_bytes(text.encode("utf-8"))
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
@@ -139,6 +142,48 @@ def _runs(process: int) -> bool:
     except PermissionError:  # it is somebody else's
         pass
     return True
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes that ask for it away from a file that grows; a process that is killed leaves it free.
+
+    Where the disk or the system knows no such locks, as on Windows, nobody is kept away.
+
+    Raises
+    ------
+    InputFileError
+        If another one has it.
+    """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise InputFileError(f"cannot write {target}: the folder {target.parent} does not exist; create it first")
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    lock = target.with_name(f".{target.name}.lock")
+    try:
+        opened = lock.open("a")
+    except OSError as error:
+        raise _not_written(target, error) from error
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = lock.exists() and lock.stat().st_ino == os.fstat(opened.fileno()).st_ino
+        except BlockingIOError:
+            held = False
+        except OSError:
+            held = True
+        if not held:  # or the one that had it has just removed its lock
+            raise InputFileError(
+                f"{target}: another process is writing it; wait until that has ended, or choose another file"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def sealed(content: bytes) -> bytes:

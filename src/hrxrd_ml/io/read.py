@@ -122,7 +122,7 @@ def read_curve(
         if wavelength is not None:
             attrs["wavelength"] = float(wavelength)
         if settings and settings.path:
-            attrs["experiment"] = str(settings.path)
+            attrs["experiment"] = _writable(settings.path)
         if data_kind is None and found.values_unit not in ("", "counts"):
             data_kind = "intensity"
         if data_kind != "counts" and found.values_unit not in ("", "counts"):

@@ -134,6 +134,13 @@ class CurveFitting(Model):
                 if par._val is None or not np.isfinite(par._val):
                     raise ParameterError(f"{name} has no start value; set params[{name!r}].value")
                 _check_bounds(par, par._val)
+        for model in self.rocking_curves:
+            for spec in model.space:
+                par = params[model.prefix + spec.name]
+                if par.vary:
+                    spec.check_bounds(par.min, par.max, par.name)
+                if par.expr is None:
+                    spec.check(par._val, name=par.name)
 
     # --- guess ------------------------------------------------------------------------------------------------------
 
@@ -156,6 +163,8 @@ class CurveFitting(Model):
             All parameters of the model, inside their bounds and nested constraints.
         """
         curve = as_curve(data, self.frame, x)
+        for component in self.rocking_curves:
+            component.check_scan(self.frame.of_coordinate(curve[curve.dims[0]]))
         source = guess_provider(provider)
         params = Parameters()
         for component in self.components:

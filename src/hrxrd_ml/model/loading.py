@@ -21,6 +21,10 @@ from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.model.saving import _OPERATORS, _READY_MADE, _SETTINGS, _STATISTICS, VERSION, _hinted_expressions, _names
 from hrxrd_ml.model.uncertainty import FitStatistics
+from hrxrd_ml.reading import read_whole
+
+MAX_FILE_SIZE = 200_000_000
+"""Largest saved file that is read [bytes]; a result holds its curve, which has at most `io.curve.MAX_POINTS`."""
 
 
 def load_model(path: str | os.PathLike[str], *, run_expressions: bool = False) -> CurveFitting:
@@ -68,9 +72,11 @@ def load_result(path: str | os.PathLike[str], *, run_expressions: bool = False) 
 
 def _read(path: str | os.PathLike[str], kind: str, build: Callable[[Mapping[str, Any]], Any]) -> Any:
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
+        data = json.loads(read_whole(path, MAX_FILE_SIZE).decode("utf-8"))
     except OSError as error:
         raise InputFileError(f"{path}: cannot read the {kind}: {error.strerror}") from error
+    except InputFileError as error:
+        raise InputFileError(f"{path}: not a saved {kind}: {error}") from error
     except (ValueError, RecursionError) as error:
         netcdf = "; a netCDF file opens with xarray.load_dataset" if Path(path).suffix == ".nc" else ""
         raise InputFileError(f"{path}: not a saved {kind}, which is JSON text: {in_short(error)}{netcdf}") from error

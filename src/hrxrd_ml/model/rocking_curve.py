@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,9 @@ __all__ = ["GuessProvider", "RockingCurveModel", "RockingCurveResult"]
 Array = NDArray[np.float64]
 
 _CACHED_AXES = 8
+
+_NEAREST, _FARTHEST = 10.0, 30.0
+"""How far from the Bragg angle a scan may begin, and reach [deg]: lattices of films differ by 10 % at most."""
 
 
 class RockingCurveModel(CurveFitting):
@@ -174,11 +178,39 @@ class RockingCurveModel(CurveFitting):
         key = axis.tobytes()  # by content: an array that was changed in place is another axis
         bound = self._axes.pop(key, None)
         if bound is None:
+            self.check_scan(axis)
             bound = self.simulation.bind(self.frame.offsets(axis))
             while len(self._axes) >= _CACHED_AXES:
                 del self._axes[next(iter(self._axes))]
         self._axes[key] = bound
         return bound
+
+    def check_scan(self, x: Array) -> None:
+        """Refuse angles that only a wrong kind, unit or reflection explains, before anything is calculated on them.
+
+        Raises
+        ------
+        CurveError
+            If they lie far from the Bragg angle.
+        """
+        bragg = self.frame.bragg_angle
+        if not len(x) or bragg is None:
+            return
+        first, last = float(np.min(x)), float(np.max(x))
+        low, high = np.degrees(self.frame.offsets(np.array([first, last]))).tolist()
+        away, reach = max(low, -high, 0.0), max(-low, high)
+        if away <= _NEAREST and reach <= _FARTHEST:
+            return
+        advice = "check the reflection, the wavelength, and kind and unit of the axis (axis_kind, unit)"
+        if self.axis_kind == "omega" and first <= 2.0 * bragg / radians_per(self.unit) <= last:
+            advice = 'it does hold twice that angle: is its kind "two_theta"?'
+        indices = " ".join(map(str, self.reflection.hkl))
+        where = f"ends {away:.3g}° away from" if away > _NEAREST else f"goes up to {reach:.3g}° away from"
+        raise CurveError(
+            f"the scan, {self.axis_kind} from {first:.6g} to {last:.6g} {self.unit}, {where} the Bragg angle of the "
+            f"substrate, {math.degrees(bragg):.4f}° for {self.reflection.crystal.name} ({indices}); "
+            f"expected angles within {_FARTHEST:g}° of it, and some within {_NEAREST:g}°: {advice}"
+        )
 
     def post_fit(self, fitresult: MinimizerResult) -> None:
         """Warn if a fit did not run through this package, which happens where lmfit built the composite."""

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import xarray as xr
 from matplotlib.figure import Figure
 
+from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.files import write_text
+from hrxrd_ml.reading import read_whole
 from hrxrd_ml.results import plots
 from hrxrd_ml.results.dataset import to_dataset
 from hrxrd_ml.results.tables import posterior_rows, with_error
@@ -172,6 +174,6 @@ def _provenance(dataset: xr.Dataset) -> str:
 def _hash(path: str) -> str:
     """Return the SHA-256 of a file, as far as it is still there."""
     try:
-        return f"(SHA-256 {hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]}…)"
-    except OSError:
+        return f"(SHA-256 {hashlib.sha256(read_whole(path, 200_000_000)).hexdigest()[:16]}…)"
+    except (OSError, InputFileError):
         return "(not there any more)"

@@ -16,7 +16,7 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +25,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.inference.sampling.chain_file import ChainStore
 from hrxrd_ml.inference.sampling.convergence import autocorrelation_times, converged, split_rhat
 from hrxrd_ml.inference.sampling.exploration import Curves, Explored, explore
@@ -34,6 +34,7 @@ from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.inference.sampling.surrogate import Surrogate
 from hrxrd_ml.inference.threads import begin_worker, cores, one_thread
+from hrxrd_ml.io.files import locked
 from hrxrd_ml.model.provider import guess_provider
 from hrxrd_ml.results.posterior_dataset import posterior_dataset
 
@@ -110,10 +111,10 @@ def sample(
     ParameterError
         If a number, a start or a prior cannot be used, or the best fit is impossible by the priors.
     InputFileError
-        If the backend file is damaged, or of another fit.
+        If the backend file is damaged, of another fit, or another process is writing it.
     """
     _check_numbers(walkers, steps, burn)
-    with one_thread():
+    with one_thread(), nullcontext() if backend is None else locked(backend):
         # Counts have the error of counts: a factor on it, as scale_covar=True means, is no likelihood of theirs.
         guessed = result.scale_covar and result.observation.likelihood.name != "poisson"
         extra = MODEL_ERROR if model_error else NOISE if guessed else None
@@ -128,9 +129,14 @@ def sample(
                 _counting(processes.curves, "exploring", progress) as curves,
             ):
                 explored = explore(target, peaks, curves, rng)
-            store.begin(explored.arrays(), walkers, dimension)
+            # What is drawn here is kept, so that a chain that goes on is the one that was never interrupted.
+            drawn: dict[str, NDArray[Any]] = {"first": explored.places[rng.choice(len(explored.places), walkers)]}
+            drawn["seeds"] = rng.integers(2**32, size=2)
+            store.begin(explored.arrays() | drawn, walkers, dimension)
         explored = Explored.of(target, store.explored)
-        first = explored.places[rng.choice(len(explored.places), walkers)]
+        if "seeds" not in store.explored:
+            raise InputFileError(f"{backend}: the chain of an older version; delete it, or choose another file")
+        first, seeds = store.explored["first"], store.explored["seeds"].tolist()
         with _processes(target, explored.guide, workers) as processes:
             step = explored.step if store.leapfrog is None else store.leapfrog
             guided = explored.guide is not None
@@ -138,19 +144,20 @@ def sample(
                 processes.positions, processes.trajectories, explored.metric, step, adapts=True, guided=guided
             )
 
-            def sampler(backend: Any) -> Any:
+            def sampler(backend: Any, seed: int) -> Any:
                 made = emcee.EnsembleSampler(
                     walkers, dimension, processes.values, backend=backend, vectorize=True, moves=move
                 )
-                made._random.seed((int(rng.integers(2**32)) + made.iteration) % 2**32)
+                if not made.iteration:  # else it goes on with those that its file holds
+                    made._random.seed(seed)
                 return made
 
-            burning = sampler(store.burn)
+            burning = sampler(store.burn, seeds[0])
+            store.keep_leapfrogs(move)
             for _ in _steps(burning, first, burn, "burn-in", progress):
                 store.check_room()
-                store.keep_leapfrog(move.step)
             move.adapts = False
-            sampling = sampler(store.chain)
+            sampling = sampler(store.chain, seeds[1])
             place = burning.get_last_sample().coords
             for done in _steps(sampling, place, 0 if stop and _long_enough(sampling) else steps, "sampling", progress):
                 store.check_room()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,18 @@ FILM_PHASE_LIMIT = 3.0
 
 THINNEST = 1e-9
 """Thickness of a lamella that has none [Å]: where two kinks coincide, what lies between them keeps its derivative."""
+
+
+MOST_LAMELLAE = 50_000
+"""More than anything needs that is still a layer; what would be more is found before it is made."""
+
+
+def too_much(what: str, lengths: Iterable[float], strain: float) -> str:
+    """Say that a layer is too deep, or too much strained, to be calculated."""
+    return (
+        f"{what}: the layer is {sum(lengths):.4g} Å deep, with strains up to {strain:.3g}; lower the depth (L1, depth, "
+        "or the thickness of films), the strain, or their upper bounds, or give a narrower scan"
+    )
 
 
 _NOTHING = Segments(np.zeros(1), np.zeros(0))
@@ -240,6 +253,9 @@ def plan(
         limits = [min(t, line_width / max(slope, 1e-12)) for t, slope in zip(limits, slopes, strict=True)]
     # Each piece has one lamella at least: what has no thickness has a derivative by it.
     lengths = (edges[1:] - edges[:-1]).tolist()
+    number = sum(length / t if t > 0.0 else math.inf for length, t in zip(lengths, limits, strict=True))
+    if not number < MOST_LAMELLAE:
+        raise ParameterError(too_much(f"{number:.3g} lamellae, expected at most {MOST_LAMELLAE}", lengths, size))
     cut = Cut.into(tuple(max(math.ceil(length / t), 1) for length, t in zip(lengths, limits, strict=True)))
     part, share = 0, 0.0
     if strain is not None:

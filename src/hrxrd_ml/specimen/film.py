@@ -19,7 +19,7 @@ from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.errors import CrystalError, ParameterError
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, checked_keywords
 
 _LARGEST_MISMATCH = 0.1
 """Beyond it, film and substrate are no two crystals of one lattice."""
@@ -32,6 +32,7 @@ _NODES = 8
 """Compositions at which an alloy is calculated; everything is a smooth function of it."""
 
 
+@checked_keywords
 @dataclass(frozen=True)
 class Film:
     """One film, in terms of the crystal that it is made of.

@@ -18,14 +18,18 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, in_short
+from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
 from hrxrd_ml.inference.threads import begin_worker, cores
 from hrxrd_ml.io.experiment.table import fill
 from hrxrd_ml.io.files import abandoned, sealed, unsealed, write_bytes, write_text
 from hrxrd_ml.io.netcdf import netcdf
+from hrxrd_ml.reading import read_whole
 from hrxrd_ml.training.prior import FixedPrior, Prior, UniversalPrior
 from hrxrd_ml.training.settings import read_toml
 from hrxrd_ml.training.shard import Measurement, check_content, check_layout, measurements, simulate_shard
+
+_LARGEST_SHARD = 2_000_000_000
+"""Bytes; one shard is held in memory."""
 
 __all__ = ["PRIORS", "DatasetFolder", "DatasetSettings", "Measurement", "measurements", "simulate_shard"]
 
@@ -131,8 +135,10 @@ class DatasetFolder:
         self.path = Path(path)
         about = self.path / "dataset.json"
         try:
-            self.settings = DatasetSettings.from_dict(json.loads(about.read_text(encoding="utf-8")), str(about))
-        except HrxrdError:
+            self.settings = DatasetSettings.from_dict(
+                json.loads(read_whole(about, 1_000_000).decode("utf-8")), str(about)
+            )
+        except ExperimentError:
             raise
         except (OSError, ValueError, RecursionError) as error:  # the latter two: no UTF-8, no JSON, nested too deeply
             raise InputFileError(
@@ -182,7 +188,7 @@ class DatasetFolder:
         """
         path = self.file(number)
         try:
-            content = io.BytesIO(unsealed(path.read_bytes()))
+            content = io.BytesIO(unsealed(read_whole(path, _LARGEST_SHARD)))
             with xr.open_dataset(content, engine="h5netcdf") as opened:
                 check_layout(opened, self.settings.size(number), self.settings.prior.longest)
                 found = opened.load()

@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from hrxrd_ml.errors import ExperimentError, in_short
+from hrxrd_ml.errors import ExperimentError, InputFileError, in_short
+from hrxrd_ml.reading import read_whole
 
 
 def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
@@ -25,8 +26,8 @@ def read_toml(path: str | os.PathLike[str]) -> tuple[dict[str, Any], str]:
         text, source = bundled.read_text(encoding="utf-8"), f"{own.name} (bundled)"
     else:
         try:
-            text, source = own.read_text(encoding="utf-8"), str(own)
-        except (OSError, UnicodeDecodeError) as error:
+            text, source = read_whole(own, 1_000_000).decode("utf-8"), str(own)
+        except (OSError, UnicodeDecodeError, InputFileError) as error:
             folder = files("hrxrd_ml.training") / "configs"
             names = ", ".join(sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir()))
             raise ExperimentError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from safetensors.numpy import save
 from hrxrd_ml.errors import HrxrdError, InputFileError, in_short
 from hrxrd_ml.guess.network.plan import Plan
 from hrxrd_ml.io.files import write_bytes
+from hrxrd_ml.reading import unreadable
 
 FORMAT = 1
 LARGEST = 2 * 1024**3
@@ -66,14 +66,16 @@ class Checkpoint:
             If the file is damaged, not a checkpoint of this package, or does not fit this version; says why.
         """
         source = str(path)
-        if not Path(path).is_file():
-            raise InputFileError(f"{source}: there is no such checkpoint")
-        if Path(path).stat().st_size > LARGEST:
-            raise InputFileError(f"{source}: larger than {LARGEST} bytes, so not a checkpoint of this package")
         try:
+            if reason := unreadable(path, LARGEST):
+                raise InputFileError(f"{source}: not a checkpoint of this package: {reason}")
             with safe_open(source, framework="np") as opened:
                 header = json.loads((opened.metadata() or {}).get("hrxrd_ml", "null"))
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a mapping)
+        except FileNotFoundError:
+            raise InputFileError(f"{source}: there is no such checkpoint") from None
+        except InputFileError:
+            raise
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InputFileError(f"{source}: not a safetensors file, or damaged ({in_short(error)})") from error
         if not isinstance(header, dict) or header.get("format") != FORMAT:
@@ -94,6 +96,8 @@ class Checkpoint:
             if found is None or found.shape != shape:
                 got = "is missing" if found is None else f"has shape {found.shape}"
                 raise InputFileError(f"{source}: {name} {got}, its settings ask for {shape}")
+            if found.dtype.kind != "f":
+                raise InputFileError(f"{source}: {name} holds {found.dtype}, expected floating-point numbers")
             if not np.isfinite(found).all():
                 raise InputFileError(f"{source}: {name} has values that are not finite")
         about = header.get("about", {})

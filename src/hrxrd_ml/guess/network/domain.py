@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hrxrd_ml.arrays import FloatArray
+from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.guess.landmarks import Landmarks
 
 DIRECTIONS = 64
@@ -83,10 +84,20 @@ class Domain:
 
     @classmethod
     def of(cls, arrays: dict[str, NDArray[np.floating]]) -> Domain | None:
-        """Return the domain in the part "domain" of a checkpoint, or None if it has none."""
+        """Return the domain in the part "domain" of a checkpoint, or None if it has none at all.
+
+        Raises
+        ------
+        InputFileError
+            If a part is missing, or holds something else than finite floating-point numbers.
+        """
         names = [field.name for field in fields(cls)]
-        if any(name not in arrays for name in names):
+        if not arrays:
             return None
+        for name in names:
+            found = arrays.get(name)
+            if found is None or found.dtype.kind != "f" or not np.isfinite(found).all():
+                raise InputFileError(f"the check of its domain has no {name} that can be used")
         return cls(*(arrays[name].astype(float) for name in names))
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.io.files import atomic_path
+from hrxrd_ml.reading import unreadable
 
 _FIT, _LEAPFROG, _EXPLORED, _SUM = "hrxrd_ml_fit", "hrxrd_ml_leapfrog", "explored", "hrxrd_ml_sum"
 
@@ -47,14 +50,10 @@ class ChainStore:
     explored: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     leapfrog: float | None = None
 
-    def keep_leapfrog(self, value: float) -> None:
-        """Keep the length of a leapfrog step, in the file too if there is one."""
-        self.leapfrog = value
-        if self.path is not None:
-            import h5py
-
-            with h5py.File(self.path, "a") as opened:
-                opened.attrs[_LEAPFROG] = value
+    def keep_leapfrogs(self, move: Any) -> None:
+        """Keep the length of the leapfrog steps of a move that is tuned, with every step of the burn-in."""
+        if self.burn is not None:
+            self.burn.move, self.burn.before = move, move.step
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] | None, digest: str, shape: tuple[int, int]) -> ChainStore:
@@ -72,7 +71,9 @@ class ChainStore:
         file = Path(path)
         if not file.parent.is_dir():
             raise InputFileError(f"cannot write {file}: the folder {file.parent} does not exist; create it first")
-        if not file.exists() or (file.is_file() and not file.stat().st_size):
+        if file.exists() and (reason := unreadable(file, sys.maxsize)):
+            raise InputFileError(f"{file}: no file for a chain: {reason}")
+        if not file.exists() or not file.stat().st_size:
             return cls(digest, file)
         import h5py
 
@@ -87,11 +88,9 @@ class ChainStore:
                         "another file, or delete it"
                     )
                 explored = _read_explored(opened, file.stat().st_size)
-                leapfrog = float(opened.attrs[_LEAPFROG]) if _LEAPFROG in opened.attrs else None
-                if leapfrog is not None and not 0.0 < leapfrog < np.inf:
-                    raise ValueError(f"expected a positive length of a step, got {leapfrog:g}")
                 for name in _PARTS:
                     _check_part(opened[name], shape)
+                leapfrog = _leapfrog(opened, int(opened[_PARTS[0]].attrs["iteration"]))
             store = cls(digest, file, *_backends(file), explored, leapfrog)
             for part in (store.burn, store.chain):
                 if part.iteration:
@@ -139,10 +138,48 @@ class ChainStore:
 
 def _backends(file: Path) -> tuple[Any, Any]:
     """Return what writes and reads burn-in and chain."""
+    import h5py
     from emcee.backends import HDFBackend
 
-    burn, chain = (HDFBackend(str(file), name=name) for name in _PARTS)
+    class Backend(HDFBackend):
+        """Asks for no lock of the HDF5 library, by which whoever reads the file would stop the sampling.
+
+        With a step it keeps what the lengths of the leapfrog steps were before and behind it, so that the two belong
+        together whenever the process is killed.
+        """
+
+        move: Any = None
+        before: float = math.nan
+
+        def open(self, mode: str = "r") -> Any:
+            try:
+                return h5py.File(self.filename, mode, locking=False)
+            except OSError as error:
+                raise InputFileError(
+                    f"{self.filename}: cannot be opened ({in_short(error)}); close it where else it is open in this "
+                    "process, and sample again: the chain goes on"
+                ) from error
+
+        def save_step(self, state: Any, accepted: Any) -> None:
+            if self.move is not None:
+                with self.open("a") as opened:
+                    opened.attrs[_LEAPFROG] = (self.iteration + 1, self.before, self.move.step)
+                self.before = self.move.step
+            super().save_step(state, accepted)
+
+    burn, chain = (Backend(str(file), name=name) for name in _PARTS)
     return burn, chain
+
+
+def _leapfrog(opened: Any, steps: int) -> float | None:
+    """Return the length of a leapfrog step behind so many steps of the burn-in."""
+    if _LEAPFROG not in opened.attrs or not steps:
+        return None
+    number, before, after = (float(value) for value in opened.attrs[_LEAPFROG])
+    length = after if steps >= number else before
+    if not 0.0 < length < np.inf:
+        raise ValueError(f"expected a positive length of a step, got {length:g}")
+    return length
 
 
 def _sum(explored: Mapping[str, NDArray[Any]]) -> str:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from hrxrd_ml.errors import ExperimentError
+from hrxrd_ml.errors import ExperimentError, InputFileError
 from hrxrd_ml.io.experiment.settings import Experiment
 from hrxrd_ml.io.experiment.table import Table
+from hrxrd_ml.reading import read_whole
 
 MAX_FILE_SIZE = 1_000_000
 """Largest experiment file read [bytes]; whatever is larger is no experiment file."""
@@ -32,14 +33,14 @@ def read_experiment(path: str | os.PathLike[str]) -> Experiment:
     """
     path = Path(path)
     try:
-        if path.is_file() and path.stat().st_size > MAX_FILE_SIZE:
-            raise ExperimentError(f"{path}: an experiment file is a small TOML text; this has over 1 MB")
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_whole(path, MAX_FILE_SIZE).decode("utf-8-sig")
         data = tomllib.loads(text.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ExperimentError(f"{path}: no such experiment file; give the path of a TOML file") from None
     except OSError as error:
         raise ExperimentError(f"{path}: cannot read the experiment file: {error.strerror}") from error
+    except InputFileError as error:
+        raise ExperimentError(f"{path}: no experiment file, which is a small TOML text: {error}") from error
     except UnicodeDecodeError as error:
         raise ExperimentError(f"{path}: not a TOML text: byte {error.start} is not UTF-8") from error
     except (ValueError, RecursionError) as error:  # tomllib raises others than its own, for very long integers

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
+from hrxrd_ml.errors import in_short
+
 if TYPE_CHECKING:
     from hrxrd_ml.model.result import RockingCurveResult
 
@@ -56,10 +58,16 @@ def dataset_of(source: xr.Dataset | RockingCurveResult) -> xr.Dataset:
 def axis_label(x: xr.DataArray) -> str:
     """Label of an axis of angles."""
     kind, unit = x.attrs.get("kind", ""), x.attrs.get("units", "")
-    return f"{_ANGLES.get(kind, x.attrs.get('long_name', 'angle'))} ({_UNITS.get(unit, unit)})"
+    return f"{_ANGLES.get(kind) or as_text(x.attrs.get('long_name', 'angle'))} ({_UNITS.get(unit) or as_text(unit)})"
 
 
 def intensity_label(data: xr.DataArray) -> str:
     """Label of an axis of intensities."""
-    unit = data.attrs.get("units", "")
+    unit = as_text(data.attrs.get("units", ""))
     return "Counts" if unit == "counts" else f"Intensity ({unit})" if unit else "Intensity"
+
+
+def as_text(given: object) -> str:
+    """Text that came with the data, which matplotlib must not take for a formula, on one line and short."""
+    letters = "".join(letter if letter.isprintable() else " " for letter in str(given)[:1000])
+    return in_short(letters, 60).replace("$", r"\$")
