@@ -35,8 +35,8 @@ INSIDE = {
     "material",
     "instrument": "spreading angles convolution counting background resolution emission diffractometer optics declared "
     "grid measure",
-    "model": "observation transforms json_values uncertainty saving minimizer intervals provider result composite "
-    "rocking_curve loading nexpy",
+    "model": "observation transforms json_values uncertainty plausible saving minimizer intervals provider result "
+    "composite rocking_curve loading nexpy",
     "results": "derived tables dataset posterior_dataset posterior plots html",
 }
 """Of some packages their modules, from the ground up, where the order is part of the design."""

@@ -248,6 +248,8 @@ def _fit_and_write(
     later = [*(() if arguments.emcee else outputs.POSTERIOR_FILES), *(() if arguments.report else ("fit.html",))]
     if old := [name for name in later if (arguments.out / name).exists()]:
         _say(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")
+    if fit.result.verdict:
+        _complain(fit.result.verdict)
     if not fit.result.success:
         _complain(f"the fit did not converge: {fit.result.message}")
         return 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import qmc
 
-from hrxrd_ml.guess.competing import with_competing_minimum
+from hrxrd_ml.guess.competing import with_competing_minimum, with_description, with_larger_strain
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
 from hrxrd_ml.guess.starts import fresh_values, offsets, spline_trials, start_values, tilt, unexplained
@@ -97,11 +97,13 @@ class ClassicalGuess:
             best = self._films(problem, start, marks)
         elif isinstance(profile, ImplantedProfile):
             best, competing = with_competing_minimum(problem, self._implanted(problem, start, marks))
+            best, competing = with_larger_strain(problem, best, competing)
         elif isinstance(profile, SplineProfile):
             best = self._spline(task, start)
         else:
             stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
             best = self.polish(problem, problem.follow(start, stages)[1], marks)
+        best = with_description(problem, marks, best)
         return remember(fill(model, task.params, best), "classical", competing=competing, prefix=model.prefix)
 
     def widen(self, model: Any, curve: xr.DataArray, params: Parameters) -> Parameters:
@@ -176,6 +178,8 @@ class ClassicalGuess:
         smoothed = problem.follow(laid, (1.5 * marks.width,))
         plain = problem.follow(trials[0], ())
         best = min(smoothed, plain, key=lambda pair: pair[0])
+        search, described = problem.search(), with_description(problem, marks, best[1])
+        best = min(best, (search.cost(described), described), key=lambda pair: pair[0])
         if 2.0 * best[0] > _ADEQUATE * len(problem.intensity):
             best = self._thicknesses(problem, laid, start, best)
         return best[1]

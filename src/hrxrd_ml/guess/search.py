@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -49,10 +50,18 @@ class Search:
     noise: GaussianLikelihood
     coordinates: NestedCoordinates
     fixed: Mapping[str, float]
+    ties: Parameters | None = None
+
+    def cost(self, values: Mapping[str, float]) -> float:
+        """Return half the sum of squares of the residuals at values of all parameters."""
+        residual = self.curve.likelihood.residual(self.curve.expected({**values, **self.fixed}))
+        return 0.5 * float(residual @ residual)
 
     def run(self, start: Mapping[str, float], evaluations: int, tolerance: float = 1e-4) -> tuple[float, Values]:
         """Return cost and values after so many evaluations, or once the cost falls by less than ``tolerance``."""
-        objective = Objective((self.curve,), self.coordinates, {**start, **self.fixed})
+        start = tied(self.ties, start)
+        ties = None if self.ties is None else _set_to(self.ties, {**start, **self.fixed})
+        objective = Objective((self.curve,), self.coordinates, {**start, **self.fixed}, ties)
         found = minimise_in_box(
             objective.residual,
             objective.jacobian,
@@ -69,6 +78,7 @@ class Search:
 
     def scaled(self, values: Mapping[str, float]) -> tuple[float, Values]:
         """Return the cost of a trial once its scale is adjusted, and the trial."""
+        values = tied(self.ties, values)
         curve = self.curve.expected({**values, **self.fixed}) - values["background"]
         weight, target = self.noise.information(curve) ** 2, self.noise.data - values["background"]
         factor = float(np.sum(weight * curve * target) / max(np.sum(weight * curve**2), 1e-300))
@@ -185,7 +195,17 @@ class Problem:
         simulation = replace(self.simulation, tolerance=_LOOSE) if relative >= 0.02 else self.simulation
         bound = simulation.bind(at * ARCSEC)
         likelihood = GaussianLikelihood(target, 1.0 / np.hypot(noise, relative * target))
-        return Search(MeasuredCurve(bound, simulation.space.names, likelihood), likelihood, coordinates, fixed)
+        measured = MeasuredCurve(bound, simulation.space.names, likelihood)
+        return Search(measured, likelihood, coordinates, fixed, self.ties)
+
+    @property
+    def ties(self) -> Parameters | None:
+        """The parameters, where some are tied by expressions."""
+        return self.params if any(par.expr is not None for par in self.params.values()) else None
+
+    def described(self) -> Values:
+        """Return the values that the parameters had before anything was guessed."""
+        return {name: float(par.value) for name, par in self.params.items()}
 
     def follow(
         self, start: Mapping[str, float], smoothings: Collection[float], evaluations: int = 25
@@ -198,14 +218,40 @@ class Problem:
         return cost, values
 
 
+def tied(ties: Parameters | None, values: Mapping[str, float]) -> Values:
+    """Return values in which those that are tied follow the others."""
+    return dict(values) if ties is None else {**values, **_followed(_set_to(ties, values))}
+
+
+def _set_to(ties: Parameters, values: Mapping[str, float]) -> Parameters:
+    """Return a copy of parameters at values."""
+    copy = ties.copy()
+    for name, par in copy.items():
+        if par.expr is None and name in values:
+            par.value = values[name]
+    copy.update_constraints()
+    return copy
+
+
+def _followed(params: Parameters) -> Values:
+    return {name: float(par.value) for name, par in params.items() if par.expr is not None}
+
+
 def _unprefixed(params: Parameters, model: Any) -> Parameters:
-    """Parameters without the model's prefix."""
+    """Parameters without the model's prefix, in their expressions too."""
     if not model.prefix:
         return params
     from lmfit import Parameters as Plain
 
-    plain = Plain()
+    plain, names = Plain(), set(model.space.names)
     for name in model.space.names:
         own = params[model.prefix + name]
         plain.add(name, value=own.value, min=own.min, max=own.max, vary=own.vary and own.expr is None)
+
+    def bare(word: re.Match[str]) -> str:
+        return word[1] if word[1] in names else word[0]
+
+    for name in model.space.names:
+        if (text := params[model.prefix + name].expr) is not None:
+            plain[name].expr = re.sub(rf"\b{re.escape(model.prefix)}(\w+)\b", bare, text)
     return plain

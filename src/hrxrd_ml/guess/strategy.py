@@ -9,6 +9,7 @@ them only if they pay for themselves.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,15 +17,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.guess.classical import ClassicalGuess
 from hrxrd_ml.guess.task import guess_by
+from hrxrd_ml.inference.coordinates import lower_to_caps
+from hrxrd_ml.model.plausible import shift_of_strain
 from hrxrd_ml.model.provider import guess_provider
+from hrxrd_ml.model.rocking_curve import RockingCurveModel
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 
 if TYPE_CHECKING:
     from lmfit import Parameters
 
     from hrxrd_ml.model.result import RockingCurveResult
-    from hrxrd_ml.model.rocking_curve import RockingCurveModel
 
 REFINEMENTS = ("curvature", "curvature_skew", "tail", "strain_spread", "dead_time")
 """Parameters of sample and instrument that are fixed by default."""
@@ -33,6 +39,15 @@ DECLARED_REFINEMENTS = ("fwhm", "strain_spread", "bend_skew", "line_centre")
 """The same with a declared diffractometer: what sample and slits are, and no shapes.
 
 No dead time: it belongs to the detector, and a single curve takes it for whatever flattens the peak."""
+
+_STRAINS, _DEPTHS = ("Dmax1", "D01", "D02"), ("L1", "Rp1", "L2", "Rp2")
+
+_LINES = ("CuKa1", "CoKa1", "MoKa1", "CrKa1", "AgKa1")
+"""Lines that are asked for in place of one that does not describe a curve."""
+
+_DOUBT, _CLEARLY, _SAME_LINE, _QUESTION = 1.4, 1.25, 1e-3, 60
+"""Reduced chi-square above which they are, its ratio at which one is named, how near a line is the same one, and how
+many evaluations each gets."""
 
 GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""
@@ -65,6 +80,17 @@ def stepwise(
     **settings
         ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
     """
+    result = _refined(model, curve, params, held, settings)
+    note = other_wavelength(model, curve, result)
+    if note:
+        result.bound_notes = (note, *result.bound_notes)
+    return result
+
+
+def _refined(
+    model: RockingCurveModel, curve: xr.DataArray, params: Parameters, held: Collection[str], settings: dict[str, Any]
+) -> RockingCurveResult:
+    """Do what `stepwise` does."""
     plain = model.fit(curve, params, **settings)
     refinements = REFINEMENTS if model.simulation.diffractometer is None else DECLARED_REFINEMENTS
     untouched = [name for name in refinements if name in model.space and name not in held]
@@ -88,6 +114,58 @@ def stepwise(
         other = refined.fit(curve, refined.guess(kept, provider=likely), **settings)
         result = min(result, other, key=lambda fit: float(fit.chisqr))
     return result if result.bic < plain.bic else plain
+
+
+def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: RockingCurveResult) -> str:
+    """Return a note where another line describes a curve better than the one that was named; empty where none does.
+
+    Offsets do not tell the wavelength, but the width of the substrate peak, refraction and the damping of the fringes
+    do. The fit is repeated with the same fringes and the same place of the damage edge. It is a question that is asked
+    only where the model misses the curve, the axis has no absolute angles and the file names no wavelength.
+
+    Parameters
+    ----------
+    model : RockingCurveModel
+    curve : DataArray
+    result : RockingCurveResult
+    """
+    simulation = model.simulation
+    absolute = curve[curve.dims[0]].attrs.get("kind", model.axis_kind) != "offset" or "wavelength" in curve.attrs
+    implanted = isinstance(simulation, RockingCurve) and isinstance(simulation.profile, ImplantedProfile)
+    if result.scale_covar or result.redchi <= _DOUBT or absolute or not implanted or simulation.films:
+        return ""
+    reflection, best = model.reflection, (result.redchi, "")
+    for line in _LINES:
+        try:
+            other = replace(simulation, reflection=reflection.replace(wavelength=line))
+        except HrxrdError:  # the reflection, or one of a monochromator, does not exist there
+            continue
+        if abs(other.reflection.wavelength / reflection.wavelength - 1.0) < _SAME_LINE:
+            continue
+        strain = shift_of_strain(simulation) / shift_of_strain(other)
+        depth = other.reflection.wavelength / reflection.wavelength
+        depth *= math.cos(reflection.bragg_angle) / math.cos(other.reflection.bragg_angle)
+        start = result.params.copy()
+        for name, factor in {**dict.fromkeys(_STRAINS, strain), **dict.fromkeys(_DEPTHS, depth)}.items():
+            par = start[model.prefix + name]
+            if par.expr is None:
+                par.value = par.value * factor
+        alike = RockingCurveModel(
+            simulation=other,
+            statistics=model.statistics,
+            axis_kind=model.axis_kind,
+            unit=model.unit,
+            prefix=model.prefix,
+        )
+        lower_to_caps(start, alike.nested)
+        found = alike.fit(curve, start, weights=result.weights, calc_covar=False, max_nfev=_QUESTION)
+        best = min(best, (found.redchi, line))
+    if not best[1] or best[0] > result.redchi / _CLEARLY:
+        return ""
+    return (
+        f"with {best[1]} in place of {reflection.wavelength:.5g} Å, chi-square over the degrees of freedom is "
+        f"{best[0]:.2f} instead of {result.redchi:.2f}: is the wavelength right? All strains and depths hang on it"
+    )
 
 
 def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:

@@ -19,10 +19,11 @@ from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.io.files import write_text
+from hrxrd_ml.model import plausible
 from hrxrd_ml.model.intervals import ProfileIntervals, Profiles
 from hrxrd_ml.model.minimizer import CurveMinimizer
 from hrxrd_ml.model.observation import Observation
-from hrxrd_ml.model.uncertainty import FitStatistics, draw_feasible
+from hrxrd_ml.model.uncertainty import OTHER_VALUES, FitStatistics, competing, draw_feasible, widen
 from hrxrd_ml.parameters import tighten
 from hrxrd_ml.units import from_radians
 
@@ -212,6 +213,7 @@ class RockingCurveResult(ModelResult):
         outcome = self._minimizer.minimize(method=self.method)
         self.model.post_fit(outcome)
         self._adopt(outcome)
+        self._look()
 
     def _observe_again(self, data: Any, x: Any, weights: Any, sigma: Any) -> None:
         """Take other data, weights or standard errors; what is not given stays as it was."""
@@ -250,6 +252,40 @@ class RockingCurveResult(ModelResult):
         self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
             1.0e-15, float(((data - data.mean()) ** 2).sum())
         )
+
+    def _look(self) -> None:
+        """Note what the data cannot have told, and what is not a matter of the fit; see `hrxrd_ml.model.plausible`."""
+        used, likelihood = self.observation.used, self.observation.likelihood
+        notes = plausible.of_noise(self.chisqr, self.nvarys, likelihood, self.best_fit, used)
+        if self.verdict:
+            notes = [*notes, self.verdict]
+        dtheta = self.model.frame.offsets(self.observation.x)[used]
+        for model in self.model.rocking_curves:
+            values = {name: float(self.params[model.prefix + name].value) for name in model.space.names}
+            parts = plausible.unseen(model.simulation, values, dtheta)
+            notes += plausible.of_range(parts, model.prefix)
+            for part in parts:
+                if part.parameter is not None:
+                    par = self.params[model.prefix + part.parameter]
+                    low, high = max(part.strains[0], par.min), min(part.strains[1], par.max)
+                    widen(self.result, par.name, max(high - low, 0.0) / math.sqrt(12.0))
+            if parts and self.covar is not None:  # larger errors reach farther
+                others = competing(self.result, self.objective, self.covar, self.scale_covar)
+                self.bound_notes = (*(n for n in self.bound_notes if not n.startswith(OTHER_VALUES)), *others)
+        if likelihood.name == "poisson":
+            exposure = 1.0 if self.observation.exposure is None else self.observation.exposure
+            counts, curve = self.data * exposure, self.best_fit * exposure
+            angles = np.asarray(self.curve[self.curve.dims[0]].values, dtype=np.float64)
+            notes += plausible.of_detector(counts[used], curve[used], angles[used])
+        self.bound_notes = self.result.bound_notes = (*notes, *self.bound_notes)
+
+    @property
+    def verdict(self) -> str:
+        """One plain sentence where the model does not describe the curve, empty where it does."""
+        used = self.observation.used
+        likelihood = self.observation.likelihood
+        noise = np.sqrt(np.maximum(self.best_fit, 0.0)) if likelihood.name == "poisson" else 0.0 * self.best_fit
+        return plausible.verdict(self.data[used], self.best_fit[used], noise[used], self.params, self.var_names)
 
     def _curve_at(self, params: Parameters) -> Array:
         return np.array(self.measured.expected(params.valuesdict()))

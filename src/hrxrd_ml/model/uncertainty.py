@@ -11,16 +11,19 @@ from hrxrd_ml.inference.objective import Objective
 Array = NDArray[np.float64]
 
 
-_NO_FIT = 5.0
-"""Reduced chi-square above which a fit gets a note."""
-
 _BROAD = "so broad a diffuse line is a background by another name, and says nothing of defects"
 
 _REACHED, _LISTED = 2.0, 4
 """Beyond how many standard errors another minimum gets a note, and how many parameters the note names."""
 
+OTHER_VALUES = "other values describe the curve about as well"
+"""How the note on another minimum begins."""
+
 _AS_GOOD = 6.0
 """Difference of chi-square up to which another minimum describes the curve about as well."""
+
+_BESIDE = 0.1
+"""Part of its range within which a parameter is called to be at a bound."""
 
 _HARDLY, _TRADING = 0.25, 0.98
 """From which part of the range an error, and from which size a correlation, is worth a note."""
@@ -89,22 +92,12 @@ def estimate_errors(
     if result.errorbars:
         result.uvars = result.params.create_uvars(covar=result.covar)
     notes = [
-        *_misfit(result, scale_covar),
-        *_at_bounds(result, objective, covariance),
+        *_at_bounds(result, objective, covariance, y),
         *_hardly_determined(result, objective, covariance, stderr),
         *_correlated(result, np.abs(correlation)),
-        *_competing(result, objective, stderr, size),
+        *competing(result, objective, result.covar, scale_covar),
     ]
     result.bound_notes = (*result.bound_notes, *notes)
-
-
-def _misfit(result: FitStatistics, scale_covar: bool) -> list[str]:
-    if scale_covar or result.redchi <= _NO_FIT:
-        return []
-    return [
-        f"chi-square over the degrees of freedom is {result.redchi:.3g}: the model does not describe the curve "
-        "to the noise; values and standard errors mean little before it does"
-    ]
 
 
 def _of_layer(name: str) -> bool:
@@ -112,16 +105,26 @@ def _of_layer(name: str) -> bool:
     return name.endswith("correlation_length") and "substrate_" not in name
 
 
-def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covariance) -> list[str]:
+def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covariance, y: Array) -> list[str]:
     names = result.var_names
     parents = {link.child: names[link.parent] for link in objective.coordinates.links}
-    aside = "its stderr is one-sided"
-    notes = [
-        f"{names[i]} is at its lower bound: {_BROAD if _of_layer(names[i]) else aside}" for i in covariance.at_lower
-    ]
-    for i in covariance.at_upper:
-        limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
-        notes.append(f"{names[i]} is at {limit}: {aside}")
+    # A bound holds back what the data hardly determine from anywhere in its range: only a near one is named.
+    width = objective.upper - objective.lower
+    below, above = _BESIDE * width - (y - objective.lower), _BESIDE * width - (objective.upper - y)
+    held = sorted({*covariance.at_lower, *covariance.at_upper})
+    aside, notes = "its stderr is one-sided", []
+    for i in held:
+        low = i in covariance.at_lower
+        if np.isfinite(width[i]) and max(below[i], above[i]) < 0.0:
+            notes.append(f"the data hardly determine {names[i]} inside its bounds; fix it, or sample")
+            continue
+        if np.isfinite(width[i]):
+            low = below[i] > above[i]
+        if low:
+            notes.append(f"{names[i]} is at its lower bound: {_BROAD if _of_layer(names[i]) else aside}")
+        else:
+            limit = f"the limit that {parents[i]} sets it" if i in parents else "its upper bound"
+            notes.append(f"{names[i]} is at {limit}: {aside}")
     if covariance.undetermined:
         vague = ", ".join(names[i] for i in covariance.undetermined)
         notes.append(f"the data do not determine {vague}: the stderr is what the bounds leave; fix some of them")
@@ -158,8 +161,9 @@ def _correlated(result: FitStatistics, correlation: Array) -> list[str]:
     return notes
 
 
-def _competing(result: FitStatistics, objective: Objective, stderr: Array, size: float) -> list[str]:
+def competing(result: FitStatistics, objective: Objective, covar: Array, scale_covar: bool) -> list[str]:
     """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
+    stderr, size = np.sqrt(np.maximum(np.diag(covar), 0.0)), result.redchi if scale_covar else 1.0
     names, params = result.var_names, result.params
     known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
     other = {name: about["competing"] for name, about in zip(params, known, strict=True) if "competing" in about}
@@ -178,10 +182,22 @@ def _competing(result: FitStatistics, objective: Objective, stderr: Array, size:
         if more < _AS_GOOD * size:
             listed = ", ".join(f"{names[i]} = {there[i]:.4g}" for i in sorted(far))
             return [
-                f"other values describe the curve about as well, chi-square {abs(more):.2g} "
+                f"{OTHER_VALUES}, chi-square {abs(more):.2g} "
                 f"{'higher' if more > 0.0 else 'lower'}: {listed}; the standard errors do not reach them; sample"
             ]
     return []
+
+
+def widen(result: FitStatistics, name: str, error: float) -> None:
+    """Give a parameter a larger standard error, with the correlations that it has."""
+    par = result.params[name]
+    if result.covar is None or name not in result.var_names or not 0.0 < (par.stderr or 0.0) < error:
+        return
+    i, factor = result.var_names.index(name), error / float(par.stderr)
+    result.covar[i] *= factor
+    result.covar[:, i] *= factor
+    par.stderr = error
+    result.uvars = result.params.create_uvars(covar=result.covar)
 
 
 def draw_feasible(objective: Objective, x: Array, covar: Array, size: int, rng: np.random.Generator) -> Array:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError, ParameterError
 from hrxrd_ml.guess.classical import ClassicalGuess
-from hrxrd_ml.guess.competing import with_competing_minimum
+from hrxrd_ml.guess.competing import with_competing_minimum, with_description, with_larger_strain
 from hrxrd_ml.guess.network.domain import wrong_side
 from hrxrd_ml.guess.network.predict import Prediction, Predictor, bundled_path, predictor
 from hrxrd_ml.guess.network.scale import StrainAxis
@@ -110,8 +110,10 @@ class NetworkGuess:
             return _classical(model, curve, "the curve is outside what the network was trained on", answer.score)
         easier = task.simpler() if isinstance(profile, SplineProfile) else task
         values, competing = with_competing_minimum(easier.problem, self._best(easier, answer))
+        values, competing = with_larger_strain(easier.problem, values, competing)
         if easier is not task:
             values, competing = _splines(task, values, self.steps), None
+        values = with_description(task.problem, task.marks, values)
         filled = fill(model, task.params, values)
         return remember(filled, "network", answer.score, competing=competing, prefix=model.prefix)
 
