@@ -102,7 +102,7 @@ def brml(axes: str = "TwoTheta Theta", views: str = "", rows: list[str] | None =
         f'<ScanAxisInfo AxisId="{a}" AxisName="{a}"><Unit Base="Degree"/></ScanAxisInfo>' for a in axes.split()
     )
     if rows is None:
-        rows = [f"0.5,{f:g},{2 * a:.6f},{a:.6f},{v:g}" for a, v, f in zip(OMEGA, COUNTS, FACTORS, strict=True)]
+        rows = [f"0.5,{f:g},{2 * a:.6f},{a:.6f},{v * f:.9g}" for a, v, f in zip(OMEGA, COUNTS, FACTORS, strict=True)]
     datum = "".join(f"<Datum>{row}</Datum>" for row in rows)
     xml = f"""<?xml version="1.0" encoding="utf-8"?><RawData>
         <FixedInformation><PrimaryTrack><WaveLengthAlpha1 Unit="Angstrom" Value="1.5406"/></PrimaryTrack>

@@ -36,7 +36,6 @@ class TestRigaku:
             ("Omega", "omega"),
             ("2Theta/Omega", "two_theta"),
             ("TwoThetaOmega", "two_theta"),
-            ("Omega/2Theta", "omega"),
             ("Theta/2-Theta", "two_theta"),
         ],
     )
@@ -45,6 +44,8 @@ class TestRigaku:
 
     def test_ambiguous_axis_is_what_the_user_says(self, tmp_path):
         path = save(tmp_path, "a.ras", ras("Omega/2Theta"))
+        with pytest.raises(InputFileError, match="some programs list ω and others 2θ"):
+            read_curve(path)
         assert read_curve(path, kind="two_theta").x.attrs["kind"] == "two_theta"
         with pytest.raises(InputFileError, match="two_theta moves"):
             read_curve(save(tmp_path, "b.ras", ras("2Theta/Omega")), kind="omega")

@@ -159,7 +159,7 @@ def _guess(arguments: argparse.Namespace) -> int:
         par, spec = params[name], model.space[name]
         if not par.vary and par.expr is None and par.value == spec.value:
             del chosen[name]
-    _write(outputs.parameters_toml(chosen), arguments.out, (arguments.curve, experiment.path))
+    _write(f"# {_read_as(curve)}\n{outputs.parameters_toml(chosen)}", arguments.out, (arguments.curve, experiment.path))
     return 0
 
 
@@ -210,6 +210,11 @@ def _read(curve: Path, experiment: Path | None) -> tuple[xr.DataArray, Experimen
     return read_curve(curve, experiment=settings), settings
 
 
+def _read_as(curve: xr.DataArray) -> str:
+    """What was decided about the angles and the values of a curve."""
+    return f"read as: {curve.attrs['read_as']}"
+
+
 def _fit_and_write(
     curve: xr.DataArray,
     experiment: Experiment,
@@ -220,6 +225,7 @@ def _fit_and_write(
     from hrxrd_ml.cli.overrides import evaluated_expressions
     from hrxrd_ml.results import tables
 
+    print(_read_as(curve))
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
     with staged_folder(arguments.out) as folder:
         fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
