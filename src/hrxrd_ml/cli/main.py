@@ -225,15 +225,18 @@ def _fit_and_write(
     from hrxrd_ml.cli.overrides import evaluated_expressions
     from hrxrd_ml.results import tables
 
-    print(_read_as(curve))
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
     with staged_folder(arguments.out) as folder:
         fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
         dataset = outputs.write_fit(fit, folder)
     if arguments.verbose:
         print(fit.result.fit_report())
+    print(_read_as(curve))
     print(tables.parameter_table(dataset, truth))
     print(tables.summary(dataset, fit.seconds))
+    for film in fit.result.model.simulation.films:
+        if film.x is not None:
+            print(f"{film.name}_x: {fit.result.model.space[f'{film.name}_x'].description}")
     for note in fit.result.bound_notes:
         print(f"note: {note}")
     print(f"written to {arguments.out}: {', '.join(outputs.FILES)}")

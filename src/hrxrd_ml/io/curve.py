@@ -135,6 +135,11 @@ def make_curve(
     named.setdefault("units", units)
     if corrected:
         named["corrected"] = "counts that are not whole numbers"
+        warnings.warn(
+            "not all counts are whole numbers; they are taken as corrected ones, with the variance of counts: for "
+            'rates and normalised curves set kind = "intensity" in [intensity] (data_kind="intensity")',
+            stacklevel=2,
+        )
     return xr.DataArray(data[order], dims="x", coords=coords, name=data_kind, attrs=named)
 
 
@@ -205,24 +210,39 @@ def _data_kind(data: FloatArray, data_kind: str | None, where: _Where) -> tuple[
         )
     if not data.any():
         raise CurveError("all values are zero; expected a measured curve: is this the right column?")
-    corrected = data_kind == "counts" and not bool(whole.all())
-    if corrected:
+    if data_kind == "counts" and not whole.all():
         i = int(np.flatnonzero(~whole)[0])
         least = float(data[data > 0].min())
-        if data.max() < 10.0 or least < 0.1:
-            raise CurveError(
-                f"{where(i)}: {data[i]:.6g} is no number of counts, nor of corrected ones (the highest value is "
-                f"{data.max():.4g}, the lowest above zero {least:.4g}); if the data are rates or were normalised, set "
-                'kind = "intensity" in [intensity] (data_kind="intensity")'
+        if divisor := _divisor(data):
+            broken = f"the values are whole multiples of 1/{divisor}, counts divided by {divisor}: give the counts"
+        elif data.max() < 10.0 or least < 0.1:
+            broken = (
+                f"nor are the others counts with a small correction ({least:.4g} to {data.max():.4g}): give the counts"
             )
-        warnings.warn(
-            f"{where(i)}: {data[i]:.6g} is not a whole number; the counts are taken as corrected ones, with the "
-            'variance of counts: for rates and normalised curves set kind = "intensity" in [intensity] (data_kind="intensity")',
-            stacklevel=3,
+        else:
+            return data_kind, True
+        raise CurveError(
+            f"{where(i)}: {data[i]:.6g} is not a whole number of counts; {broken}, the counting time of a rate, or set "
+            'kind = "intensity" in [intensity] (data_kind="intensity")'
         )
-    elif data_kind == "counts":
+    if data_kind == "counts":
         np.round(data, out=data)
-    return data_kind, corrected
+    return data_kind, False
+
+
+def _divisor(data: FloatArray) -> int:
+    """Number by which counts were divided, if all values are whole multiples of its inverse, or 0.
+
+    Multiples of ten are left out: numbers printed with few digits are multiples of 1/10 whatever they are.
+    """
+    few = data[(data > 0.0) & (data < 100.0)]  # the others were printed with too few digits to tell
+    if len(np.unique(few)) < 5:
+        return 0
+    for divisor in range(2, 100):
+        product = few * divisor
+        if divisor % 10 and np.all(np.abs(product - np.round(product)) <= 0.01 + 2e-5 * product):
+            return divisor
+    return 0
 
 
 def _positive(

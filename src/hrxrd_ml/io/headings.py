@@ -35,7 +35,7 @@ _SOME_ANGLE = re.compile(
     r"angle|winkel|угол|角|\b[áa]ngul|\bangol|\bk[ąa]t\b|\bhoek|\bvinkel|incidence|\bgonio|\bmotor|\bpos(?:ition)?\b"
 )
 _DATA = re.compile(
-    r"counts?\b|\bcounter|\bcts\b|\bk?m?cps\b|\bc\.p\.s|\bcpm\b|intens|\bdet(?:ector)?\b|\bsignal|\bphotons?\b|\bevents\b"
+    r"counts?\b|\bcounter|\bcts\b|\bk?m?cps\b|\bc\.p\.s|\bcpm\b|intens|\bdet(?:ector)?\d*\b|\bsignal|\bphotons?\b|\bevents\b"
     r"|\bhits\b|\brates?\b|countrate|\bk?m?hz\b|reflectivity|yield|impuls|zähl|ereignis|интенс|имп|отсч|счет|счёт|скорост"
     r""
     r"|强度|強度|计数|計数|カウント|coups|conteggi|cuentas|^\s*i\s*(?:$|[(\[/])"
@@ -53,7 +53,8 @@ _PER_SECOND = (
     (1.0 / 3600.0, r"(?:/|per) ?h(?:our)?\b"),
 )
 _SCALED = re.compile(
-    r"\bnorm|\ba\.? ?u\.?(?:$|[^a-z])|\barb|%|\brel\b|\brelativ|scaled|reflectivity|willk|отн|任意|smooth|average|mean\b"
+    r"\bnorm|\ba\.? ?u\.?(?:$|[^a-z])|\barb|%|\brel\b|\brelativ|scaled|reflectivity|willk|отн"
+    r"|任意|smooth|average|mean\b"
     r"|/\s*\d|x\s*10|10\s*\^|\bk(?:cts|counts)\b|/\s*(?:max|i ?0|mon)"
 )
 _NO_COUNTS = (
@@ -62,8 +63,10 @@ _NO_COUNTS = (
     ("errors", re.compile(r"\bsigma\b|\berr(?:or)?s?\b|\bstd\b|\besd\b|uncertaint|fehler|ошибк")),
     ("attenuation factors", re.compile(r"attenuat|absor|\bfilter|dämpf")),
 )
+_COUNTS = re.compile(r"counts?\b|\bcts\b|impuls|zählereig|имп|отсч|计数|計数|coups|conteggi|cuentas")
 _OTHER = re.compile(
     r"^\s*(?:h|k|l|q|no|nr|#|index|points?)\s*$|\bq[xyz]?\b|\bphi\b|\bchi\b|\bpsi\b|\btemp|\bmon(?:itor)?\d*\b|\benergy\b"
+    r"|thick|strain|\bdepth|pressure|[(\[] ?(?:k|°? ?c|mm|nm|å|ev|kev|v|kv|a|ma) ?[)\]]"
     r"|\bepoch\b|\bcurrent\b|\bvoltage\b|\bmiller\b|\bdate\b|\bring\b"
 )
 
@@ -101,20 +104,40 @@ class Heading:
     per_second: float = 1.0
     broken: str = ""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it speaks of counts, and of nothing by which they were divided."""
+        return self.quantity == "data" and not self.scale and bool(_COUNTS.search(_words(self.text)))
+
+
+def mentions_rate(line: str) -> bool:
+    """Whether a line of free text speaks of counts per time."""
+    words = _words(line)
+    return bool(re.search(r"\bk?m?cps\b|(?:count|impuls\w*) ?rate|zählrate|скорость сч", words)) or bool(
+        _COUNTS.search(words)
+        and re.search(r"(?:counts|cts|\bc|имп\w*|impulse) ?(?:/|per )", words)
+        and _RATE.search(words)
+    )
+
+
+def mentions_two_theta(line: str) -> bool:
+    """Whether a line of free text speaks of 2θ."""
+    return any(match[1] is not None for match in _ANGLE.finditer(_words(line)))
+
 
 def understand(text: str) -> Heading:
     """Take a heading apart."""
     words = _words(text)
     unit, foreign = unit_of(text), _foreign(text)
     broken = next((name for name, pattern in _NO_COUNTS if pattern.search(words)), "")
-    if _DATA.search(words) and not re.search(r"(?:time|zeit)\b|detector (?:angle|pos)", words):
+    if _DATA.search(words) and not re.search(r"(?:time|zeit)\b|\bdet\w* ?-?(?:angle|pos|2|two)", words):
         factor = next((factor for factor, pattern in _PER_SECOND if re.search(pattern, words)), 1.0)
         scale = "rate" if _RATE.search(words) else "scaled" if _SCALED.search(words) else ""
         if broken in ("errors", "attenuation factors"):
             return Heading(text, "other", broken=broken)
         return Heading(text, "data", scale=scale, per_second=factor if scale == "rate" else 1.0, broken=broken)
     if broken:
-        return Heading(text, "other", broken=broken)
+        return Heading(text, "data" if broken in ("logarithms", "square roots") else "other", broken=broken)
     if _TIME.search(words) and not _ANGLE.search(words) and unit in ("", "arcsec"):
         return Heading(text, "time")
     if _OTHER.search(words) and not _ANGLE.search(words):

@@ -130,7 +130,6 @@ def read_curve(
             attrs["scan_axis"] = found.scan_axis
         if found.hkl:
             attrs["hkl"] = " ".join(map(str, found.hkl))
-            _check_hkl(found.hkl, settings)
         if wavelength is None:
             wavelength = found.wavelength
         elif not isinstance(wavelength, int | float) or not 0.0 < wavelength < 100.0:
@@ -155,6 +154,9 @@ def read_curve(
             lines=found.lines,
         )
         assumed = " (no heading says so)" if "" in found.axes and not (kind or found.said_kind) else ""
+        for warning in (_other_kind(found, kind), _other_hkl(found.hkl, settings)):
+            if warning:
+                warnings.warn(warning, stacklevel=2)
         curve.attrs["read_as"] = f"{NAMES[read_kind]}, {read_unit}{assumed}; {_values_in_words(curve)}"
         return curve
     except (InputFileError, CurveError) as error:
@@ -168,13 +170,18 @@ def _values_in_words(curve: "xr.DataArray") -> str:
     return "counts, corrected" if "corrected" in curve.attrs else "counts"
 
 
-def _check_hkl(hkl: tuple[int, int, int], settings: Experiment | None) -> None:
-    """Warn where file and experiment name reflections that no order of the axes makes the same."""
-    if settings and sorted(map(abs, hkl)) != sorted(map(abs, settings.reflection.hkl)):
-        warnings.warn(
-            f"the file says reflection {' '.join(map(str, hkl))} and the experiment {settings.reflection.hkl}",
-            stacklevel=3,
-        )
+def _other_kind(found: Scan, kind: str | None) -> str:
+    """Warning where a heading names another kind of angle than the one that was asked for."""
+    if not kind or not found.said_kind or kind == found.said_kind:
+        return ""
+    return f"the heading of the angles says {NAMES[found.said_kind]}; they are read as {NAMES[kind]}, as was asked for"
+
+
+def _other_hkl(hkl: tuple[int, int, int] | None, settings: Experiment | None) -> str:
+    """Warning where file and experiment name reflections that no order of the axes makes the same."""
+    if not hkl or not settings or sorted(map(abs, hkl)) == sorted(map(abs, settings.reflection.hkl)):
+        return ""
+    return f"the file says reflection {' '.join(map(str, hkl))} and the experiment {settings.reflection.hkl}"
 
 
 def _writable(path: Path) -> str:
@@ -268,12 +275,6 @@ def _choose_axis(found: Scan, kind: str | None, unit: str | None) -> tuple[Float
         raise InputFileError(found.kind_question)
     if "" in found.axes:
         x = found.axes[""]
-        if kind and found.said_kind and kind != found.said_kind:
-            warnings.warn(
-                f"the heading of the angles says {NAMES[found.said_kind]}, and {NAMES[kind]} was asked for; they are "
-                "read as that",
-                stacklevel=3,
-            )
         kind = kind or found.said_kind or "omega"
     else:
         kind = kind or next(iter(found.axes))
@@ -303,9 +304,9 @@ def _choose_values(found: Scan, data_kind: str | None, seconds: float | None, er
     unit = understand(found.values_unit)
     if found.values_unit in ("", "counts"):
         if data_kind is None and found.values_unit == "counts" and not error and found.sigma is None:
-            data_kind = (
-                "counts"  # the file says so: whatever made them others than whole, their noise is that of counts
-            )
+            data_kind = "counts"  # the file says so; what was corrected keeps the noise of counts
+        if data_kind is None and found.values_question and not error and found.sigma is None:
+            raise InputFileError(found.values_question)
         return found, data_kind
     if unit.scale == "rate" and data_kind != "intensity" and not error and found.sigma is None:
         rate, times = found.values * unit.per_second, found.counting_time

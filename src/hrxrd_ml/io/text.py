@@ -19,7 +19,7 @@ from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.columns import Column, choose_angles, choose_data, choose_times, find_column, plain
 from hrxrd_ml.io.content import decode
-from hrxrd_ml.io.headings import Heading, is_unit, understand
+from hrxrd_ml.io.headings import Heading, is_unit, mentions_rate, mentions_two_theta, understand
 from hrxrd_ml.io.scan import Scan, kind_of_scan, recover_counts
 from hrxrd_ml.units import ANGLE_UNITS, AXIS_KINDS
 
@@ -37,13 +37,19 @@ _MAX_TEXT = 10_000_000
 
 @dataclass(frozen=True)
 class _Table:
-    """Rows of a text file, split into cells; ``lines`` counts from 1, ``scan_axis`` is what the lines above call it."""
+    """Rows of a text file, split into cells; ``lines`` counts from 1, ``above`` are the lines before the table."""
 
     rows: list[list[str]]
     lines: list[int]
     header: list[str] | None
     delimiter: str | None
-    scan_axis: str = ""
+    above: list[str]
+
+    @property
+    def scan_axis(self) -> str:
+        """What the lines above call the scan, as PANalytical writes it: 2Theta-Omega."""
+        found = (re.match(r"\W*scan axis\W+([\w/-]+)", line, re.IGNORECASE) for line in self.above)
+        return next((match[1] for match in found if match), "")
 
 
 def read(
@@ -62,7 +68,7 @@ def read(
     ------
     InputFileError
         If there is no table, its rows differ in their columns, a column does not exist, a cell is not a finite number,
-        or a sign may be a decimal one or stand between thousands (not with ``data_kind="intensity"``); the line is named.
+        or a sign may be a decimal one or stand between thousands (not for ``data_kind="intensity"``).
     """
     table = _split(decode(data), x_column)
     width = max(len(row) for row in table.rows)
@@ -111,14 +117,15 @@ def read(
             f"{_called(table, iy)}, taken for the counts, is {values[0]:g} in every row; the file has {width} columns: "
             "name the right one (column under [intensity], or column=)"
         )
-    unit = "arb. units" if of_values.scale == "scaled" else of_values.text if of_values.scale == "rate" else ""
-    if unit and seconds is None:
+    rate = _rate(of_values, table)
+    unit = "arb. units" if of_values.scale == "scaled" else "" if not rate else of_values.text or "counts per second"
+    if rate and seconds is None:
         times = _times(table, choose_times(headings, [ix, iy]))
         seconds = None if recover_counts(values * of_values.per_second, times) is None else times
-    kind, question = of_angles.kind, _which_angle(of_angles, table.header)
-    if question and table.scan_axis:
-        kind, question = kind_of_scan(table.scan_axis)
-        question = question if kind else _which_angle(of_angles, table.header)
+    kind, question = of_angles.kind, _which_angle(of_angles, table)
+    if table.scan_axis and not kind:
+        kind, asked = kind_of_scan(table.scan_axis)
+        question = asked if kind else question
     return Scan(
         axes={"": angles},
         values=values,
@@ -131,18 +138,22 @@ def read(
         said_unit=of_angles.unit,
         kind_question=question,
         unit_question=_which_unit(of_angles),
-        values_question=_how_long(of_values) if of_values.scale == "rate" else "",
+        values_question=_which_values(of_values, values, table, rate),
     )
 
 
-def _which_angle(heading: Heading, header: list[str] | None) -> str:
-    """Question for the kind of the angles, where there are headings and that of the angles does not tell it."""
-    if header is None or heading.kind:
+def _which_angle(heading: Heading, table: _Table) -> str:
+    """Question for the kind of the angles, where their heading, or what is written above, leaves it open."""
+    if heading.kind:
         return ""
-    return (
-        f"the heading {heading.text!r} does not say which angle this is; give its kind, one of {', '.join(AXIS_KINDS)} "
-        "(kind under [axis], or kind=), or name the column of the angles (column, or x_column=)"
+    ask = (
+        f"give its kind, one of {', '.join(AXIS_KINDS)} (kind under [axis], or kind=), or name the column of the "
+        "angles (column, or x_column=)"
     )
+    if table.header is not None:
+        return f"the heading {heading.text!r} does not say which angle this is; {ask}"
+    spoken = next((line for line in table.above if mentions_two_theta(line)), "")
+    return f"the columns have no headings, and the text above speaks of 2θ ({spoken[:60]!r}); {ask}" if spoken else ""
 
 
 def _which_unit(heading: Heading) -> str:
@@ -154,12 +165,35 @@ def _which_unit(heading: Heading) -> str:
     return ""
 
 
-def _how_long(heading: Heading) -> str:
-    return (
-        f"the heading {heading.text!r} says a rate, whose noise depends on the counting time; give it "
-        "(counting_time = seconds a point, or counting_time_column, under [intensity] or as arguments), or standard "
-        'errors (sigma_column, relative_error), or kind = "intensity" (data_kind=) for none'
-    )
+def _rate(heading: Heading, table: _Table) -> str:
+    """Where the heading says a rate, or, without headings, the text above: the words."""
+    if table.header is None:
+        return next((line[:60] for line in table.above if mentions_rate(line)), "")
+    return heading.text if heading.scale == "rate" else ""
+
+
+def _which_values(heading: Heading, values: FloatArray, table: _Table, rate: str) -> str:
+    """Question for what the values are, where they are a rate, or called counts and are not whole."""
+    if rate:
+        return (
+            f"{rate!r} says a rate, whose noise depends on the counting time; give it (counting_time = seconds a "
+            "point, 1 for counts, or counting_time_column, under [intensity] or as arguments), or standard errors "
+            '(sigma_column, relative_error), or kind = "intensity" (data_kind=) for none'
+        )
+    broken = np.flatnonzero(values != np.round(values))
+    line = f"line {table.lines[broken[0]]}" if len(broken) else ""
+    if len(broken) == 1:
+        return (
+            f"{line}: {values[broken[0]]:g} alone is not whole; is this line no point? Correct or delete it, or say "
+            'kind = "intensity" under [intensity] (data_kind=)'
+        )
+    if len(broken) and heading.counts:
+        return (
+            f"{line}: {heading.text!r} speaks of counts, and {values[broken[0]]:g} is not whole; say "
+            'kind = "counts" for counts with a small correction, which keep the errors of counts, or "intensity" for '
+            "anything else, under [intensity] (data_kind=)"
+        )
+    return ""
 
 
 def _check_ends(angles: FloatArray, lines: list[int]) -> None:
@@ -213,11 +247,8 @@ def _split(text: str, x_column: Column | None) -> _Table:
     table = cells[begin:]
     _check_widths(table, content[begin:], delimiter)
     header = _header(lines, cells[:begin], table[0], delimiter)
-    above = (
-        re.match(r"\W*scan axis\W+([\w/-]+)", line, re.IGNORECASE) for number, line in lines if number < table[0][0]
-    )
-    scan_axis = next((found[1] for found in above if found), "")  # as PANalytical writes it: 2Theta-Omega
-    return _Table([row for _, row in table], [number for number, _ in table], header, delimiter, scan_axis)
+    above = [line for number, line in lines if number < table[0][0]]
+    return _Table([row for _, row in table], [number for number, _ in table], header, delimiter, above)
 
 
 def _delimiter(sample: list[str]) -> str | None:
@@ -276,10 +307,7 @@ def _header(
             if len(names) == len(last):
                 last = [f"{name} ({unit.strip('[]()')})" for name, unit in zip(names, last, strict=True)]
         text = next(line for n, line in lines if n == last_number)
-        ways = [last]
-        if delimiter is None:  # "omega (deg)  counts" are two headings
-            ways += [re.sub(r"\s+(?=[(\[])", "", text).split(), re.split(r"\s{2,}", text)]
-        for cells in ways:
+        for cells in (last, *(_ways(text) if delimiter is None else ())):
             if len(cells) == len(row):
                 return cells
             if 2 <= len(cells) < len(row) and all(understand(cell).quantity for cell in cells):
@@ -293,10 +321,17 @@ def _header(
         return None
     text = re.sub(r"^#L\s+", "", comments[-1])  # of a SPEC file
     text = text.lstrip("".join(COMMENTS) + " ")
-    for split in (_cells(text, delimiter), re.split(r"\s{2,}", text), text.split()):
-        if len(split) == len(row) and len(row) > 1:
+    for split in (_cells(text, delimiter), *_ways(text)):
+        # Without delimiters, any comment of as many words fits: it has to say something of what the columns hold.
+        told = any(understand(cell).quantity for cell in split) or (delimiter and not any(map(_NUMBER.match, split)))
+        if len(split) == len(row) and len(row) > 1 and told:
             return split
     return None
+
+
+def _ways(text: str) -> tuple[list[str], ...]:
+    """Headings in a line without delimiters: words, words with what is in brackets behind them, by wide gaps."""
+    return text.split(), re.sub(r"\s+(?=[(\[])", "", text).split(), re.split(r"\s{2,}", text.strip())
 
 
 def _check_widths(table: list[tuple[int, list[str]]], content: list[tuple[int, str]], delimiter: str | None) -> None:
