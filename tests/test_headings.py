@@ -29,7 +29,8 @@ def asked(folder, heading, data="counts", x=OMEGA, **given):
     [
         "delta 2theta (arcsec)", "2theta offset [arcsec]", "rel. 2Theta (arcsec)", "2theta − 2thetaB (arcsec)",
         "2θ−2θ_B [″]", "Δ2θ ('')", "Δ(2θ) / arcsec", "delta_two_theta_arcsec", "d2theta (arcsec)", "tth-tth0 (arcsec)",
-        "2Theta (relative, arcsec)", "2Theta - 66.05 (arcsec)", "two_theta_offset_arcsec", "2-Theta minus Bragg [arcsec]",
+        "2Theta (relative, arcsec)", "2Theta - 66.05 (arcsec)", "two_theta_offset_arcsec",
+        "2-Theta minus Bragg [arcsec]",
     ],
 )  # fmt: skip
 def test_a_difference_of_2theta_is_no_offset_of_omega(tmp_path, heading):
@@ -39,8 +40,9 @@ def test_a_difference_of_2theta_is_no_offset_of_omega(tmp_path, heading):
 @pytest.mark.parametrize(
     "heading",
     [
-        "omega_offset_arcsec", "Δω (″)", "Δθ ('')", 'domega (")', "Omega rel. (sec)", "ω − ω_B [arcsec]", "offset (arcsec)",
-        "theta - thetaB (arcsec)", "omega - 25.53 [arcsec]", "dtheta/arcsec", "Winkelversatz ω (Bogensekunden)",
+        "omega_offset_arcsec", "Δω (″)", "Δθ ('')", 'domega (")', "Omega rel. (sec)", "ω − ω_B [arcsec]",
+        "offset (arcsec)", "theta - thetaB (arcsec)", "omega - 25.53 [arcsec]", "dtheta/arcsec",
+        "Winkelversatz ω (Bogensekunden)",
     ],
 )  # fmt: skip
 def test_differences_of_omega(tmp_path, heading):
@@ -83,7 +85,8 @@ def test_the_unit_of_an_offset_is_asked_for(tmp_path, heading):
     "heading",
     [
         "counts/sec", "count_rate", "Rate", "Hz", "counts s^-1", "counts·s⁻¹", "cts·s−1", "cps", "Intensity (cps)",
-        "I [1/s]", "counts per second", "Intensity (c.p.s.)", "Zählrate", "Impulse/s", "имп/с", "скорость счета", "计数率",
+        "I [1/s]", "counts per second", "Intensity (c.p.s.)", "Zählrate", "Impulse/s", "имп/с", "скорость счета",
+        "计数率",
         "counts/min", "kcps",
     ],
 )  # fmt: skip

@@ -111,6 +111,32 @@ class TestText:
         text += "".join(f"{a:.5f} {1700000 + i} 1 {b:.0f}\n" for i, (a, b) in enumerate(rows))
         assert_is_the_curve(read_curve(save(tmp_path, "a.spec", text), unit="deg"))
 
+    def test_a_scan_of_a_spec_file_is_chosen(self, tmp_path):
+        rows = "".join(f"{a:.5f}  1  {b:.0f}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        scans = "".join(f"\n#S {i} ascan th {i} 2\n#D today\n#L Two Theta  Seconds  Detector\n{rows}" for i in (1, 2))
+        path = save(tmp_path, "a.spec", f"#F a\n#E 1\n{scans}")
+        with pytest.raises(InputFileError, match=r"holds 2 scans \(0: 1 ascan th 1 2, 1: 2 ascan th 2 2\); choose one"):
+            read_curve(path)
+        curve = read_curve(path, scan=1)
+        assert_is_the_curve(curve)
+        assert (curve.x.attrs["kind"], curve.attrs["format"]) == ("two_theta", "spec")
+        with pytest.raises(InputFileError, match="no scan 2"):
+            read_curve(path, scan=2)
+        save(tmp_path, "b.spec", f"#F a\n{scans}".replace("33.40000  1  20\n", "33.40000  1  x\n"))
+        with pytest.raises(InputFileError, match="line 89, column 2"):
+            read_curve(tmp_path / "b.spec", scan=1)
+
+    def test_counts_that_are_not_whole_are_asked_about(self, tmp_path):
+        rows = list(zip(OMEGA, COUNTS * (1 + 0.02 * np.sin(np.arange(len(OMEGA)))), strict=True))
+        path = save(tmp_path, "a.csv", "omega,counts\n" + "".join(f"{a:.5f},{b:.4f}\n" for a, b in rows))
+        with pytest.raises(
+            InputFileError, match=r"speaks of counts, and .* is not whole; say kind = .counts. for counts with"
+        ):
+            read_curve(path)
+        with pytest.warns(UserWarning, match="corrected"):
+            assert read_curve(path, data_kind="counts").attrs["units"] == "counts"
+        assert read_curve(path, data_kind="intensity").name == "intensity"
+
     def test_a_unit_that_is_not_known_is_refused(self, tmp_path):
         path = save(tmp_path, "a.csv", text_of(heading="Delta_omega_urad,counts\n"))
         with pytest.raises(InputFileError, match="says urad, which is none of"):

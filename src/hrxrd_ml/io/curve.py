@@ -236,12 +236,14 @@ def _divisor(data: FloatArray) -> int:
     Multiples of ten are left out: numbers printed with few digits are multiples of 1/10 whatever they are.
     """
     few = data[(data > 0.0) & (data < 100.0)]  # the others were printed with too few digits to tell
-    if len(np.unique(few)) < 5:
+    if len(np.unique(few)) < 5 or (few == np.round(few)).all():
         return 0
     for divisor in range(2, 100):
         product = few * divisor
-        if divisor % 10 and np.all(np.abs(product - np.round(product)) <= 0.01 + 2e-5 * product):
-            return divisor
+        whole = np.round(product)
+        if divisor % 10 and np.all(np.abs(product - whole) <= 0.01 + 2e-5 * product):
+            # A common factor about as large is a correction: 78/77 for 1.013.
+            return divisor if np.gcd.reduce(whole.astype(np.int64)) < 0.9 * divisor else 0
     return 0
 
 

@@ -130,7 +130,9 @@ def understand(text: str) -> Heading:
     words = _words(text)
     unit, foreign = unit_of(text), _foreign(text)
     broken = next((name for name, pattern in _NO_COUNTS if pattern.search(words)), "")
-    if _DATA.search(words) and not re.search(r"(?:time|zeit)\b|\bdet\w* ?-?(?:angle|pos|2|two)", words):
+    if _DATA.search(words) and not re.search(
+        r"(?:time|zeit)\b|\bdet(?:ector)? ?-?(?:angle|pos|(?:2|two)[ -]?th)", words
+    ):
         factor = next((factor for factor, pattern in _PER_SECOND if re.search(pattern, words)), 1.0)
         scale = "rate" if _RATE.search(words) else "scaled" if _SCALED.search(words) else ""
         if broken in ("errors", "attenuation factors"):
