@@ -126,7 +126,7 @@ def _with_line(old: str, new: str) -> str:
 
 
 _FIRST = "-600,30\n"
-_RATES = "".join(f"{x},{30.5 + x % 7}\n" for x in range(40))
+_RATES = "".join(f"{x},{0.5 + x % 7}\n" for x in range(40))
 
 CASES: tuple[BadInput, ...] = (
     # --- the file itself

@@ -102,7 +102,7 @@ def brml(axes: str = "TwoTheta Theta", views: str = "", rows: list[str] | None =
         f'<ScanAxisInfo AxisId="{a}" AxisName="{a}"><Unit Base="Degree"/></ScanAxisInfo>' for a in axes.split()
     )
     if rows is None:
-        rows = [f"0.5,{f:g},{2 * a:.6f},{a:.6f},{v:g}" for a, v, f in zip(OMEGA, COUNTS, FACTORS, strict=True)]
+        rows = [f"0.5,{f:g},{2 * a:.6f},{a:.6f},{v * f:.9g}" for a, v, f in zip(OMEGA, COUNTS, FACTORS, strict=True)]
     datum = "".join(f"<Datum>{row}</Datum>" for row in rows)
     xml = f"""<?xml version="1.0" encoding="utf-8"?><RawData>
         <FixedInformation><PrimaryTrack><WaveLengthAlpha1 Unit="Angstrom" Value="1.5406"/></PrimaryTrack>
@@ -111,6 +111,70 @@ def brml(axes: str = "TwoTheta Theta", views: str = "", rows: list[str] | None =
         <ScanAxes>{listed_axes}</ScanAxes></ScanInformation><DataViews>{views}</DataViews>{datum}</DataRoute>
         <DataRoute RouteFlag="Raw">{datum}</DataRoute></DataRoutes></RawData>"""
     return archive({"DataContainer.xml": "<a/>", "Experiment0/RawData0.xml": xml})
+
+
+def uxd(unit="COUNTS", drive="COUPLED", time=2.0, ranges=1, pairs=True) -> str:
+    values, angles = (COUNTS / time if unit == "CPS" else COUNTS), 2 * OMEGA
+    mark = f"_{'2THETA' if pairs else ''}{unit}\n"
+    if pairs:
+        mark += "".join(f"{a:.6f}\t{v:g}\n" for a, v in zip(angles, values, strict=True))
+    else:
+        mark += "\n".join(" ".join(f"{v:g}" for v in values[i : i + 8]) for i in range(0, N, 8)) + "\n"
+    head = (
+        f"; (Data for Range number 1)\n_DRIVE='{drive}'\n_STEPTIME={time}\n_STEPSIZE={np.diff(angles)[0]:.9f}\n"
+        f"_START={angles[0]}\n_THETA={OMEGA[0]}\n_2THETA={angles[0]}\n"
+    )
+    return "; made up\n_FILEVERSION=2\n_WL1=1.540600\n" + (head + mark) * ranges
+
+
+def x00(axis="Omega/2Theta", time=2.0, factor=1.0, n=N) -> str:
+    return (
+        "HR-XRDScan\nFileName, a.x00\nSample, made up\nReflection,   0  0  4\nWavelength, 1.540560\n"
+        f"Omega, 33.05\nTwoTheta, 66.1\nScanType, CONTINUOUS\nScanAxis, {axis}\nFirstAngle, {OMEGA[0]:.5f}\n"
+        f"ScanRange, 0.6\nStepWidth, {np.diff(OMEGA)[0]:.9f}\nTimePerStep, {time:.2f}\nNrOfData, {n}\nScanData\n"
+        + "".join(f"{v * factor / time:.4f}\n" for v in COUNTS)
+    )
+
+
+_COLUMN = {
+    "time": '<RawDataView Start="{i}" Length="1" LogicName="MeasuredTime"/>',
+    "absorber": '<RawDataView Start="{i}" Length="1" LogicName="AbsorptionFactor"/>',
+    "axes": '<RawDataView Start="{i}" Length="2"><Varying LogicName="ScanAxes"><FieldDefinitions AxisId="TwoTheta"/>'
+    '<FieldDefinitions AxisId="Theta"/></Varying></RawDataView>',
+    "omega": '<RawDataView Start="{i}" Length="1"><Varying LogicName="ScanAxes"><FieldDefinitions AxisId="Theta"/>'
+    "</Varying></RawDataView>",
+    "drives": '<RawDataView Start="{i}" Length="2"><Varying LogicName="RandomAccess">'
+    '<FieldDefinitions AxisId="TwoTheta"/><FieldDefinitions AxisId="Theta"/></Varying></RawDataView>',
+    "space": '<RawDataView Start="{i}" Length="3"><Varying LogicName="RecSpace"><FieldDefinitions AxisId="RecSpX"/>'
+    '<FieldDefinitions AxisId="RecSpY"/><FieldDefinitions AxisId="RecSpZ"/></Varying></RawDataView>',
+    "counter": '<RawDataView Start="{i}" Length="1">'
+    '<Recording LogicName="ScanCounter1" Category="Count"/></RawDataView>',
+    "kelvin": '<RawDataView Start="{i}" Length="1">'
+    '<Recording LogicName="Temperature" Category="Temperature"/></RawDataView>',
+    "pixel": '<RawDataView Start="{i}" Length="1"><Recording LogicName="MaxPixel" Category="Technical"/></RawDataView>',
+}
+
+
+def described_brml(order: str, values=COUNTS, factors=FACTORS) -> bytes:
+    """Scan whose columns come in an order and are described; values are stored multiplied by the factors."""
+    cells = {
+        "time": np.full((N, 1), 0.5),
+        "absorber": factors[:, None],
+        "axes": np.c_[2 * OMEGA, OMEGA],
+        "omega": OMEGA[:, None],
+        "drives": np.c_[2 * OMEGA + 1e-3, OMEGA + 5e-4],
+        "space": np.c_[np.zeros(N), np.zeros(N), OMEGA / 8],
+        "counter": (values * factors)[:, None],
+        "kelvin": np.full((N, 1), 298.15) + np.arange(N)[:, None] * 1e-3,
+        "pixel": np.arange(N)[:, None] + 100.0,
+    }
+    views, width = "", 0
+    for name in order.split():
+        views += _COLUMN[name].format(i=width)
+        width += cells[name].shape[1]
+    table = np.hstack([cells[name] for name in order.split()])
+    rows = [",".join(f"{value:.10g}" for value in row) for row in table]
+    return brml("Theta" if "omega" in order else "TwoTheta Theta", views=views, rows=rows)
 
 
 VIEWS = """

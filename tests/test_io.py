@@ -113,6 +113,23 @@ class TestMakeCurve:
         assert make_curve(OMEGA, COUNTS, data_kind="intensity").name == "intensity"
         assert make_curve(OMEGA, COUNTS + 0.5).name == "intensity"
 
+    def test_corrected_counts_keep_the_variance_of_counts(self):
+        values = COUNTS * (1.0 + 0.02 * np.cos(np.arange(N)))
+        with pytest.warns(UserWarning, match="corrected"):
+            curve = make_curve(OMEGA, values, data_kind="counts")
+        np.testing.assert_array_equal(curve, values)
+        assert curve.attrs["units"] == "counts"
+
+    @pytest.mark.parametrize("divisor", [2, 3, 7, 60])
+    def test_counts_that_were_divided_are_no_corrected_ones(self, divisor):
+        rng = np.random.default_rng(1)
+        counts = rng.poisson(COUNTS).astype(float)
+        if divisor % 10:
+            with pytest.raises(CurveError, match=f"counts divided by {divisor}: give the counts"):
+                make_curve(OMEGA, np.round(counts / divisor, 6), data_kind="counts")
+        with pytest.raises(CurveError, match='set kind = "intensity"'):
+            make_curve(OMEGA, counts / counts.max(), data_kind="counts")
+
     def test_zero_intensity_has_an_error_too(self):
         values = np.where(np.arange(N) < 5, 0.0, 8.5)
         curve = make_curve(OMEGA, values, relative_error=0.1)

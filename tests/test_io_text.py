@@ -15,17 +15,17 @@ class TestText:
     @pytest.mark.parametrize("heading", ["", "Angle,Counts\n", "# a\n% b\n' c\n; d\n", "\n\nomega counts\n\n"])
     def test_delimiters_and_headings(self, tmp_path, delimiter, heading):
         text = text_of(delimiter=delimiter, heading=heading.replace(",", delimiter))
-        assert_is_the_curve(read_curve(save(tmp_path, "a.dat", text)))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.dat", text), kind="omega"))
 
     @pytest.mark.parametrize("delimiter", [";", "\t", " "])
     def test_decimal_commas(self, tmp_path, delimiter):
-        text = text_of(delimiter=delimiter, decimal=",", heading="Winkel;Zählrate\n")
-        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text.encode("latin-1"))))
+        text = text_of(delimiter=delimiter, decimal=",", heading="Winkel;Zählereignisse\n")
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text.encode("latin-1")), kind="omega"))
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1", "utf-8"])
     def test_encodings(self, tmp_path, encoding):
         text = text_of(heading="ange µ° ,counts\n")
-        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text.encode(encoding))))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text.encode(encoding)), kind="omega"))
 
     def test_windows_line_ends_and_trailing_delimiters(self, tmp_path):
         text = text_of().replace("\n", ",\r\n") + "\r\n\x1a"
@@ -36,7 +36,7 @@ class TestText:
             "[Measurement conditions]\nSample,\nAnode material,Cu\nWavelength,1.5405980\n"
             "Scan range,32.8,33.4\n[Scan points]\nAngle,Intensity\n"
         )
-        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text_of(heading=heading))))
+        assert_is_the_curve(read_curve(save(tmp_path, "a.csv", text_of(heading=heading)), kind="omega"))
 
     def test_exponents_and_signs(self, tmp_path):
         text = "".join(f"{a:+.6e} {b:.3E}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
@@ -68,7 +68,7 @@ class TestText:
 
     def test_a_title_as_wide_as_the_table_is_no_heading(self, tmp_path):
         text = text_of(heading="GGG,third scan\nAngle (deg),counts\n")
-        curve = read_curve(save(tmp_path, "a.csv", text), x_column="angle", column="counts")
+        curve = read_curve(save(tmp_path, "a.csv", text), x_column="angle", column="counts", kind="omega")
         assert_is_the_curve(curve)
 
     def test_counts_are_where_their_heading_is(self, tmp_path):
@@ -84,8 +84,14 @@ class TestText:
 
     def test_whole_rates_are_no_counts(self, tmp_path):
         text = text_of(heading="omega (deg),Intensity (cps)\n")
-        curve = read_curve(save(tmp_path, "a.csv", text))
-        assert curve.attrs["kind"] == "intensity"
+        path = save(tmp_path, "a.csv", text)
+        with pytest.raises(InputFileError, match="says a rate, whose noise depends on the counting time"):
+            read_curve(path)
+        assert read_curve(path, data_kind="intensity").attrs["units"] == "Intensity (cps)"
+        assert read_curve(path, relative_error=0.03).name == "intensity"
+        curve = read_curve(path, counting_time=3.0)
+        assert_is_the_curve(curve, y=3.0 * COUNTS)
+        assert (curve["counting_time"] == 3.0).all()
         rows = zip(OMEGA, COUNTS, strict=True)
         text = "om,I (cps),t\n" + "".join(f"{a:.5f},{10.0 * b:.0f},0.1\n" for a, b in rows)
         assert_is_the_curve(read_curve(save(tmp_path, "b.csv", text), counting_time_column="t"))
@@ -104,6 +110,32 @@ class TestText:
         text = "#S 1 ascan\n#L Theta  Epoch  Seconds  Detector\n"
         text += "".join(f"{a:.5f} {1700000 + i} 1 {b:.0f}\n" for i, (a, b) in enumerate(rows))
         assert_is_the_curve(read_curve(save(tmp_path, "a.spec", text), unit="deg"))
+
+    def test_a_scan_of_a_spec_file_is_chosen(self, tmp_path):
+        rows = "".join(f"{a:.5f}  1  {b:.0f}\n" for a, b in zip(OMEGA, COUNTS, strict=True))
+        scans = "".join(f"\n#S {i} ascan th {i} 2\n#D today\n#L Two Theta  Seconds  Detector\n{rows}" for i in (1, 2))
+        path = save(tmp_path, "a.spec", f"#F a\n#E 1\n{scans}")
+        with pytest.raises(InputFileError, match=r"holds 2 scans \(0: 1 ascan th 1 2, 1: 2 ascan th 2 2\); choose one"):
+            read_curve(path)
+        curve = read_curve(path, scan=1)
+        assert_is_the_curve(curve)
+        assert (curve.x.attrs["kind"], curve.attrs["format"]) == ("two_theta", "spec")
+        with pytest.raises(InputFileError, match="no scan 2"):
+            read_curve(path, scan=2)
+        save(tmp_path, "b.spec", f"#F a\n{scans}".replace("33.40000  1  20\n", "33.40000  1  x\n"))
+        with pytest.raises(InputFileError, match="line 89, column 2"):
+            read_curve(tmp_path / "b.spec", scan=1)
+
+    def test_counts_that_are_not_whole_are_asked_about(self, tmp_path):
+        rows = list(zip(OMEGA, COUNTS * (1 + 0.02 * np.sin(np.arange(len(OMEGA)))), strict=True))
+        path = save(tmp_path, "a.csv", "omega,counts\n" + "".join(f"{a:.5f},{b:.4f}\n" for a, b in rows))
+        with pytest.raises(
+            InputFileError, match=r"speaks of counts, and .* is not whole; say kind = .counts. for counts with"
+        ):
+            read_curve(path)
+        with pytest.warns(UserWarning, match="corrected"):
+            assert read_curve(path, data_kind="counts").attrs["units"] == "counts"
+        assert read_curve(path, data_kind="intensity").name == "intensity"
 
     def test_a_unit_that_is_not_known_is_refused(self, tmp_path):
         path = save(tmp_path, "a.csv", text_of(heading="Delta_omega_urad,counts\n"))
@@ -150,7 +182,8 @@ class TestText:
     def test_times_of_the_day_are_no_counting_times(self, tmp_path):
         rows = zip(OMEGA, COUNTS, strict=True)
         text = "omega_deg,cps,time\n" + "".join(f"{a:.5f},{b / 4:.6g},12:30:01\n" for a, b in rows)
-        assert read_curve(save(tmp_path, "a.csv", text)).attrs["kind"] == "intensity"
+        with pytest.raises(InputFileError, match="counting time"):
+            read_curve(save(tmp_path, "a.csv", text))
 
     def test_rates_beside_their_counting_times_are_counts(self, tmp_path):
         rows = list(zip(OMEGA, COUNTS, strict=True))
@@ -159,7 +192,8 @@ class TestText:
         assert_is_the_curve(curve)
         assert (curve["counting_time"] == 4.0).all()
         text = "omega_deg,cps,time_s\n" + "".join(f"{a:.5f},{b / 4:.6g},3\n" for a, b in rows)
-        assert read_curve(save(tmp_path, "b.csv", text)).attrs["kind"] == "intensity"
+        with pytest.raises(InputFileError, match="counting time"):
+            read_curve(save(tmp_path, "b.csv", text))
 
     def test_logarithms_are_refused(self, tmp_path):
         path = save(tmp_path, "a.csv", text_of(heading="omega_deg,log10(counts)\n"))
@@ -186,7 +220,6 @@ class TestText:
             ("two_theta_deg", "two_theta", "deg"),
             ("2Theta [deg]", "two_theta", "deg"),
             ("Delta omega (arcsec)", "offset", "arcsec"),
-            ("Angle", "omega", "deg"),
             ("omega/mdeg", "omega", "mdeg"),
         ],
     )

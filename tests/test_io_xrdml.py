@@ -102,6 +102,22 @@ class TestXrdml:
         with pytest.raises(InputFileError, match="scan axis Phi"):
             read_curve(save(tmp_path, "a.xrdml", xrdml(points, axis="Phi")))
 
+    def test_a_scan_of_the_detector_alone_is_asked_about(self, tmp_path):
+        points = fixed("Omega", 33.0) + between("2Theta", 65.6, 66.8) + RAW_COUNTS
+        path = save(tmp_path, "a.xrdml", xrdml(points, axis="2Theta"))
+        with pytest.raises(InputFileError, match="2θ moves alone, as in a scan of the detector"):
+            read_curve(path)
+        assert read_curve(path, kind="two_theta").x.attrs["kind"] == "two_theta"
+
+    def test_the_reflection_that_the_file_names(self, tmp_path):
+        text = xrdml(BOTH + RAW_COUNTS).decode()
+        named = "<reflection><material>GGG</material><hkl><h>4</h><k>4</k><l>-4</l></hkl></reflection><dataPoints>"
+        path = save(tmp_path, "a.xrdml", text.replace("<dataPoints>", named))
+        assert read_curve(path).attrs["hkl"] == "4 4 -4"
+        experiment = save(tmp_path, "b.toml", '[reflection]\ncrystal = "GGG"\nhkl = [8, 8, 8]\n')
+        with pytest.warns(UserWarning, match="the file says reflection 4 4 -4 and the experiment"):
+            read_curve(path, experiment=experiment)
+
     def test_several_scans(self, tmp_path):
         path = save(tmp_path, "a.xrdml", xrdml(BOTH + RAW_COUNTS, scans=3))
         with pytest.raises(InputFileError, match=r"holds 3 scans .*choose one with scan="):

@@ -1,6 +1,6 @@
 """Angle units and kinds of angle axis: the edge between what users write and the radians used inside.
 
-Three kinds of axis describe the same scan of a reflection with Bragg angle θ_B, whose planes are inclined
+Four kinds of axis describe the same scan of a reflection with Bragg angle θ_B, whose planes are inclined
 by φ to the surface:
 
 ``offset``
@@ -9,6 +9,8 @@ by φ to the surface:
     the angle of incidence; Δθ = ω − (θ_B + φ).
 ``two_theta``
     the detector angle of a coupled (θ–2θ) scan; Δθ = (2θ − 2θ_B)/2.
+``two_theta_offset``
+    2θ − 2θ_B of such a scan, measured from the Bragg peak of the substrate; Δθ is half of it.
 """
 
 import math
@@ -18,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hrxrd_ml.errors import CurveError
 
-AXIS_KINDS: tuple[str, ...] = ("offset", "omega", "two_theta")
+AXIS_KINDS: tuple[str, ...] = ("offset", "omega", "two_theta", "two_theta_offset")
 """Kinds of angle axis, as written in experiment files."""
 
 ANGLE_UNITS: tuple[str, ...] = ("arcsec", "arcmin", "deg", "mdeg", "rad", "mrad")
@@ -91,7 +93,7 @@ def axis_to_offset(
     unit
         One of `ANGLE_UNITS`.
     bragg_angle
-        Kinematic Bragg angle θ_B of the substrate [rad]; not used for ``kind="offset"``.
+        Kinematic Bragg angle θ_B of the substrate [rad]; not used for offsets.
     inclination
         Angle φ between diffracting planes and surface [rad]; used for ``kind="omega"`` only.
 
@@ -106,6 +108,8 @@ def axis_to_offset(
             return angles - (bragg_angle + inclination)
         case "two_theta":
             return 0.5 * angles - bragg_angle
+        case "two_theta_offset":
+            return 0.5 * angles
     return angles
 
 
@@ -119,4 +123,6 @@ def offset_to_axis(
             angles = angles + (bragg_angle + inclination)
         case "two_theta":
             angles = 2.0 * (angles + bragg_angle)
+        case "two_theta_offset":
+            angles = 2.0 * angles
     return from_radians(angles, unit)

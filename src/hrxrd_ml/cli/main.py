@@ -164,7 +164,7 @@ def _guess(arguments: argparse.Namespace) -> int:
         par, spec = params[name], model.space[name]
         if not par.vary and par.expr is None and par.value == spec.value:
             del chosen[name]
-    _write(outputs.parameters_toml(chosen), arguments.out, (arguments.curve, experiment.path))
+    _write(f"# {_read_as(curve)}\n{outputs.parameters_toml(chosen)}", arguments.out, (arguments.curve, experiment.path))
     return 0
 
 
@@ -215,6 +215,11 @@ def _read(curve: Path, experiment: Path | None) -> tuple[xr.DataArray, Experimen
     return read_curve(curve, experiment=settings), settings
 
 
+def _read_as(curve: xr.DataArray) -> str:
+    """What was decided about the angles and the values of a curve."""
+    return f"read as: {curve.attrs['read_as']}"
+
+
 def _fit_and_write(
     curve: xr.DataArray,
     experiment: Experiment,
@@ -240,8 +245,12 @@ def _fit_and_write(
         failed.append(str(error))  # the disk, after the fit
     if arguments.verbose:
         _say(fit.result.fit_report())
+    _say(_read_as(curve))
     _say(tables.parameter_table(dataset, truth))
     _say(tables.summary(dataset, fit.seconds))
+    for film in fit.result.model.simulation.films:
+        if film.x is not None:
+            _say(f"{film.name}_x: {fit.result.model.space[f'{film.name}_x'].description}")
     for note in fit.result.bound_notes:
         _say(f"note: {note}")
     _tell(arguments.out, outputs.FILES, failed)

@@ -120,6 +120,12 @@ def end_members(key: str) -> tuple[str, str, float]:
     return one, two, float(entry.get("bowing", 0.0))
 
 
+def exchanged(name: str, x: float | None) -> tuple[str, str]:
+    """Elements that exchange in an alloy; the composition is the fraction of the first, of As in GaAsP."""
+    first, second = _table()[find(name, x)[0]]["mixed"]
+    return first, second
+
+
 def _split_composition(name: str) -> tuple[str, dict[str, float]]:
     """'Al0.3Ga0.7As' → ('AlGaAs', {'Al': 0.3, 'Ga': 0.7}); anything else comes back as it is."""
     if not re.fullmatch(r"(?:[A-Z][a-z]?(?:\d*\.?\d+)?)+", name):

@@ -90,7 +90,7 @@ class Crystal:
         name : str
             ``"GGG"``, ``"Si"``, …, or an alloy: ``"AlGaAs"`` with `x`, ``"Al0.3GaAs"``, ``"Al0.3Ga0.7As"``.
         x : float, optional
-            Fraction of the alloy's first-named element (of Ge for SiGe).
+            Fraction of the first of the two elements that exchange: of Al in AlGaAs, As in GaAsP, Ge in SiGe.
 
         Raises
         ------

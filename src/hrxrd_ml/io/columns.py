@@ -1,25 +1,13 @@
-"""Columns of a text file: finding them by name or index, and what their headings suggest."""
+"""Columns of a text file: finding them by name or index, or by what their headings say."""
 
 import difflib
 import re
+from collections.abc import Collection, Sequence
 
 from hrxrd_ml.errors import InputFileError
+from hrxrd_ml.io.headings import Heading
 
 Column = str | int
-_DATA_WORDS = re.compile(r"\b(counts?|cts|cps|intensit(y|ies)|detector|signal)\b")
-_RATE_WORDS = re.compile(r"\bcps\b|\bc/s|/ ?s\b|per s|a\.? ?u\.?\b|\bnorm")
-_ANGLE_WORDS = re.compile(r"theta|θ|omega|ω|\b2th\b|\btth\b|\bom\b|angle|winkel|offset")
-_TIME_WORDS = re.compile(r"\btimes?\b|\bseconds\b|\bt ?(count|step)\b|\bs/(step|point)\b")
-_LOGARITHM = re.compile(r"\b(log|log ?10|ln|lg)\b")
-_OTHER_UNITS = re.compile(r"(?:[(\[] *(min|gon|grad)\.? *[)\]])|(?:^|[^a-zµμ])([µμu]rad|micro ?rad\w*)(?:$|[^a-z])")
-_UNIT_WORDS = (
-    ("arcsec", r"arc ?sec\w*|asec|seconds? of arc|″|''|(?<=[(\[])(?:sec|\")(?=[)\]])"),
-    ("arcmin", r"arc ?min\w*|amin|minutes? of arc|′"),
-    ("mrad", r"mrad\w*|millirad\w*"),
-    ("mdeg", r"mdeg\w*|millideg\w*"),
-    ("rad", r"rad(ians?)?"),
-    ("deg", r"deg(rees?)?|°"),
-)
 
 
 def plain(heading: str) -> str:
@@ -78,69 +66,38 @@ def find_column(wanted: Column, role: str, header: list[str] | None, width: int)
     )
 
 
-def guess_kind(heading: str) -> str | None:
-    """Kind of angle axis that a heading names, or None."""
-    text = re.sub(r"[\W_]+", "", heading.lower())
-    relative = re.search(r"offset|delta|relative|^dtheta|^domega|omega.*omega[0b]|theta.*theta[0b]", text)
-    if relative or re.search(r"\brel\b", _words(heading)):
-        return "offset"
-    if re.search(r"2theta|twotheta|2th|tth", text) or "2θ" in heading:
-        return "two_theta"
-    return "omega" if re.search(r"omega|^om\b|ω", heading.lower()) else None
+def choose_angles(headings: Sequence[Heading]) -> int:
+    """Column of the angles: the first that its heading calls so, else the first of all."""
+    return next((i for i, heading in enumerate(headings) if heading.quantity == "angle"), 0)
 
 
-def guess_unit(heading: str) -> str | None:
-    """Angle unit that a heading names, or None."""
-    text = _words(heading)
-    for unit, words in _UNIT_WORDS:
-        if re.search(rf"(?:^|[^a-z])(?:{words})(?:$|[^a-z])", text):
-            return unit
-    return None
+def choose_data(headings: Sequence[Heading], width: int, taken: Collection[int]) -> int:
+    """Column of the counts: the one whose heading says so; without headings, the first that is left.
+
+    Raises
+    ------
+    InputFileError
+        If several headings speak of counts, or none does and what is left is no fair guess.
+    """
+    data = [i for i, h in enumerate(headings) if h.quantity == "data" and i not in taken]
+    # Of several, counts are nearer to what was detected than rates, and both are than logarithms.
+    for best in ([i for i in data if not (headings[i].scale or headings[i].broken)], data):
+        if len(best) == 1:
+            return best[0]
+    left = [i for i in range(width) if i not in taken]
+    if not headings:
+        return left[0] if left else 1
+    unknown = [i for i in left if i >= len(headings) or not headings[i].quantity]
+    if not data and unknown and len(left) <= 2:
+        return unknown[0]
+    listed = ", ".join(heading.text for heading in headings[:12]) + (", ..." if len(headings) > 12 else "")
+    raise InputFileError(
+        f"{'several columns' if data else 'no column'} of {listed} may hold the counts; name the right one "
+        "(column under [intensity], or column=)"
+    )
 
 
-def is_unit(cell: str) -> bool:
-    """Whether a cell is nothing but an angle unit, in brackets or not."""
-    text = cell.lower().strip(" []()")
-    return any(re.fullmatch(words, text) for _, words in _UNIT_WORDS)
-
-
-def guess_data(header: list[str] | None, others: list[int]) -> int | None:
-    """Column whose heading alone speaks of counts or an intensity, or None; ``others`` are something else."""
-    return _only(_DATA_WORDS, header, others)
-
-
-def guess_times(header: list[str] | None, others: list[int]) -> int | None:
-    """Column whose heading alone speaks of a time, or None; ``others`` are something else."""
-    return _only(_TIME_WORDS, header, others)
-
-
-def guess_angles(header: list[str] | None) -> int:
-    """Column of the angles: the first, unless only the headings of others speak of angles."""
-    headings = [_words(heading) for heading in header or ()]
-    named = [i for i, text in enumerate(headings) if _ANGLE_WORDS.search(text) and not _DATA_WORDS.search(text)]
-    return 0 if not named or 0 in named or guess_unit(headings[0]) else named[0]
-
-
-def _only(what: re.Pattern[str], header: list[str] | None, others: list[int]) -> int | None:
-    found = [i for i, heading in enumerate(header or ()) if what.search(_words(heading)) and i not in others]
+def choose_times(headings: Sequence[Heading], taken: Collection[int]) -> int | None:
+    """Column that its heading alone calls a time, or None."""
+    found = [i for i, heading in enumerate(headings) if heading.quantity == "time" and i not in taken]
     return found[0] if len(found) == 1 else None
-
-
-def _words(heading: str) -> str:
-    return heading.lower().replace("_", " ")
-
-
-def is_rate(heading: str) -> bool:
-    """Whether a heading says that what stands below was divided by something, so that whole numbers are no counts."""
-    return _RATE_WORDS.search(_words(heading)) is not None
-
-
-def foreign_unit(heading: str) -> str:
-    """Unit of angles in a heading that nobody here knows, or an empty string."""
-    found = _OTHER_UNITS.search(_words(heading))
-    return next(filter(None, found.groups())) if found else ""
-
-
-def is_logarithm(heading: str) -> bool:
-    """Whether a heading says that what stands below is a logarithm."""
-    return _LOGARITHM.search(_words(heading)) is not None

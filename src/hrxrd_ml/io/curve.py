@@ -31,6 +31,7 @@ LONG_NAMES = {
     "offset": "offset from the substrate peak",
     "omega": "angle of incidence ω",
     "two_theta": "detector angle 2θ",
+    "two_theta_offset": "2θ − 2θ of the substrate peak",
 }
 _OPTIONAL = {
     "attenuation": {"long_name": "attenuation of the beam", "units": "1"},
@@ -62,12 +63,13 @@ def make_curve(
     values
         Detected counts before any correction, or intensities [n].
     kind
-        ``"offset"``, ``"omega"`` or ``"two_theta"``, see `hrxrd_ml.units`.
+        ``"offset"``, ``"omega"``, ``"two_theta"`` or ``"two_theta_offset"``, see `hrxrd_ml.units`.
     unit
         ``"arcsec"``, ``"arcmin"``, ``"deg"``, ``"mdeg"``, ``"rad"`` or ``"mrad"``.
     data_kind
-        ``"counts"`` (whole numbers with Poisson noise) or ``"intensity"``; by default counts if all are
-        whole.
+        ``"counts"`` (with Poisson noise) or ``"intensity"``; by default counts if all are whole numbers. Counts that
+        are not whole, as those of pixel detectors corrected for their sensitivity, keep the variance of counts; the
+        curve then has the attribute ``corrected``.
     sigma
         Standard errors of intensities [n].
     attenuation
@@ -109,7 +111,7 @@ def make_curve(
     _check_finite(data, "value", where)
     if data_kind is None and relative_error is not None:
         data_kind = "intensity"  # whoever gives the error of counts does not take them for counts
-    data_kind = _data_kind(data, data_kind, where)
+    data_kind, corrected = _data_kind(data, data_kind, where)
     if data_kind == "counts" and sigma is not None:
         raise CurveError("counts carry their Poisson error; give no sigma, or data_kind='intensity'")
     extra = {
@@ -131,6 +133,13 @@ def make_curve(
     units = "counts" if data_kind == "counts" else "arb. units"
     named = {"long_name": data_kind, **(attrs or {}), "kind": data_kind}
     named.setdefault("units", units)
+    if corrected:
+        named["corrected"] = "counts that are not whole numbers"
+        warnings.warn(
+            "not all counts are whole numbers; they are taken as corrected ones, with the variance of counts: for "
+            'rates and normalised curves set kind = "intensity" in [intensity] (data_kind="intensity")',
+            stacklevel=2,
+        )
     return xr.DataArray(data[order], dims="x", coords=coords, name=data_kind, attrs=named)
 
 
@@ -186,7 +195,8 @@ def _check_finite(array: FloatArray, what: str, where: _Where) -> None:
         )
 
 
-def _data_kind(data: FloatArray, data_kind: str | None, where: _Where) -> str:
+def _data_kind(data: FloatArray, data_kind: str | None, where: _Where) -> tuple[str, bool]:
+    """Kind of the data, and whether they are counts that a correction has made others than whole."""
     whole = np.abs(data - np.round(data)) <= 1e-6 * np.maximum(1.0, np.abs(data))
     if data_kind is None:
         data_kind = "counts" if whole.all() else "intensity"
@@ -198,17 +208,43 @@ def _data_kind(data: FloatArray, data_kind: str | None, where: _Where) -> str:
             f"{where(int(negative[0]))}: the {data_kind} value {data[negative[0]]:g} is negative; expected "
             "the curve as it was measured: subtract no background, it is a parameter of the fit"
         )
-    if data_kind == "counts":
-        if not whole.all():
-            i = int(np.flatnonzero(~whole)[0])
-            raise CurveError(
-                f"{where(i)}: {data[i]:.6g} is not a whole number of counts; if the data are rates or were "
-                'corrected or normalised, set kind = "intensity" in [intensity] (data_kind="intensity")'
-            )
-        np.round(data, out=data)
     if not data.any():
         raise CurveError("all values are zero; expected a measured curve: is this the right column?")
-    return data_kind
+    if data_kind == "counts" and not whole.all():
+        i = int(np.flatnonzero(~whole)[0])
+        least = float(data[data > 0].min())
+        if divisor := _divisor(data):
+            broken = f"the values are whole multiples of 1/{divisor}, counts divided by {divisor}: give the counts"
+        elif data.max() < 10.0 or least < 0.1:
+            broken = (
+                f"nor are the others counts with a small correction ({least:.4g} to {data.max():.4g}): give the counts"
+            )
+        else:
+            return data_kind, True
+        raise CurveError(
+            f"{where(i)}: {data[i]:.6g} is not a whole number of counts; {broken}, the counting time of a rate, or set "
+            'kind = "intensity" in [intensity] (data_kind="intensity")'
+        )
+    if data_kind == "counts":
+        np.round(data, out=data)
+    return data_kind, False
+
+
+def _divisor(data: FloatArray) -> int:
+    """Number by which counts were divided, if all values are whole multiples of its inverse, or 0.
+
+    Multiples of ten are left out: numbers printed with few digits are multiples of 1/10 whatever they are.
+    """
+    few = data[(data > 0.0) & (data < 100.0)]  # the others were printed with too few digits to tell
+    if len(np.unique(few)) < 5 or (few == np.round(few)).all():
+        return 0
+    for divisor in range(2, 100):
+        product = few * divisor
+        whole = np.round(product)
+        if divisor % 10 and np.all(np.abs(product - whole) <= 0.01 + 2e-5 * product):
+            # A common factor about as large is a correction: 78/77 for 1.013.
+            return divisor if np.gcd.reduce(whole.astype(np.int64)) < 0.9 * divisor else 0
+    return 0
 
 
 def _positive(
@@ -261,7 +297,7 @@ def _check_range(x: FloatArray, kind: str, unit: str) -> None:
     if (high - low) * 3600.0 < 1.0:
         hint = "" if unit == "deg" else " (is it in degrees?)"
         raise CurveError(f"{given}, less than 1 arcsec in all; expected a rocking curve: {advice}{hint}")
-    if kind == "offset":
+    if kind in ("offset", "two_theta_offset"):
         if max(abs(low), abs(high)) > 10.0:
             hint = "an absolute angle" if unit == "arcsec" else "in arcsec, or an absolute angle"
             raise CurveError(f"{given}; expected offsets within 10 deg of the substrate peak: {advice} (is it {hint}?)")

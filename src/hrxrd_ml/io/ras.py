@@ -52,10 +52,13 @@ def make_scan(header: dict[str, str], rows: list[list[float]], lines: list[int])
         raise InputFileError("expected rows of two or three numbers (angle, counts, attenuation)")
     table = np.array(rows, dtype=np.float64)
     name = header.get("MEAS_SCAN_AXIS_X_INTERNAL") or header.get("MEAS_SCAN_AXIS_X", "")
-    found = kind_of_scan(name) or kind_of_scan(header.get("MEAS_SCAN_AXIS_X", ""))
-    if found is None:
+    kind, question = kind_of_scan(name)
+    if not kind:
+        kind, question = kind_of_scan(header.get("MEAS_SCAN_AXIS_X", ""))
+    if not kind:
         raise InputFileError(f"the scan axis is {name!r}; expected an Omega or a 2Theta/Omega scan")
-    kind, certain = found
+    if question and kind == "omega" and (stood := _stood_at(header, table[:, 0])):
+        kind, question = stood, ""
     unit = header.get("MEAS_SCAN_UNIT_X", "deg").lower()
     if unit not in ("deg", "mdeg", "rad"):
         raise InputFileError(f"the angles are in {unit!r}; expected deg, mdeg or rad")
@@ -66,7 +69,7 @@ def make_scan(header: dict[str, str], rows: list[list[float]], lines: list[int])
         values, values_unit = (values, values_unit) if counts is None else (counts, "counts")
     wavelength = header.get("HW_XG_WAVE_LENGTH_ALPHA1", "")
     return Scan(
-        axes={kind if certain else "": table[:, 0]},
+        axes={"" if question else kind: table[:, 0]},
         values=values,
         unit=unit,
         values_unit=values_unit,
@@ -75,8 +78,25 @@ def make_scan(header: dict[str, str], rows: list[list[float]], lines: list[int])
         wavelength=to_number(wavelength, "wavelength") if wavelength else None,
         lines=lines,
         scan_axis=name,
-        guessed_kind=kind,
+        kind_question=question,
     )
+
+
+def _stood_at(header: dict[str, str], angles: FloatArray) -> str:
+    """Kind of the listed angles, by the axis that stood within their range before or after the scan."""
+    kinds = {"Omega": "omega", "TwoTheta": "two_theta", "2-Theta": "two_theta", "2Theta": "two_theta"}
+    margin = 0.1 * float(np.ptp(angles)) + 0.01
+    found = set()
+    for key, name in header.items():
+        if key.startswith(("MEAS_COND_AXIS_NAME-", "MEAS_COND_AXIS_NAME_INTERNAL-")) and name in kinds:
+            place = header.get(f"MEAS_COND_AXIS_POSITION-{key.rpartition('-')[2]}", "")
+            try:
+                at = float(place)
+            except ValueError:
+                continue
+            if angles.min() - margin <= at <= angles.max() + margin:
+                found.add(kinds[name])
+    return found.pop() if len(found) == 1 else ""
 
 
 def _seconds(header: dict[str, str], n: int) -> FloatArray | None:

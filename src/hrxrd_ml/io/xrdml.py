@@ -5,6 +5,7 @@ Version 2 stores ``counts``, as detected, and the attenuation factors beside the
 values handed on are detected counts and the factors stay a separate column.
 """
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -12,11 +13,12 @@ import numpy as np
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.content import parse_xml, to_number, to_numbers
-from hrxrd_ml.io.scan import Scan, recover_counts
+from hrxrd_ml.io.scan import DETECTOR_SCAN, Scan, detected, recover_counts
 
 _KINDS = {"Omega": "omega", "2Theta": "two_theta"}
 _UNITS = {"deg": "deg", "mdeg": "mdeg", "rad": "rad", "sec": "arcsec", "arcsec": "arcsec"}
 _PREFER_TWO_THETA = ("Gonio", "2Theta")
+_COUPLED = ("Gonio", "2Theta-Omega", "Omega-2Theta")
 
 
 def read(data: bytes) -> list[Scan]:
@@ -85,7 +87,18 @@ def _scan(element: ET.Element, wavelength: float | None) -> Scan:
         counting_time=seconds,
         wavelength=wavelength,
         scan_axis=scan_axis,
+        hkl=_hkl(element),
+        kind_question=DETECTOR_SCAN if set(axes) == {"two_theta"} and scan_axis not in _COUPLED else "",
     )
+
+
+def _hkl(element: ET.Element) -> tuple[int, int, int] | None:
+    """Reflection of the sample, where the file names one."""
+    words = [(element.findtext(f"reflection/hkl/{index}") or "").strip() for index in "hkl"]
+    if not all(re.fullmatch(r"[+-]?[0-9]{1,3}", word) for word in words):
+        return None
+    h, k, l = map(int, words)  # noqa: E741
+    return (h, k, l) if h or k or l else None
 
 
 def _optional(points: ET.Element, tag: str) -> FloatArray | None:
@@ -104,13 +117,7 @@ def _values(points: ET.Element, attenuation: FloatArray | None) -> tuple[FloatAr
     values, unit = to_numbers(corrected.text, "intensities"), corrected.get("unit", "counts")
     if attenuation is None or len(attenuation) != len(values) or np.any(attenuation <= 0):
         return values, unit
-    detected = values / attenuation
-    # The product was rounded to a whole number, so the quotient is whole only to that accuracy.
-    whole = np.round(detected)
-    tolerance = np.where(attenuation > 1.0, np.minimum(0.4, 0.5 / attenuation + 0.01), 1e-6)
-    if np.all(np.abs(detected - whole) <= tolerance):
-        detected = whole
-    return detected, unit
+    return detected(values, attenuation), unit
 
 
 def _axes(points: ET.Element, n: int) -> tuple[dict[str, FloatArray], str]:

@@ -44,7 +44,7 @@ class AxisFrame:
         )
 
     def _bragg(self, kind: str) -> float:
-        if check_kind(kind) == "offset":
+        if check_kind(kind) in ("offset", "two_theta_offset"):
             return 0.0
         if self.bragg_angle is None:
             raise CurveError(f'an axis of kind "{kind}" needs a reflection with a Bragg angle; use kind "offset"')
@@ -136,7 +136,7 @@ def observe(
     # An intensity is a rate already, whatever it was counted for; the attenuator has weakened it as it has counts.
     seconds = beside.get("counting_time") if kind != "intensity" else None
     exposure = _exposure(beside.get("attenuation"), seconds)
-    if kind == "counts" and chosen == "poisson" and statistics == "auto":
+    if kind == "counts" and chosen == "poisson" and statistics == "auto" and "corrected" not in curve.attrs:
         _check_whole(values, weighting)
     if chosen == "poisson" and (values < 0.0).any():
         raise CurveError(
@@ -285,8 +285,8 @@ def _check_whole(values: Array, weights: Array | None) -> None:
         raise CurveError(
             f'the curve has the attribute kind = "counts", but {values[where]:.6g} at point {where} is not a whole '
             "number: fit the counts as detected (attenuation and counting times are coordinates of their own), say "
-            'curve.attrs["kind"] = "intensity" for data that were normalised or corrected, or statistics="poisson" '
-            "for a mean or an expectation"
+            'curve.attrs["kind"] = "intensity" for data that were normalised, or statistics="poisson" for a mean, an '
+            "expectation or counts corrected for the sensitivity of pixels"
         )
 
 

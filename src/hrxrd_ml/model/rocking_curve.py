@@ -58,8 +58,8 @@ class RockingCurveModel(CurveFitting):
     relative_error, floor
         For "relative": sigma² = (relative_error·data)² + floor²; the floor follows from the data if None.
     axis_kind, unit
-        What ``x`` means where it carries no label: "omega", "two_theta" or "offset"; "deg", "mdeg", "arcsec",
-        "arcmin", "mrad" or "rad".
+        What ``x`` means where it carries no label: "omega", "two_theta", "offset" or "two_theta_offset"; "deg", "mdeg",
+        "arcsec", "arcmin", "mrad" or "rad".
     analytic_jacobian
         Whether solvers get the exact Jacobian; False is for comparisons.
     simulation

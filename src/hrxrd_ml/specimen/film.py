@@ -15,6 +15,7 @@ from numpy.polynomial import chebyshev
 
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.complex_step import columns, real
+from hrxrd_ml.crystal.library import exchanged
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
@@ -53,7 +54,7 @@ class Film:
     thickness : float
         [Å].
     x : float, optional
-        Fraction of the alloy's first-named element.
+        Fraction of the first of the two elements that exchange, of As in GaAsP (of Ge in SiGe).
     strain : float, optional
         Start value; where left out, that of a coherent film.
     relaxation : float, optional
@@ -108,7 +109,8 @@ class Film:
         """Return the parameters with units, start values and bounds, on the substrate of a reflection."""
         rows = [("thickness", "Å", self.thickness, 1.0, 3.0 * self.thickness, True, "thickness of the film")]
         if self.x is not None:
-            rows.append(("x", "", self.x, 0.0, 1.0, True, "fraction of the alloy's first-named element"))
+            fraction_of, _ = exchanged(str(self.crystal), self.x)
+            rows.append(("x", "", self.x, 0.0, 1.0, True, f"fraction of {fraction_of} in {self.crystal}"))
         if self.x is not None or self.relaxation is not None:
             free = self.x is None
             start = self.relaxation or 0.0

@@ -28,7 +28,8 @@ BLOCK = 64
 
 # Rows of a medium in a block: deviation U, absorption A, factor of the couplings for sigma and for pi.
 U, ABSORPTION, S = 0, BLOCK, 2 * BLOCK
-MEDIUM = 4 * BLOCK
+STRONGEST = 4 * BLOCK  # absorption, a single number; the rest of its row keeps media aligned
+MEDIUM = 5 * BLOCK
 
 # Rows of the workspace, each BLOCK numbers long: phase of what lies above the medium, absorption between lamellae,
 # phase, ordered integral, oscillatory integral, vectors.
@@ -131,6 +132,10 @@ def load(media, waves, begin):  # type: ignore[no-untyped-def]
         for row in range(4):
             for i in range(BLOCK):
                 media[f, BLOCK * row + i] = waves[f, row, begin + i if begin + i < m else m - 1]
+        strongest = 0.0
+        for i in range(BLOCK):
+            strongest = media[f, ABSORPTION + i] if media[f, ABSORPTION + i] > strongest else strongest
+        media[f, STRONGEST] = strongest
 
 
 @helper
@@ -209,23 +214,25 @@ def fade(w, media, medium, plan, j, z, first, second):  # type: ignore[no-untype
         above, upper = medium[j - 1], plan[j - 1, PLAN_HALF]
     if j < n:
         below, lower = medium[j], plan[j, PLAN_HALF]
-    largest = 0.0
-    for i in range(BLOCK):
-        v = upper * media[above, ABSORPTION + i] + lower * media[below, ABSORPTION + i]
-        w[FADE + i] = 1.0 - v * (
-            1.0 - v * (0.5 - v * (0.16666666666666666 - v * (0.041666666666666664 - v * 0.008333333333333333)))
-        )
-        largest = v if v > largest else largest
-    if largest > 0.02:
+    if upper * media[above, STRONGEST] + lower * media[below, STRONGEST] < 0.02:
+        for i in range(BLOCK):
+            v = upper * media[above, ABSORPTION + i] + lower * media[below, ABSORPTION + i]
+            w[FADE + i] = 1.0 - v * (
+                1.0 - v * (0.5 - v * (0.16666666666666666 - v * (0.041666666666666664 - v * 0.008333333333333333)))
+            )
+    else:
         for i in range(BLOCK):
             v = upper * media[above, ABSORPTION + i] + lower * media[below, ABSORPTION + i]
             w[FADE + i] = decay(v if v < 128.0 else 128.0)
+    one, other = z[first : first + 2 * BLOCK], z[second : second + 2 * BLOCK]
     for i in range(BLOCK):
         v = w[FADE + i]
-        z[first + i] *= v
-        z[first + BLOCK + i] *= v
-        z[second + i] *= v
-        z[second + BLOCK + i] *= v
+        one[i] *= v
+        one[BLOCK + i] *= v
+    for i in range(BLOCK):
+        v = w[FADE + i]
+        other[i] *= v
+        other[BLOCK + i] *= v
 
 
 @helper

@@ -149,7 +149,7 @@ class AxisSettings:
 
 @dataclass(frozen=True)
 class IntensitySettings:
-    """``[intensity]``: columns, and whether they hold counts (Poisson) or an intensity with errors."""
+    """``[intensity]``: columns, whether they hold counts (Poisson) or an intensity with errors, seconds a point."""
 
     column: str | int | None = key(values.column, None)
     kind: str | None = key(values.choice(DATA_KINDS), None)
@@ -157,6 +157,7 @@ class IntensitySettings:
     relative_error: float | None = key(values.number(0.0, 1.0, above=True), None)
     attenuation_column: str | int | None = key(values.column, None)
     counting_time_column: str | int | None = key(values.column, None)
+    counting_time: float | None = key(values.number(0.0, 1e6, "s", above=True), None)
 
 
 def _check_intensity(table: Table, settings: IntensitySettings) -> IntensitySettings:

@@ -42,7 +42,7 @@ STYLE: Any = {
     "legend.handlelength": 1.8,
     "lines.linewidth": 1.0,
 }
-_ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ"}
+_ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ", "two_theta_offset": "Δ2θ"}
 _UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad", "arcmin": "arcmin", "mrad": "mrad"}
 
 
