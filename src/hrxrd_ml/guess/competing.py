@@ -69,8 +69,11 @@ def with_description(problem: Problem, marks: Landmarks, values: Values) -> Valu
     """Return start values, or the description as it stands where that describes the curve better.
 
     It is tried with the instrument as described, for the highest peak may not be the substrate's, and with what was
-    read off the curve.  Where the start is not down at the noise, the better one is followed.
+    read off the curve.  Where the start is not down at the noise, both are followed equally far before they are compared.
+    Only films are described: what a profile has before a guess is not meant to be near anything.
     """
+    if not problem.simulation.films:
+        return values
     near, exact = problem.search(), problem.exact()
     given = problem.described()
     read = start_values(problem, marks)
@@ -81,6 +84,7 @@ def with_description(problem: Problem, marks: Landmarks, values: Values) -> Valu
     cost = exact.cost(tied(problem.ties, values))
     if problem.excess(values) > _NOISE and 2.0 * near.cost(values) > _ADEQUATE * len(problem.intensity):
         trial = exact.run(near.run(trial, _EVALUATIONS)[1], _EVALUATIONS)[1]
+        cost = min(cost, exact.run(near.run(values, _EVALUATIONS)[1], _EVALUATIONS)[0])
     return trial if exact.cost(trial) < cost else values
 
 
