@@ -157,7 +157,7 @@ def test_the_shape_of_the_peak_starts_as_its_tails_allow(eta, low, high):
     model = RockingCurveModel(srtio3, resolution="pseudo_voigt", axis_kind="offset", unit="arcsec")
     x = np.arange(-10_000.0, 1800.0, 20.0)
     values = TRUTH | {"scale": 2e7, "eta": eta, "fwhm": 38.0, "background": 4.0, "damage": 0.07, "L1": 2300.0}
-    values |= {"Rp1": 900.0, "L2": 1500.0, "correlation_length": 12.0, "substrate_damage": 4e-4}
+    values |= {"Rp1": 900.0, "L2": 1500.0, "correlation_length": 25.0, "substrate_damage": 4e-4}
     curve = recorded(model, x, values, 0)
     task = Task.of(model, curve)
     assert low <= start_values(task.problem, task.marks)["eta"] <= high

