@@ -66,8 +66,8 @@ def cases(count: int, seed: int) -> Iterator[tuple[str, BoundCurve, dict[str, fl
         values = between(bound[key].model.space, rng, way)
         if i % 50:  # a narrower resolution has a finer grid and takes long
             values["fwhm"] = max(values["fwhm"], 8.0)
-        if "strain_spread" in values and i % 10:  # so does the average of many curves
-            values["strain_spread"] = 0.0 if i % 5 else min(values["strain_spread"], 0.01)
+        if "strain_spread" in values:  # so does the average of many curves
+            values["strain_spread"] = 0.0 if i % 5 else min(values["strain_spread"], 0.003)
         yield f"{i}: {where}; {kind}; {scan} scan", bound[key], values
 
 
