@@ -146,6 +146,7 @@ def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: Rock
         depth = other.reflection.wavelength / reflection.wavelength
         depth *= math.cos(reflection.bragg_angle) / math.cos(other.reflection.bragg_angle)
         start = result.params.copy()
+        start[f"{model.prefix}strain_spread"].set(value=0.0, vary=False, expr="")  # an average of curves takes long
         for name, factor in {**dict.fromkeys(_STRAINS, strain), **dict.fromkeys(_DEPTHS, depth)}.items():
             par = start[model.prefix + name]
             if par.expr is None:
