@@ -341,6 +341,49 @@ def test_fit_finds_bend_and_window_of_a_simulated_curve():
     assert "a radius of" in result.fit_report()
 
 
+IMPLANTED = {
+    "Dmax1": 0.008, "D01": 0.003, "L1": 4800.0, "Rp1": 3300.0, "D02": 0.002, "L2": 2800.0, "Rp2": -500.0, "damage": 0.2,
+    "scale": 3e5, "background": 3.0, "offset": 7.0, "bend": 0.02, "line_window": 1.2e-3,
+}  # fmt: skip
+WHOLE = Diffractometer("CuKa1", PAIR, beam_height=10.0, sample_length=10.0)
+
+
+def implanted(seed, **changed):
+    """A model, and a curve of it with noise."""
+    model = RockingCurveModel(Reflection("GGG", (4, 4, 4)), diffractometer=WHOLE, axis_kind="offset", unit="arcsec")
+    x = np.arange(-1200.0, 300.0, 5.0)
+    expected = model.eval(model.make_params(**IMPLANTED | changed), x=x)
+    counts = np.random.default_rng(seed).poisson(expected)
+    return model, hx.make_curve(x, counts, kind="offset", unit="arcsec", data_kind="counts")
+
+
+@pytest.mark.parametrize("provider", ["network", "classical"])
+def test_guess_of_an_implanted_sample(provider):
+    model, curve = implanted(5)
+    result = model.fit(curve, model.guess(curve, provider=provider))
+    assert result.redchi < 1.25
+    for name in ("Dmax1", "L1", "bend", "line_window"):
+        par = result.params[name]
+        assert abs(par.value - IMPLANTED[name]) < 4.0 * par.stderr, name
+
+
+def test_unattended_fit_frees_the_rest_of_the_width_and_no_dead_time():
+    _, curve = implanted(6, fwhm=25.0)
+    declared = {"monochromator": list(PAIR), "beam_height": 10.0, "sample_length": 10.0}
+    axis = {"kind": "offset", "unit": "arcsec"}
+    found = hx.fit_curve(
+        curve,
+        experiment_from_mapping(
+            {"reflection": {"crystal": "GGG", "hkl": [4, 4, 4]}, "axis": axis, "diffractometer": declared}
+        ),
+    ).result
+    assert found.redchi < 1.25
+    fwhm = found.params["fwhm"]
+    assert fwhm.vary
+    assert abs(fwhm.value - 25.0) < 4.0 * fwhm.stderr
+    assert not found.params["dead_time"].vary
+
+
 # --- bad input ---
 
 

@@ -49,7 +49,10 @@ def diffuse(ggg, values, layer):
     conditions = Conditions.of(ggg)
     beams = Beams(conditions.deviation, DTHETA)
     scene = Diffracting.of(conditions, layer).scatterers(
-        beams, extinction(conditions.substrate, beams), np.array(ggg.polarization_weights)
+        beams,
+        conditions.substrate.scattering(beams),
+        extinction(conditions.substrate, beams),
+        np.array(ggg.polarization_weights),
     )
     changes = layer.slopes
     model = CorrelationDiffuse()

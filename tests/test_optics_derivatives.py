@@ -48,7 +48,6 @@ class Case:
             np.array([0, 0, 1, 2, 2, 2, 0, 1, 1]),
             media.coherent(beams),
             media.couplings(beams),
-            beams.middle,
             0.95,
         )
         return cls(beams, media, made)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hrxrd_ml import RockingCurveResult, read_curve, read_experiment
+from hrxrd_ml import Diffractometer, Reflection, RockingCurveModel, RockingCurveResult, read_curve, read_experiment
 from hrxrd_ml.cli import run
 
 pytestmark = pytest.mark.slow
@@ -62,6 +62,28 @@ def test_silicon_carbide_with_splines(shared_data):
     assert np.std(np.log10(data / expected)) < 0.07
     depth = result.params["depth"].value
     assert 800.0 < depth < 2500.0  # the literature's strained depth is about 1500 Å
+
+
+_SHARED = ("line_window", "bend")
+
+
+def test_two_reflections_see_one_diffractometer_and_one_radius(shared_data):
+    """Fitted apart; standard errors of a fit that misses something are taken to be as much larger."""
+    whole = Diffractometer("CuKa1", ("Si 111", "Ge 111"), beam_height=10.0, sample_length=10.0)
+    found = []
+    for name, hkl, most in (("ggg_he_2e15_444", (4, 4, 4), 8.5), ("ggg_he_2e15_888", (8, 8, 8), 2.5)):
+        model = RockingCurveModel(Reflection("GGG", hkl), diffractometer=whole, axis_kind="offset", unit="arcsec")
+        curve = read_curve(shared_data / f"{name}.csv")
+        params = model.guess(curve)
+        params["step"].set(vary=hkl == (8, 8, 8))  # the steps of the two scans differ
+        result = model.fit(curve, params)
+        assert misfit(result)[0] < most
+        found.append({n: (result.params[n].value, result.params[n].stderr * result.redchi**0.5) for n in _SHARED})
+    for name in _SHARED:
+        (one, error), (other, wider) = (each[name] for each in found)
+        assert abs(one - other) < 2.0 * np.hypot(error, wider), name
+        assert error < 0.1 * one
+        assert wider < 0.2 * other
 
 
 @pytest.mark.parametrize(

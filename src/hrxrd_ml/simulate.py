@@ -379,7 +379,7 @@ class BoundCurve:
         first, last = (values["step"] * float(self.dtheta[part][k]) - values["offset"] * ARCSEC for k in (0, -1))
         margin = self._need(values).margin
         low, high = min(first - margin, -margin), max(last + margin, margin)
-        return grid.between(self.model.conditions, low, high)
+        return grid.between(low, high)
 
     @property
     def strain_range(self) -> float:
@@ -455,9 +455,8 @@ class BoundCurve:
             coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, self._weights, seen.media, grid.beams)
             jacobian = np.moveaxis(by_row, 1, 0)
         if model.diffuse is not None:
-            extinction = np.ascontiguousarray(grid.extinction[:, grid.pick])
             # It is broad beside what the acceptances of the polarisations differ by: both see one mean of these.
-            scatterers = seen.scatterers(grid.picked, extinction, self._weights.sum(axis=0))
+            scatterers = seen.scatterers(*grid.picked, self._weights.sum(axis=0))
             value, by_each = model.diffuse.reflectivity(scatterers, values)
             diffuse = self._weights.sum(axis=1)[:, None, None] * np.concatenate([value[None], by_each])
             diffuse /= self._weights.sum()

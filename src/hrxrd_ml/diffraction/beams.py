@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -115,17 +116,12 @@ class Beams:
         ]
         return np.stack(np.broadcast_arrays(*rows), axis=-2)
 
-    @property
+    @cached_property
     def sin_incidence(self) -> FloatArray:
         """Sine of the angle of incidence, shape (m,)."""
         if self.deviation.linear:
             return np.full_like(self.dtheta, math.sin(self.deviation.bragg_angle + self.deviation.inclination))
         return self._directions(0.0)[0]
-
-    @property
-    def middle(self) -> int:
-        """Number of the angle that is nearest to the Bragg angle."""
-        return int(np.argmin(np.abs(self.dtheta))) if len(self.dtheta) else 0
 
     def part(self, which: Any) -> Beams:
         """Return those at some of the angles."""

@@ -234,7 +234,7 @@ def _arguments(c: Coefficients) -> tuple[Any, ...]:
     """Return the leading arguments of a numba kernel, in the types and layouts for which it is compiled."""
     return (
         _real(c.waves), np.ascontiguousarray(c.couplings, dtype=complex),
-        np.ascontiguousarray(c.medium, dtype=np.int64), int(c.middle), _real(c.thickness), _real(c.u0),
+        np.ascontiguousarray(c.medium, dtype=np.int64), _real(c.thickness), _real(c.u0),
         _real(c.debye_waller), float(c.substrate_debye_waller),
     )  # fmt: skip
 

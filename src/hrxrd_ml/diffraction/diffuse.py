@@ -20,7 +20,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,7 +30,7 @@ from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.lamellae import Slopes
-from hrxrd_ml.diffraction.media import Media
+from hrxrd_ml.diffraction.media import Media, Scattering
 from hrxrd_ml.parameters import ParameterSpace, named, space_of
 
 SHORTEST = 20.0
@@ -83,6 +82,8 @@ class Scatterers:
         The k materials; the substrate last.
     medium : ndarray of int, shape (n,)
         What each lamella is made of.
+    scattering : Scattering
+        Of the media.
     slopes : Slopes or None
         Derivatives by p parameters of the sample, where asked for.
     """
@@ -95,28 +96,25 @@ class Scatterers:
     debye_waller: FloatArray
     media: Media
     medium: IntArray
+    scattering: Scattering
     slopes: Slopes | None = None
-
-    @cached_property
-    def directions(self) -> FloatArray:
-        """`Beams.diffuse` of the media, shape (k, 4, m)."""
-        return np.ascontiguousarray(self.beams.diffuse(self.media.along))
 
     @property
     def distance(self) -> FloatArray:
         """Distances from the reciprocal-lattice point along the scan at the nodes [1/Å], shape (n, 3, m)."""
-        own = self.directions[self.medium]
+        own = self.scattering.directions[self.medium]
         return own[:, 1, None] * (self.u0[..., None] + own[:, 0, None])
 
     @property
     def distance_below(self) -> FloatArray:
         """The same of the substrate, shape (m,)."""
-        return self.directions[-1, 1] * self.directions[-1, 0]
+        own = self.scattering.directions[-1]
+        return np.asarray(own[1] * own[0])
 
     def by_media(self, by: FloatArray) -> FloatArray:
         """Return derivatives by the p parameters, (p, m), from those by what media have, shape (k, 7, m).
 
-        By `directions`, both strengths and the absorption; the strengths are 2 (pi abs(chi_h)/lambda)**2.
+        By what `scattering` holds; the strengths are 2 (pi abs(chi_h)/lambda)**2.
         """
         assert self.slopes is not None
         assert self.slopes.media is not None
@@ -185,14 +183,14 @@ class LineShape(ABC):
             return np.concatenate([layer, np.broadcast_to(self.substrate_density(below, values), (1, len(below)))])
 
         value, by_density, by_thickness, by_media = _numba_diffuse.transport(
-            s.directions, s.beams.sin_incidence, s.thickness, both(q, e, below, values).real, s.medium,
-            s.media.strengths(s.beams), s.media.absorption(s.beams), s.extinction, s.weights,
+            s.scattering.directions, s.beams.sin_incidence, s.thickness, both(q, e, below, values).real, s.medium,
+            s.scattering.strengths, s.scattering.absorption, s.extinction, s.weights,
         )  # fmt: skip
         if s.slopes is None:
             return value, np.zeros((0, len(value)))
         by_q = by_density[:-1, None] * share * derivative(self.density(q + 1j * STEP, e, values))
         by_e = by_density[:-1, None] * share * derivative(self.density(q, e + 1j * STEP, values))
-        sine = s.directions[s.medium, 1]
+        sine = s.scattering.directions[s.medium, 1]
         by_u = by_q * sine[:, None]
         rows = np.tensordot(s.slopes.u0, by_u, 2) + np.tensordot(s.slopes.debye_waller, by_e, 2)
         rows += s.slopes.thickness @ by_thickness
@@ -235,8 +233,8 @@ class CorrelationDiffuse:
 
         s = scatterers
         arguments = (
-            s.directions, s.beams.sin_incidence, s.thickness, s.u0, s.debye_waller, s.medium,
-            s.media.strengths(s.beams), s.media.absorption(s.beams), float(values["correlation_length"]),
+            s.scattering.directions, s.beams.sin_incidence, s.thickness, s.u0, s.debye_waller, s.medium,
+            s.scattering.strengths, s.scattering.absorption, float(values["correlation_length"]),
             float(values["diffuse_mix"]), s.extinction, math.exp(-values["substrate_damage"]),
             float(values["substrate_correlation_length"]), float(values["substrate_diffuse_mix"]), s.weights,
         )  # fmt: skip

@@ -122,8 +122,6 @@ class Coefficients:
         `Beams.coherent` of the media at m angles; the substrate last.
     couplings : ndarray of complex, shape (k, 4)
         `Media.couplings`, at E = 1.
-    middle : int
-        Number of an angle whose absorption stands for all where a small correction needs it.
     substrate_debye_waller : float
         E of the substrate.
     """
@@ -134,7 +132,6 @@ class Coefficients:
     medium: IntArray
     waves: FloatArray
     couplings: ComplexArray
-    middle: int
     substrate_debye_waller: float = 1.0
 
     @property
@@ -189,6 +186,5 @@ def coefficients(reflection: Reflection, lamellae: Lamellae, dtheta: FloatArray,
         medium=medium.reshape(-1).astype(np.int64),
         waves=media.coherent(beams),
         couplings=media.couplings(beams),
-        middle=beams.middle,
         substrate_debye_waller=lamellae.substrate_debye_waller,
     )

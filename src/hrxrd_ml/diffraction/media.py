@@ -15,6 +15,49 @@ COLUMNS = 11
 
 
 @dataclass(frozen=True)
+class Waves:
+    """What k media do to the coherent wave at m angles.
+
+    Attributes
+    ----------
+    rows : ndarray, shape (k, 4, m)
+        `Beams.coherent`.
+    couplings : ndarray of complex, shape (k, 4)
+        `Media.couplings`.
+    """
+
+    rows: FloatArray
+    couplings: ComplexArray
+
+    def on(self, substrate: Waves) -> Waves:
+        """Return the same of these media and, last, of a substrate."""
+        return Waves(np.concatenate([self.rows, substrate.rows]), np.concatenate([self.couplings, substrate.couplings]))
+
+
+@dataclass(frozen=True)
+class Scattering:
+    """What diffuse scattering in k media depends on, at m angles.
+
+    Attributes
+    ----------
+    directions : ndarray, shape (k, 4, m)
+        `Beams.diffuse`.
+    strengths : ndarray, shape (k, 2)
+    absorption : ndarray, shape (k,)
+        Those of `Media`.
+    """
+
+    directions: FloatArray
+    strengths: FloatArray
+    absorption: FloatArray
+
+    def on(self, substrate: Scattering) -> Scattering:
+        """Return the same of these media and, last, of a substrate."""
+        pairs = zip(vars(self).values(), vars(substrate).values(), strict=True)
+        return Scattering(*(np.concatenate(pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
 class Media:
     """k materials, each with its strain in the plane; the substrate last.
 
@@ -28,6 +71,15 @@ class Media:
 
     along: FloatArray
     numbers: FloatArray
+
+    def waves(self, beams: Beams) -> Waves:
+        """Return what the media do to the coherent wave."""
+        return Waves(self.coherent(beams), self.couplings(beams))
+
+    def scattering(self, beams: Beams) -> Scattering:
+        """Return what diffuse scattering in the media depends on."""
+        directions = np.ascontiguousarray(beams.diffuse(self.along))
+        return Scattering(directions, self.strengths(beams), self.absorption(beams))
 
     def couplings(self, beams: Beams) -> ComplexArray:
         """Return (k/2) chi_h for both polarisations and (k/2) chi_hbar for both, shape (k, 4) [1/Å]."""
@@ -54,21 +106,23 @@ class Media:
         ----------
         beams : Beams
         by : ndarray, shape (k, 13, m)
-            Derivatives by `Beams.coherent`, by real and imaginary parts of `couplings`, and by the absorption at the
-            angle number ``beams.middle``.
+            Derivatives by `Beams.coherent`, by real and imaginary parts of `couplings`, and by the absorption in the
+            middle of the block of angles (`graded.block_middles`).
 
         Returns
         -------
         ndarray, shape (k, 11, m)
             By ``along`` and by ``numbers``.
         """
-        out = np.empty((len(self.along), COLUMNS, by.shape[-1]))
+        from hrxrd_ml.diffraction.kernels.graded import block_middles  # loads numba
+
+        out, middles = np.empty((len(self.along), COLUMNS, by.shape[-1])), block_middles(by.shape[-1])
         state = [self.along, self.numbers[:, 0], self.numbers[:, 1]]
         for column in range(3):
             moved = [value + 1j * STEP if place == column else value for place, value in enumerate(state)]
             slope = derivative(beams.coherent(*moved))
             out[:, column] = (by[:, :4] * slope).sum(axis=1)
-            out[:, column] += by[:, 12] * slope[:, 1, beams.middle, None]
+            out[:, column] += by[:, 12] * slope[:, 1, middles]
         out[:, 3:] = 0.5 * beams.deviation.wavenumber * by[:, 4:12]
         return out
 

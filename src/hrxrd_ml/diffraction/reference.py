@@ -39,7 +39,7 @@ def graded_lamella(
     beta: float,
     gamma: float,
     mu: FloatArray,
-    mu_inside: float,
+    mu_inside: FloatArray,
     e: FloatArray,
     sigma_h: ComplexArray,
     sigma_hbar: ComplexArray,
@@ -61,10 +61,9 @@ def graded_lamella(
     ----------
     r : ndarray of complex, shape (m,)
         Amplitude below.
-    x, mu : ndarray, shape (m,)
-        Linear coefficient of the phase, and absorption.
-    mu_inside : float
-        The absorption of one angle, which stands for all in f.
+    x, mu, mu_inside : ndarray, shape (m,)
+        Linear coefficient of the phase, absorption, and what stands for it in f: the compiled kernel has one for all
+        angles that are calculated together.
     beta, gamma : float
         Quadratic and cubic coefficient of the phase, gamma to first order.
     e : ndarray, shape (3,)
@@ -80,9 +79,9 @@ def graded_lamella(
         * weight
         * (e[0] + e[1] * zeta + e[2] * zeta**2)
         * (1.0 + 1j * gamma * (zeta**3 - zeta))
-        * np.exp(1j * beta * zeta**2 - mu_inside * zeta)
+        * np.exp(1j * beta * zeta**2)
     )
-    f = np.exp(1j * np.multiply.outer(x, zeta)) @ envelope
+    f = np.exp(np.multiply.outer(1j * x - mu_inside, zeta)) @ envelope
 
     # Absorption within the lamella is left out of the return path, which enters in second order only.
     forth, back = 1j * sigma_h * thickness * f, -1j * sigma_hbar * thickness * f.conj()
@@ -112,7 +111,9 @@ def amplitude(c: Coefficients) -> ComplexArray:
     ndarray of complex, shape (2, m)
         Polarisation sigma, then pi.
     """
-    rows = []
+    from hrxrd_ml.diffraction.kernels.graded import block_middles  # loads numba
+
+    rows, middles = [], block_middles(c.waves.shape[2])
     for p in range(2):
 
         def wave(medium: int, p: int = p) -> tuple[FloatArray, FloatArray, ComplexArray, ComplexArray]:
@@ -136,7 +137,7 @@ def amplitude(c: Coefficients) -> ComplexArray:
                 beta=0.25 * t * slope,
                 gamma=t / 6.0 * bend,
                 mu=0.5 * t * absorption,
-                mu_inside=0.5 * t * absorption[c.middle],
+                mu_inside=0.5 * t * absorption[middles],
                 e=quadratic(c.debye_waller[j]),
                 sigma_h=sigma_h,
                 sigma_hbar=sigma_hbar,

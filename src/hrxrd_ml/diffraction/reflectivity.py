@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.diffuse import Scatterers
 from hrxrd_ml.diffraction.lamellae import Coefficients, Slopes
-from hrxrd_ml.diffraction.media import Media
+from hrxrd_ml.diffraction.media import Media, Scattering, Waves
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.layers import Layer
@@ -104,28 +105,35 @@ class Diffracting:
         by_u0 = derivative(deviation.u0(layer.strain + 1j * STEP * changes.strain, tilt=tilt + 1j * STEP * by_tilt))
         return replace(seen, slopes=Slopes(by_u0, -layer.debye_waller * changes.damage, changes.thickness, by_media))
 
-    def coefficients(self, beams: Beams, substrate: FloatArray, substrate_debye_waller: float) -> Coefficients:
+    @cached_property
+    def films(self) -> Media:
+        """The media above the substrate."""
+        return Media(self.media.along[:-1], self.media.numbers[:-1])
+
+    def coefficients(self, beams: Beams, substrate: Waves, substrate_debye_waller: float) -> Coefficients:
         """Return what the kernels of coherent scattering take.
 
         Parameters
         ----------
         beams : Beams
-        substrate : ndarray, shape (1, 4, m)
-            ``Beams.coherent`` of the substrate, which no parameter changes.
+        substrate : Waves
+            Those of the substrate, which no parameter changes.
         substrate_debye_waller : float
         """
-        films = Media(self.media.along[:-1], self.media.numbers[:-1])
-        waves = np.concatenate([films.coherent(beams), substrate]) if len(films.along) else substrate
+        waves = self.films.waves(beams).on(substrate) if len(self.films.along) else substrate
         return Coefficients(
-            self.thickness, self.u0, self.debye_waller, self.medium, waves, self.media.couplings(beams), beams.middle,
-            substrate_debye_waller,
-        )  # fmt: skip
-
-    def scatterers(self, beams: Beams, extinction: FloatArray, weights: FloatArray) -> Scatterers:
-        """Return the same as diffuse scattering sees it, at angles as in `Scatterers`."""
-        return Scatterers(
-            beams, extinction, weights, self.thickness, self.u0, self.debye_waller, self.media, self.medium, self.slopes
+            self.thickness, self.u0, self.debye_waller, self.medium, waves.rows, waves.couplings, substrate_debye_waller
         )
+
+    def scatterers(
+        self, beams: Beams, substrate: Scattering, extinction: FloatArray, weights: FloatArray
+    ) -> Scatterers:
+        """Return the same as diffuse scattering sees it, at angles as in `Scatterers`."""
+        scattering = self.films.scattering(beams).on(substrate) if len(self.films.along) else substrate
+        return Scatterers(
+            beams, extinction, weights, self.thickness, self.u0, self.debye_waller, self.media, self.medium, scattering,
+            self.slopes,
+        )  # fmt: skip
 
 
 def _check_exits(deviation: Deviation, stack: Stack, media: Media) -> None:

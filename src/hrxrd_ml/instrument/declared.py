@@ -31,6 +31,7 @@ from hrxrd_ml.units import ARCSEC
 
 _NO_WINDOW = 0.2  # so wide a window takes nothing of a line
 _WINDOW_REACH = 2.3  # of W; the window has fallen to 4e-7 there
+_MOST_KEPT = 32
 _LINE = ("line_window", "line_centre")
 _PER_HALF_WIDTH = 2.0  # wavelengths over the half width of the narrowest Lorentzian
 
@@ -151,10 +152,16 @@ class DeclaredResponse:
         """Return up to which deviation of the wavelength the window lets anything through."""
         return float(_WINDOW_REACH * values["line_window"] + abs(values["line_centre"]))
 
+    def _make_room(self) -> None:
+        """Forget what belongs to earlier grids, if there is much of it."""
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+
     def _acceptance(self, grid: AngleGrid) -> ComplexArray:
         """Return the transform of the crystals' acceptance, shape (2, frequencies)."""
         key = "acceptance", grid.size, grid.step
         if key not in self._kept:
+            self._make_room()
             self._kept[key] = _Points.of(self.optics.angle, grid).transform(self.optics.acceptance)
         kept: ComplexArray = self._kept[key]
         return kept
@@ -166,6 +173,7 @@ class DeclaredResponse:
         octave = math.ceil(math.log2(self._half_range(values)))
         key = "line", grid.size, grid.step, octave
         if key not in self._kept:
+            self._make_room()
             self._kept[key] = self._wavelengths(grid, octave)
         delta, weight, points = self._kept[key]
 

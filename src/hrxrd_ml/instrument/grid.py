@@ -13,6 +13,7 @@ import numpy as np
 from hrxrd_ml.arrays import FloatArray, IntArray, Values
 from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.diffuse import extinction
+from hrxrd_ml.diffraction.media import Scattering, Waves
 from hrxrd_ml.instrument.angles import EDGE, AngleGrid
 from hrxrd_ml.instrument.convolution import Convolution
 from hrxrd_ml.units import ARCSEC
@@ -111,12 +112,14 @@ class Grid:
 
     Attributes
     ----------
+    conditions : Conditions
+        What the reflection fixes.
     angles : AngleGrid
     convolution : Convolution
     beams : Beams
         At the calculated nodes.
-    substrate : ndarray, shape (1, 4, k)
-        ``Beams.coherent`` of the substrate.
+    substrate : Waves
+        Of the substrate at these.
     extinction : ndarray, shape (2, k)
         See ``diffuse.extinction``.
     pick : ndarray of int
@@ -125,10 +128,11 @@ class Grid:
         Which strains would diffract at the last and at the first node.
     """
 
+    conditions: Conditions
     angles: AngleGrid
     convolution: Convolution
     beams: Beams
-    substrate: FloatArray
+    substrate: Waves
     extinction: FloatArray
     pick: IntArray
     strains: tuple[float, float]
@@ -167,10 +171,11 @@ class Grid:
         beams = Beams(conditions.deviation, angles.calculated)
         offset = beams.dtheta - reflection.refraction_shift()
         return cls(
+            conditions,
             angles,
             Convolution(angles),
             beams,
-            conditions.substrate.coherent(beams),
+            conditions.substrate.waves(beams),
             extinction(conditions.substrate, beams),
             _spaced(offset, reflection.darwin_width(), plateaus, need.farthest_pick),
             _strains(conditions, beams),
@@ -181,14 +186,15 @@ class Grid:
         """Neighbours and weights with which `spreading.gather` goes from the nodes picked to all of them."""
         from hrxrd_ml.instrument.spreading import refinement  # loads numba
 
-        return refinement(self.picked.dtheta, self.angles.nodes)
+        return refinement(self.beams.dtheta[self.pick], self.angles.nodes)
 
     @cached_property
-    def picked(self) -> Beams:
-        """The beams at the nodes picked."""
-        return self.beams.part(self.pick)
+    def picked(self) -> tuple[Beams, Scattering, FloatArray]:
+        """Beams at the nodes picked, what diffuse scattering in the substrate depends on there, and its extinction."""
+        beams = self.beams.part(self.pick)
+        return beams, self.conditions.substrate.scattering(beams), np.ascontiguousarray(self.extinction[:, self.pick])
 
-    def between(self, conditions: Conditions, low: float, high: float) -> Grid:
+    def between(self, low: float, high: float) -> Grid:
         """Return the grid with the nodes between two angles [rad] alone; the uniform grid stays what it is."""
         begin, end = np.searchsorted(self.beams.dtheta, (low, high))
         part, every = slice(begin, end), self.angles.every
@@ -198,13 +204,14 @@ class Grid:
         inside = self.pick[slice(*np.searchsorted(self.pick, (begin + 1, end - 1)))] - begin
         beams = self.beams.part(part)
         return Grid(
+            self.conditions,
             angles,
             Convolution(angles),
             beams,
-            np.ascontiguousarray(self.substrate[..., part]),
+            Waves(np.ascontiguousarray(self.substrate.rows[..., part]), self.substrate.couplings),
             np.ascontiguousarray(self.extinction[:, part]),
             np.concatenate([[0], inside, [end - begin - 1]]),
-            _strains(conditions, beams),
+            _strains(self.conditions, beams),
         )
 
 

@@ -5,7 +5,7 @@ The formulas are those of ``reference.graded_lamella``.  What differs is the boo
 * The wave is carried as the vector (a, b) with ``r = b/a`` in the frame that rotates with the phase counted from the
   surface, so that a lamella costs two complex products a polarisation, no division, and both polarisations share the
   phase and the oscillatory integral.  Absorption takes from b between the middles of lamellae; within one, where it
-  enters in second order, it is that of a single angle.
+  enters in second order, it is that of the middle of a block of angles (`block_middles`).
 * The integral f(x) is a power series in x whose coefficients do not depend on the angle
 (``diffraction.kernels.series``).
 * Angles are taken in blocks of 64 that live in one flat workspace: every inner loop has a constant trip count and
@@ -19,6 +19,7 @@ import math
 
 import numpy as np
 
+from hrxrd_ml.arrays import IntArray
 from hrxrd_ml.diffraction.kernels import series as _series
 from hrxrd_ml.diffraction.kernels.compiling import entry, helper, inlined
 from hrxrd_ml.diffraction.kernels.series import TERMS_MAX, terms
@@ -38,10 +39,15 @@ WORKSPACE = BLOCK * 20
 
 # Columns of the plan, what one lamella needs whatever the angle: x and the phase in its middle but for U; half its
 # thickness and the depth of its middle in its medium, what U is multiplied by in the two; thickness of all lamellae of
-# the medium that lie one upon the other, where this is the lowest one of them, else 0; beta, gamma, mu at one angle,
+# the medium that lie one upon the other, where this is the lowest one of them, else 0; beta, gamma, mu at some angle,
 # E in powers of zeta, largest abs(x).
 PLAN_HALF, PLAN_DEPTH, PLAN_RUN, PLAN_BETA, PLAN_GAMMA, PLAN_MU, PLAN_E, PLAN_XMAX = 2, 3, 4, 5, 6, 7, 8, 11
 PLAN_COLUMNS = 12
+
+
+def block_middles(count: int) -> IntArray:
+    """Return the number of the angle in the middle of the block that each of so many angles is in."""
+    return np.minimum(np.arange(count) // BLOCK * BLOCK + BLOCK // 2, count - 1)
 
 
 @inlined
@@ -206,20 +212,13 @@ def fade(w, media, medium, plan, j, z, first, second):  # type: ignore[no-untype
     largest = 0.0
     for i in range(BLOCK):
         v = upper * media[above, ABSORPTION + i] + lower * media[below, ABSORPTION + i]
-        w[FADE + i] = v
-    for i in range(BLOCK):
-        largest = largest if largest > w[FADE + i] else w[FADE + i]
-    if largest == 0.0:
-        return
-    if largest < 0.02:
+        w[FADE + i] = 1.0 - v * (
+            1.0 - v * (0.5 - v * (0.16666666666666666 - v * (0.041666666666666664 - v * 0.008333333333333333)))
+        )
+        largest = v if v > largest else largest
+    if largest > 0.02:
         for i in range(BLOCK):
-            v = w[FADE + i]
-            w[FADE + i] = 1.0 - v * (
-                1.0 - v * (0.5 - v * (0.16666666666666666 - v * (0.041666666666666664 - v * 0.008333333333333333)))
-            )
-    else:
-        for i in range(BLOCK):
-            v = w[FADE + i]
+            v = upper * media[above, ABSORPTION + i] + lower * media[below, ABSORPTION + i]
             w[FADE + i] = decay(v if v < 128.0 else 128.0)
     for i in range(BLOCK):
         v = w[FADE + i]
@@ -256,13 +255,29 @@ def lamella_phase(w, media, f, plan, j):  # type: ignore[no-untyped-def]
 
 
 @helper
-def horner(w, series, j, count):  # type: ignore[no-untyped-def]
+def absorbed(media, f, plan, j):  # type: ignore[no-untyped-def]
+    """Return mu of a lamella in the middle of the block."""
+    return plan[j, PLAN_HALF] * media[f, ABSORPTION + BLOCK // 2]
+
+
+@helper
+def shift(series, j, count, mu, out):  # type: ignore[no-untyped-def]
+    """Fill ``out`` with a series in x for another absorption: f depends on x + i mu, and mu hardly changes."""
+    for k in range(count - 2):
+        c, d, e, n = series[j, k], series[j, k + 1], series[j, k + 2], mu * (k + 1.0)
+        s = 0.5 * n * mu * (k + 2.0)
+        out[k] = complex(c.real - n * d.imag - s * e.real, c.imag + n * d.real - s * e.imag)
+    out[count - 2], out[count - 1] = series[j, count - 2], series[j, count - 1]
+
+
+@helper
+def horner(w, series, count):  # type: ignore[no-untyped-def]
     """Fill f(x)."""
     for i in range(BLOCK):
         w[FR + i] = 0.0
         w[FI + i] = 0.0
     for k in range(count - 4, -1, -4):
-        c0, c1, c2, c3 = series[j, k], series[j, k + 1], series[j, k + 2], series[j, k + 3]
+        c0, c1, c2, c3 = series[k], series[k + 1], series[k + 2], series[k + 3]
         c0r, c0i, c1r, c1i, c2r, c2i, c3r, c3i = c0.real, c0.imag, c1.real, c1.imag, c2.real, c2.imag, c3.real, c3.imag
         for i in range(BLOCK):
             x = w[PX + i]
@@ -296,7 +311,7 @@ def advance(w, media, f, t, e, couplings, polarisations):  # type: ignore[no-unt
 
 
 @helper
-def make_plan(waves, t, u0, e, medium, middle):  # type: ignore[no-untyped-def]
+def make_plan(waves, t, u0, e, medium):  # type: ignore[no-untyped-def]
     """Return the plan, shape (n + 1, PLAN_COLUMNS); the last row holds the phase of the substrate but for U."""
     n, last = t.shape[0], waves.shape[2] - 1
     plan = np.empty((n + 1, np.int64(PLAN_COLUMNS)))  # constants would be specialisations
@@ -310,7 +325,7 @@ def make_plan(waves, t, u0, e, medium, middle):  # type: ignore[no-untyped-def]
         if j == n - 1 or medium[j + 1] != f:
             plan[j, PLAN_RUN], depth = depth, 0.0
         plan[j, PLAN_BETA], plan[j, PLAN_GAMMA] = beta, h * (0.5 * (a + c) - b) / 6.0
-        plan[j, PLAN_MU] = half * waves[f, 1, middle]
+        plan[j, PLAN_MU] = half * waves[f, 1, last // 2]
         a, b, c = e[j, 0], e[j, 1], e[j, 2]
         plan[j, PLAN_E], plan[j, PLAN_E + 1], plan[j, PLAN_E + 2] = b, 0.5 * (c - a), 0.5 * (c + a) - b
         plan[j, PLAN_XMAX] = bound(x0 + half * waves[f, 0, 0], x0 + half * waves[f, 0, last])
@@ -346,16 +361,17 @@ def finish(w, begin, polarisations, out):  # type: ignore[no-untyped-def]
 
 
 @entry
-def amplitude(waves, couplings, medium, middle, t, u0, e, substrate_e, polarisations):  # type: ignore[no-untyped-def]
+def amplitude(waves, couplings, medium, t, u0, e, substrate_e, polarisations):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``, angles ascending.
 
     Polarisation pi is left at zero unless two ``polarisations`` are wanted.
     """
     n, m = t.shape[0], waves.shape[2]
     out = np.empty((np.int64(2), m), dtype=np.complex128)
-    plan = make_plan(waves, t, u0, e, medium, middle)
+    plan = make_plan(waves, t, u0, e, medium)
     series = make_series(plan)
     w, media = np.empty(WORKSPACE), np.empty((waves.shape[0], np.int64(MEDIUM)))
+    own = np.empty(np.int64(TERMS_MAX), dtype=np.complex128)
     for begin in range(0, m, BLOCK):
         load(media, waves, begin)
         start(w, media, couplings, substrate_e)
@@ -365,7 +381,9 @@ def amplitude(waves, couplings, medium, middle, t, u0, e, substrate_e, polarisat
             fade(w, media, medium, plan, j + 1, w, B0R, B1R)
             x_max = lamella_phase(w, media, f, plan, j)
             ordered_integral(w, x_max)
-            horner(w, series, j, terms(x_max))
+            count = terms(x_max)
+            shift(series, j, count, absorbed(media, f, plan, j) - plan[j, PLAN_MU], own)
+            horner(w, own, count)
             advance(w, media, f, t[j], plan[j, PLAN_E], couplings, polarisations)
         fade(w, media, medium, plan, 0, w, B0R, B1R)
         finish(w, begin, polarisations, out)

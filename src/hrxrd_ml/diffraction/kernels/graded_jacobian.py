@@ -50,7 +50,7 @@ _COUPLE = BLOCK * 25  # by real and imaginary parts of the couplings (8)
 _WORK2 = BLOCK * 33
 
 BY_MEDIUM = 13
-"""Derivatives by what a medium has: rows of a block, both parts of the couplings, absorption at one angle."""
+"""Derivatives by what a medium has: rows of a block, both parts of the couplings, absorption in its middle."""
 
 # Rows of the third: G1 times the integrals of `series.moments_of_integral`, real and imaginary parts.
 _MOMENTS = BLOCK * 2 * _SERIES
@@ -80,23 +80,35 @@ def _coarse_terms(x_max):  # type: ignore[no-untyped-def]
 
 
 @helper
-def _multiply(moments, kept, z, series, j, count):  # type: ignore[no-untyped-def]
-    """Fill ``moments`` with G1 times the series; the first eight terms in one pass, more in passes of four before."""
+def _multiply(moments, kept, z, all_series, j, count, mu, series):  # type: ignore[no-untyped-def]
+    """Fill ``moments`` with G1 times the series, each shifted by ``mu`` into a place of its own.
+
+    The first eight terms in one pass, more in passes of four before.
+    """
     for q in range(_SERIES):
-        re, im, own = 2 * q * BLOCK, (2 * q + 1) * BLOCK, _SERIES * j + q
+        re, im = 2 * q * BLOCK, (2 * q + 1) * BLOCK
+        graded.shift(all_series, _SERIES * j + q, count, mu, series)
         for i in range(BLOCK):
             moments[re + i] = 0.0
             moments[im + i] = 0.0
         for k in range(count - 4, 7, -4):
-            c0, c1, c2, c3 = series[own, k], series[own, k + 1], series[own, k + 2], series[own, k + 3]
+            c0, c1, c2, c3 = series[k], series[k + 1], series[k + 2], series[k + 3]
             c0r, c1r, c2r, c3r = c0.real, c1.real, c2.real, c3.real
             c0i, c1i, c2i, c3i = c0.imag, c1.imag, c2.imag, c3.imag
             for i in range(BLOCK):
                 x = kept[j, PX + i]
                 moments[re + i] = (((moments[re + i] * x + c3r) * x + c2r) * x + c1r) * x + c0r
                 moments[im + i] = (((moments[im + i] * x + c3i) * x + c2i) * x + c1i) * x + c0i
-        c0, c1, c2, c3 = series[own, 0], series[own, 1], series[own, 2], series[own, 3]
-        c4, c5, c6, c7 = series[own, 4], series[own, 5], series[own, 6], series[own, 7]
+        c0, c1, c2, c3, c4, c5, c6, c7 = (
+            series[0],
+            series[1],
+            series[2],
+            series[3],
+            series[4],
+            series[5],
+            series[6],
+            series[7],
+        )
         c0r, c1r, c2r, c3r, c4r, c5r, c6r, c7r = c0.real, c1.real, c2.real, c3.real, c4.real, c5.real, c6.real, c7.real
         c0i, c1i, c2i, c3i, c4i, c5i, c6i, c7i = c0.imag, c1.imag, c2.imag, c3.imag, c4.imag, c5.imag, c6.imag, c7.imag
         for i in range(BLOCK):
@@ -413,7 +425,7 @@ def sparse(du, de, dt):  # type: ignore[no-untyped-def]
 
 @entry
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
-    waves, couplings, medium, middle, t, u0, e, substrate_e, weights, du, de, dt, optical
+    waves, couplings, medium, t, u0, e, substrate_e, weights, du, de, dt, optical
 ):
     """Return R (m,), dR/dp (p + 1, m) and the derivatives by what media have (k, 13, m).
 
@@ -436,7 +448,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     jacobian = np.empty((parameters + 1, m))
     wanted = waves.shape[0] if optical else 0
     by_media, by = np.empty((wanted, np.int64(BY_MEDIUM), m)), np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
-    plan = graded.make_plan(waves, t, u0, e, medium, middle)
+    plan = graded.make_plan(waves, t, u0, e, medium)
     f_series = graded.make_series(plan)
     series = np.empty((n * _SERIES, np.int64(TERMS_MAX)), dtype=np.complex128)
     pointer, parameter, kind, value = sparse(du, de, dt)
@@ -447,7 +459,7 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             count = _coarse_terms(plan[j, graded.PLAN_XMAX])
             _series.moments_of_integral(beta, gamma, mu, e0, e1, e2, count, j, series)
     w, z, moments = np.empty(graded.WORKSPACE), np.empty(_WORK2), np.empty(_MOMENTS)
-    media = np.empty((waves.shape[0], np.int64(MEDIUM)))
+    media, own = np.empty((waves.shape[0], np.int64(MEDIUM))), np.empty(np.int64(TERMS_MAX), dtype=np.complex128)
     kept, rows = np.empty((n, np.int64(_KEEP_TO))), np.empty((parameters + 1, np.int64(BLOCK)))
     for begin in range(0, m, BLOCK):
         graded.load(media, waves, begin)
@@ -458,7 +470,9 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             graded.fade(w, media, medium, plan, j + 1, w, B0R, B1R)
             x_max = graded.lamella_phase(w, media, f, plan, j)
             graded.ordered_integral(w, x_max)
-            graded.horner(w, f_series, j, terms(x_max))
+            count = terms(x_max)
+            graded.shift(f_series, j, count, graded.absorbed(media, f, plan, j) - plan[j, graded.PLAN_MU], own)
+            graded.horner(w, own, count)
             _keep(w, kept, j)
             graded.advance(w, media, f, t[j], plan[j, graded.PLAN_E], couplings, 2)
         graded.fade(w, media, medium, plan, 0, w, B0R, B1R)
@@ -475,10 +489,10 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
                 continue
             x_max = graded.bound(kept[j, PX], kept[j, PX + BLOCK - 1])
             _ordered_slope(kept, j, z, x_max)
-            _multiply(moments, kept, z, series, j, _coarse_terms(x_max))
-            inverse = 1.0 / t[j]
+            mu, inverse = graded.absorbed(media, f, plan, j), 1.0 / t[j]
+            _multiply(moments, kept, z, series, j, _coarse_terms(x_max), mu - plan[j, graded.PLAN_MU], own)
             beta, gamma = plan[j, graded.PLAN_BETA] * inverse, plan[j, graded.PLAN_GAMMA] * inverse
-            _by_nodes(kept, j, z, media, f, moments, t[j], middle_e, beta, gamma, plan[j, graded.PLAN_MU] * inverse)
+            _by_nodes(kept, j, z, media, f, moments, t[j], middle_e, beta, gamma, mu * inverse)
             accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
             if optical:
                 _add_medium(by, z, media, f)

@@ -182,7 +182,7 @@ def lamella(w, media, f, t, u0, et, couplings):  # type: ignore[no-untyped-def]
 
 
 @entry
-def amplitude(waves, couplings, medium, middle, t, u0, e, substrate_e):  # type: ignore[no-untyped-def]
+def amplitude(waves, couplings, medium, t, u0, e, substrate_e):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``."""
     n, m = t.shape[0], waves.shape[2]
     out = np.empty((np.int64(2), m), dtype=np.complex128)

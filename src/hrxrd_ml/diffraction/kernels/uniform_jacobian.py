@@ -152,7 +152,7 @@ def _add_medium(by, z, t, f):  # type: ignore[no-untyped-def]
 
 @entry
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
-    waves, couplings, medium, middle, t, u0, e, substrate_e, weights, du, de, dt, optical
+    waves, couplings, medium, t, u0, e, substrate_e, weights, du, de, dt, optical
 ):
     """Return R (m,), dR/dp (p + 1, m) and the derivatives by what media have (k, 13, m).
 
