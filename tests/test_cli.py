@@ -62,7 +62,9 @@ def test_fit_writes_four_files_and_nothing_else(folder, capsys):
     assert main.main(["fit", "sample.csv", "--out", "new/deep"]) == 0
     out = folder / "new" / "deep"
     assert sorted(path.name for path in out.iterdir()) == sorted(outputs.FILES)
-    assert capsys.readouterr().err == ""
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.startswith("read as: ω offset, arcsec; counts\n")
 
     record = json.loads((out / "fit.json").read_text(encoding="utf-8"))
     assert list(record) == [
@@ -258,6 +260,7 @@ def test_wrong_simulation(folder, capsys, options, words):
 def test_guess_is_a_section_of_an_experiment_file(folder, capsys):
     assert main.main(["guess", "sample.csv"]) == 0
     text = capsys.readouterr().out
+    assert text.startswith("# read as: ω offset, arcsec; counts\n[parameters]\n")
     section = tomllib.loads(text)["parameters"]
     assert section["diffuse_mix"] == {"value": 0.5, "min": 0.0, "max": 1.0, "vary": False}
     head = EXPERIMENT + '[model]\nresolution = "pseudo_voigt"\n'

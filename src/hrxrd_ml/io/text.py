@@ -118,7 +118,9 @@ def read(
             "name the right one (column under [intensity], or column=)"
         )
     rate = _rate(of_values, table)
-    unit = "arb. units" if of_values.scale == "scaled" else "" if not rate else of_values.text or "counts per second"
+    unit = "arb. units" if of_values.scale == "scaled" else ""
+    if rate:
+        unit = rate if of_values.scale else "counts per second"
     if rate and seconds is None:
         times = _times(table, choose_times(headings, [ix, iy]))
         seconds = None if recover_counts(values * of_values.per_second, times) is None else times
@@ -166,10 +168,10 @@ def _which_unit(heading: Heading) -> str:
 
 
 def _rate(heading: Heading, table: _Table) -> str:
-    """Where the heading says a rate, or, without headings, the text above: the words."""
-    if table.header is None:
-        return next((line[:60] for line in table.above if mentions_rate(line)), "")
-    return heading.text if heading.scale == "rate" else ""
+    """Where the heading says a rate, or leaves it to the text above, which says so: the words."""
+    if heading.scale or heading.counts:
+        return heading.text if heading.scale == "rate" else ""
+    return next((line[:60] for line in table.above if mentions_rate(line)), "")
 
 
 def _which_values(heading: Heading, values: FloatArray, table: _Table, rate: str) -> str:
