@@ -86,7 +86,7 @@ class Beams:
         return np.stack(np.broadcast_arrays(*rows), axis=-2)
 
     def diffuse(self, along: Any) -> Any:
-        """Return what diffuse scattering in media depends on at each angle; an array function.
+        """Return what diffuse scattering in media depends on at each angle; an array function, with no linear form.
 
         Parameters
         ----------
@@ -100,11 +100,6 @@ class Beams:
             medium over depth, 1/gamma_0 + 1/gamma_h; C**2 for pi.
         """
         at = self.deviation
-        if at.linear:
-            sines = [math.sin(at.bragg_angle + side * at.inclination) for side in (1.0, -1.0)]
-            flat = np.ones_like(self.dtheta) + 0.0 * np.asarray(along)[..., None]
-            rows = [at.per_angle * self.dtheta * flat, sines[1] * flat, (1.0 / sines[0] + 1.0 / sines[1]) * flat]
-            return np.stack([*rows, at.polarization_factors[1] ** 2 * flat], axis=-2)
         sine, cosine, cos_exit, square = self._directions(np.asarray(along)[..., None])
         sin_exit = _root(square)
         normal = at.diffraction_vector * math.cos(at.inclination)
@@ -119,8 +114,6 @@ class Beams:
     @cached_property
     def sin_incidence(self) -> FloatArray:
         """Sine of the angle of incidence, shape (m,)."""
-        if self.deviation.linear:
-            return np.full_like(self.dtheta, math.sin(self.deviation.bragg_angle + self.deviation.inclination))
         return self._directions(0.0)[0]
 
     def part(self, which: Any) -> Beams:
