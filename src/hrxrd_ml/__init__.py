@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.io.curve import make_curve
     from hrxrd_ml.io.experiment.read import read_experiment
     from hrxrd_ml.io.read import read_curve
+    from hrxrd_ml.model.joint import JointModel
     from hrxrd_ml.model.loading import load_model, load_result
     from hrxrd_ml.model.result import RockingCurveResult
     from hrxrd_ml.model.rocking_curve import RockingCurveModel
@@ -34,6 +35,7 @@ __all__ = [
     "Diffractometer",
     "Film",
     "HrxrdError",
+    "JointModel",
     "ParameterSpace",
     "ParameterSpec",
     "Reflection",
@@ -63,6 +65,7 @@ _HOMES = {
     "Diffractometer": "instrument.diffractometer",
     "Film": "specimen.film",
     "HrxrdError": "errors",
+    "JointModel": "model.joint",
     "ParameterSpace": "parameters",
     "ParameterSpec": "parameters",
     "Reflection": "crystal.reflection",

@@ -212,7 +212,7 @@ class CorrelationDiffuse:
     @property
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
-        return space_of(
+        space = space_of(
             ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
             (
                 "substrate_correlation_length", "Å", 3000.0, 50.0, 5.0e4, True,
@@ -222,6 +222,7 @@ class CorrelationDiffuse:
             ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
             ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
         )  # fmt: skip
+        return space.with_changes("substrate_damage", scope="curve", power_of_h=2.0)
 
     def length(self, values: Values) -> float:
         """Return the correlation length in the layer [Å]."""

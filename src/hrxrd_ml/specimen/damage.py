@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,6 +17,9 @@ from hrxrd_ml.arrays import Values
 from hrxrd_ml.complex_step import check_analytic, real
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, named, space_of
 from hrxrd_ml.specimen.profile.spline import SplineProfile
+
+DISPLACEMENTS = 2.0
+"""Power of the diffraction vector by which L grows where displacements are random and small: L = H²⟨u²⟩/2."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class TiedDamage:
     @property
     def space(self) -> ParameterSpace:
         """One parameter, ``damage``."""
-        return space_of(("damage", "", 0.3, 0.0, 5.0, True, "damage W: L(z) = W·ε(z)/max ε"))
+        row = ("damage", "", 0.3, 0.0, 5.0, True, "damage W: L(z) = W·ε(z)/max ε")
+        return space_of(row, scope="curve").with_changes("damage", power_of_h=DISPLACEMENTS)
 
     def evaluate(self, z: Any, values: Values, strained: Strained) -> Any:
         """Return L."""
@@ -93,7 +97,8 @@ class SplineDamage:
     @property
     def space(self) -> ParameterSpace:
         """The coefficients."""
-        return self.spline.space
+        specs = (replace(spec, scope="curve", power_of_h=DISPLACEMENTS) for spec in self.spline.space)
+        return ParameterSpace(tuple(specs))
 
     def evaluate(self, z: Any, values: Values, strained: Strained) -> Any:
         """Return L."""
