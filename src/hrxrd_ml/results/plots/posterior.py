@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.results.dataset import curves_of, root_of
 from hrxrd_ml.results.plots.style import (
     BLACK,
     BLUE,
@@ -23,13 +24,14 @@ from hrxrd_ml.results.plots.style import (
     ORANGE,
     PAGE,
     STYLE,
+    Source,
     axis_label,
     dataset_of,
     intensity_label,
 )
 
 if TYPE_CHECKING:
-    from hrxrd_ml.model.result import RockingCurveResult
+    pass
 
 _MOST = 7  # the parameters of the implanted profile come first
 
@@ -110,7 +112,7 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
     return figure
 
 
-def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+def bands(posterior: xr.Dataset, source: Source, figure: Figure | None = None) -> Figure:
     """Credible bands of 68 and 95 % on the curve, with the data, and on the depth profiles.
 
     Parameters
@@ -126,7 +128,7 @@ def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure
     -------
     matplotlib.figure.Figure
     """
-    dataset = dataset_of(source)
+    (dataset,) = curves_of(dataset_of(source)).values()
     profiles = [name for name in ("strain", "damage") if f"{name}_band" in posterior]
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(PAGE, 3.2), dpi=DPI, layout="constrained")
@@ -155,7 +157,7 @@ def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure
     return figure
 
 
-def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+def correlations(source: Source, figure: Figure | None = None) -> Figure:
     """Map of the correlations between the free parameters: of a fit's covariance, or of a posterior.
 
     Parameters
@@ -189,11 +191,11 @@ def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None 
     return figure
 
 
-def _correlation(source: xr.Dataset | RockingCurveResult) -> tuple[list[str], np.ndarray[Any, Any]]:
+def _correlation(source: Source) -> tuple[list[str], np.ndarray[Any, Any]]:
     if isinstance(source, xr.Dataset) and "parameters" in source.attrs:
         names = _chosen(source, None)
         return names, np.corrcoef([source[name].values.ravel() for name in names])
-    dataset = dataset_of(source)
+    dataset = root_of(dataset_of(source))
     if "correlation" not in dataset:
         raise ParameterError("this fit has no covariance, and so no correlations; fit with least_squares")
     return [str(name) for name in dataset["varied"].values], np.asarray(dataset["correlation"].values)
