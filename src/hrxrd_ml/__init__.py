@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.results.dataset import compare, save_dataset, to_dataset
     from hrxrd_ml.results.html import report
     from hrxrd_ml.results.posterior import sample
+    from hrxrd_ml.results.predict import predict
     from hrxrd_ml.simulate import RockingCurve
     from hrxrd_ml.specimen.film import Film
 
@@ -51,6 +52,7 @@ __all__ = [
     "load_result",
     "make_curve",
     "plot",
+    "predict",
     "read_curve",
     "read_experiment",
     "report",
@@ -79,6 +81,7 @@ _HOMES = {
     "load_model": "model.loading",
     "load_result": "model.loading",
     "make_curve": "io.curve",
+    "predict": "results.predict",
     "read_curve": "io.read",
     "read_experiment": "io.experiment.read",
     "report": "results.html",
