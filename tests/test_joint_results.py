@@ -23,7 +23,7 @@ def joint_model(**options) -> hx.JointModel:
 
 def truth(joint: hx.JointModel, **values):
     own = {f"{p}_{name}": value for p in "ab" for name, value in (("scale", 2e4), ("background", 5.0), ("fwhm", 20.0))}
-    return joint.make_params(**SAMPLE, **own, **({"a_damage": 0.2, "a_substrate_damage": 0.01} | values))
+    return joint.make_params(**(SAMPLE | own | {"a_damage": 0.2, "a_substrate_damage": 0.01} | values))
 
 
 def draw(joint: hx.JointModel, params, seed: int = 1) -> list[np.ndarray]:
