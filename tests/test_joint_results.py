@@ -121,3 +121,19 @@ def test_relaxation_and_composition_of_a_film_from_a_symmetric_and_an_asymmetric
     for name, value in (("top_x", 0.2), ("top_relaxation", 0.3)):
         assert abs(both.params[name].value - value) < 4.0 * both.params[name].stderr
         assert both.params[name].stderr < 0.3 * one.params[f"s_{name}"].stderr
+
+
+def test_posterior_of_a_joint_fit(result):
+    params = result.params.copy()
+    for name in result.var_names:
+        params[name].vary = name in ("Dmax1", "L1", "a_scale", "b_offset")
+    few = result.model.fit(draw(result.model, truth(result.model)), params, x=X)
+    posterior = hx.sample(few, steps=150, walkers=6, burn=20, seed=1, workers=1, progress=False)
+    for name in few.var_names:
+        par = few.params[name]
+        assert abs(float(posterior[name].mean()) - par.value) < par.stderr
+        assert float(posterior[name].std()) == pytest.approx(par.stderr, rel=0.25)
+    assert posterior["a_curve_band"].sizes["a_x"] == len(X[0])
+    assert posterior["b_curve_band"].sizes["b_x"] == len(X[1])
+    assert "strain_band" in posterior
+    hx.plot.bands(posterior, few)
