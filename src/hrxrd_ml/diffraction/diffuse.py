@@ -18,20 +18,21 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray, IntArray, Values
-from hrxrd_ml.complex_step import STEP, derivative
+from hrxrd_ml.complex_step import STEP, derivative, gradient
 from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.beams import Beams
 from hrxrd_ml.diffraction.lamellae import Slopes
 from hrxrd_ml.diffraction.media import Media, Scattering
 from hrxrd_ml.parameters import ParameterSpace, named, space_of
+from hrxrd_ml.specimen.damage import SUBSTRATE, Exponent, Measure, substrate_exponent
 
 SHORTEST = 20.0
 """Shortest correlation length in a layer [Å], a few lattice parameters: the line of shorter ones is a background."""
@@ -136,6 +137,10 @@ class DiffuseModel(Protocol):
         """
         ...
 
+    def substrate_exponent(self, values: Values, diffraction_vector: float) -> Any:
+        """Return L of the substrate for a reflection with this diffraction vector [1/Å]; an array function."""
+        ...
+
     def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
         """Return the diffuse reflectivity (m,), and its derivatives.
 
@@ -169,6 +174,10 @@ class LineShape(ABC):
     @abstractmethod
     def substrate_density(self, q: Any, values: Values) -> Any:
         """Return what the substrate scatters [Å]."""
+
+    def substrate_exponent(self, values: Values, diffraction_vector: float) -> Any:
+        """Return ``substrate_damage`` where there is such a parameter, else 0."""
+        return values.get("substrate_damage", 0.0)
 
     def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
         """Return the diffuse reflectivity and its derivatives; see `DiffuseModel.reflectivity`."""
@@ -207,13 +216,21 @@ class LineShape(ABC):
 
 @dataclass(frozen=True)
 class CorrelationDiffuse:
-    """Diffuse scattering with one correlation length in the damaged layer and one in the substrate; compiled."""
+    """Diffuse scattering with one correlation length in the damaged layer and one in the substrate; compiled.
+
+    Parameters
+    ----------
+    measure : Measure
+        What the damage of the substrate is given by.
+    """
+
+    measure: Measure = field(default_factory=Exponent)
 
     @property
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
-        space = space_of(
-            ("substrate_damage", "", 0.01, 0.0, 1.0, True, "damage L of the substrate below the profile"),
+        substrate = ParameterSpace((self.measure.amount(SUBSTRATE),)) + self.measure.others(SUBSTRATE)
+        return substrate + space_of(
             (
                 "substrate_correlation_length", "Å", 3000.0, 50.0, 5.0e4, True,
                 "correlation length of defects in the substrate",
@@ -222,21 +239,24 @@ class CorrelationDiffuse:
             ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
             ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
         )  # fmt: skip
-        return space.with_changes("substrate_damage", scope="curve", power_of_h=2.0)
 
     def length(self, values: Values) -> float:
         """Return the correlation length in the layer [Å]."""
         return float(values["correlation_length"])
 
+    def substrate_exponent(self, values: Values, diffraction_vector: float) -> Any:
+        """Return what the measure makes of its amount in the substrate."""
+        return substrate_exponent(self.measure, values, diffraction_vector)
+
     def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
         """Return the diffuse reflectivity and its derivatives; see `DiffuseModel.reflectivity`."""
         from hrxrd_ml.diffraction.kernels import diffuse as _numba_diffuse  # compiled at first use
 
-        s = scatterers
+        s, h = scatterers, scatterers.beams.deviation.diffraction_vector
         arguments = (
             s.scattering.directions, s.beams.sin_incidence, s.thickness, s.u0, s.debye_waller, s.medium,
             s.scattering.strengths, s.scattering.absorption, float(values["correlation_length"]),
-            float(values["diffuse_mix"]), s.extinction, math.exp(-values["substrate_damage"]),
+            float(values["diffuse_mix"]), s.extinction, math.exp(-self.substrate_exponent(values, h)),
             float(values["substrate_correlation_length"]), float(values["substrate_diffuse_mix"]), s.weights,
         )  # fmt: skip
         if s.slopes is None:
@@ -248,8 +268,11 @@ class CorrelationDiffuse:
         p = len(rows) - len(_numba_diffuse.OWN_ROWS)
         if changes.media is not None:
             rows[:p] += s.by_media(by_media)
-        order = [_numba_diffuse.OWN_ROWS.index(name) for name in self.space.names]
-        return value, np.concatenate([rows[:p], rows[p:][order]])
+        own = dict(zip(_numba_diffuse.OWN_ROWS, rows[p:], strict=True))
+        names = [name for name in self.space.names if name not in own]
+        by_names = gradient(lambda moved: self.substrate_exponent(moved, h), values, names)
+        own |= dict(zip(names, by_names[:, None] * own["substrate_damage"], strict=True))
+        return value, np.concatenate([rows[:p], [own[name] for name in self.space.names]])
 
 
 def extinction(substrate: Media, beams: Beams) -> FloatArray:
@@ -262,11 +285,23 @@ def extinction(substrate: Media, beams: Beams) -> FloatArray:
     return np.real(np.sqrt(product - (u + 1j * absorption) ** 2))
 
 
-DIFFUSES: Mapping[str, type[DiffuseModel] | None] = {"none": None, "correlation": CorrelationDiffuse}
+DIFFUSES: Mapping[str, Callable[[], DiffuseModel] | None] = {"none": None, "correlation": CorrelationDiffuse}
 """Diffuse models by the names that models, experiment files and saved files have for them."""
 
 
-def make_diffuse(kind: str) -> DiffuseModel | None:
-    """Return a diffuse model by name, one of `DIFFUSES`."""
-    made = named("diffuse model", kind, DIFFUSES)
-    return made() if made else None
+def make_diffuse(kind: str, measure: Measure | None = None) -> DiffuseModel | None:
+    """Return a diffuse model by name, one of `DIFFUSES`.
+
+    Parameters
+    ----------
+    kind : str
+    measure : Measure, optional
+        What the damage of the layer, and so that of the substrate, is given by.
+
+    Raises
+    ------
+    ParameterError
+    """
+    make = named("diffuse model", kind, DIFFUSES)
+    made = make() if make else None
+    return replace(made, measure=measure) if isinstance(made, CorrelationDiffuse) and measure else made
