@@ -133,12 +133,13 @@ class RockingCurve:
             profile = make_profile(profile, strain_knots)
         if damage == "auto":
             damage = "none" if profile is None else "tied"
-        if isinstance(damage, str):
-            damage = make_damage(damage, damage_knots)
         if diffuse == "auto":
-            diffuse = "none" if damage is None else "correlation"
+            diffuse = "none" if damage == "none" or damage is None else "correlation"
         if isinstance(diffuse, str):
-            diffuse = make_diffuse(diffuse, getattr(damage, "measure", None))
+            usual = getattr(make_damage(damage) if isinstance(damage, str) else damage, "measure", None)
+            diffuse = make_diffuse(diffuse, usual, reflection.crystal.shortest_translation)
+        if isinstance(damage, str):
+            damage = make_damage(damage, damage_knots, getattr(diffuse, "defects", None))
         return cls(reflection, profile, damage, diffuse, **options)
 
     def __post_init__(self) -> None:
@@ -156,6 +157,12 @@ class RockingCurve:
             object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
+        defects = getattr(self.diffuse, "defects", None)
+        if defects is not None and self.damage is not None and getattr(self.damage, "measure", None) != defects:
+            raise ParameterError(
+                f"damage {self.damage!r} contradicts the diffuse model, whose defects make it; leave it out, or "
+                "give 'tied' or 'bspline' for the profile of their density, or the same defects to both"
+            )
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
