@@ -253,16 +253,23 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
         "reflection": "; ".join(str(model.reflection) for model in models),
         "settings": json.dumps([{key: str(v) for key, v in model.parts.items()} for model in models]),
     }
-    for key in ("source", "experiment"):
-        known = [str(each.curve.attrs[key]) for each in result.observations if key in each.curve.attrs]
-        if known:
-            attrs[key] = "; ".join(dict.fromkeys(known))
+    attrs |= origin(result)
     for package in ("hrxrd_ml", "lmfit", "numpy", "scipy"):
         try:
             attrs[f"version_{package}"] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from a source tree
             attrs[f"version_{package}"] = "unknown"
     return attrs
+
+
+def origin(result: RockingCurveResult) -> dict[str, str]:
+    """Return the files that curves and experiments were read from, as far as the curves know."""
+    found = {}
+    for key in ("source", "experiment"):
+        known = [str(each.curve.attrs[key]) for each in result.observations if key in each.curve.attrs]
+        if known:
+            found[key] = "; ".join(dict.fromkeys(known))
+    return found
 
 
 def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
