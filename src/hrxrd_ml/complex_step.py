@@ -57,6 +57,11 @@ def exp(x: Any) -> Any:
     return np.exp(x.real) * (1.0 + 1j * x.imag) if np.iscomplexobj(x) else np.exp(x)
 
 
+def gradient(function: Callable[[Values], ArrayLike], values: Values, names: Sequence[str]) -> FloatArray:
+    """Return the derivatives of a number by parameters, shape (len(names),)."""
+    return np.broadcast_to(derivative(function(stepped(values, names))), (len(names), 1, 1))[:, 0, 0]
+
+
 def columns(*numbers: ArrayLike) -> np.ndarray:
     """Return numbers side by side: shape (len(numbers),), or (rows, len(numbers)) where any of them has rows."""
     if all(np.ndim(number) == 0 for number in numbers):

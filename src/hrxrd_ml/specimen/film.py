@@ -21,6 +21,7 @@ from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.errors import CrystalError, ParameterError
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, checked_keywords
+from hrxrd_ml.specimen.damage import DISPLACEMENTS
 
 _LARGEST_MISMATCH = 0.1
 """Beyond it, film and substrate are no two crystals of one lattice."""
@@ -125,7 +126,8 @@ class Film:
         rows.append(("damage", "", self.damage, 0.0, 5.0, False, "damage L of the film"))
         limit = _LARGEST_TILT
         rows.append(("tilt", "deg", self.tilt, -limit, limit, False, "tilt of the film in the plane of diffraction"))
-        return ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
+        space = ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
+        return space.with_changes(f"{self.name}_damage", scope="curve", power_of_h=DISPLACEMENTS)
 
     def state(self, values: Values, reflection: Reflection) -> FilmState:
         """Return the film at values of its parameters.
