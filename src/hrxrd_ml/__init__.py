@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.results.posterior import sample
     from hrxrd_ml.simulate import RockingCurve
     from hrxrd_ml.specimen.film import Film
+    from hrxrd_ml.specimen.superlattice import Superlattice
 
 __all__ = [
     "Crystal",
@@ -40,6 +41,7 @@ __all__ = [
     "RockingCurve",
     "RockingCurveModel",
     "RockingCurveResult",
+    "Superlattice",
     "Susceptibility",
     "__version__",
     "build_model",
@@ -69,6 +71,7 @@ _HOMES = {
     "RockingCurve": "simulate",
     "RockingCurveModel": "model.rocking_curve",
     "RockingCurveResult": "model.result",
+    "Superlattice": "specimen.superlattice",
     "Susceptibility": "crystal.susceptibility",
     "build_model": "cli.run",
     "compare": "results.dataset",

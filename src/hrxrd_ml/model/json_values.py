@@ -21,11 +21,12 @@ from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.damage import DAMAGES
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.profile import PROFILES
+from hrxrd_ml.specimen.superlattice import Superlattice
 
 _NAMED = (*PROFILES.values(), *DAMAGES.values(), *DIFFUSES.values())
 _PARTS: Mapping[str, type[Any]] = {
     part.__name__: part
-    for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Susceptibility, *_NAMED)
+    for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Superlattice, Susceptibility, *_NAMED)
     if part is not None
 }
 """What a model is made of: the classes that a file may name."""
