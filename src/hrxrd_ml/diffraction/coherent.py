@@ -130,7 +130,7 @@ def weighted_reflectivity_and_jacobian(
     for row in weights:
         value, jacobian, by_media = function(*arguments, np.ascontiguousarray(row), *changes, optical)
         if slopes.media is not None:
-            jacobian[:-1] += np.tensordot(slopes.media, media.by_columns(beams, by_media), 2)
+            jacobian[:-1] += media.by_parameters(beams, by_media, slopes.media)
         values.append(value)
         jacobians.append(jacobian)
     return np.array(values), jacobians[0][None] if len(jacobians) == 1 else np.array(jacobians)
