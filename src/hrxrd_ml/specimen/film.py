@@ -217,7 +217,7 @@ class Film:
         """
         density = row(values[f"{self.name}_density"])
         if self.amorphous:
-            chi0 = self.at(None).susceptibility(reflection.hkl, reflection.wavelength).chi0
+            chi0 = self.at(None).chi0(reflection.wavelength)
             return FilmState(0.0, 0.0, 0.0, 0.0, (density * chi0.real, density * chi0.imag, *[0.0] * 8))
         x = None if self.x is None else self._along(values, "x", height)
         facts = self._facts(x, reflection)

@@ -32,8 +32,8 @@ from hrxrd_ml.specimen.superlattice import Part, Superlattice
 MOST_SLABS = 20_000
 """More than anything needs that is still a curve within seconds."""
 
-_STEPS = np.linspace(-5.0, 5.0, 13)
-"""Where a soft interface is cut, in widths: twelve pairs of slabs.
+_STEPS = np.linspace(-5.0, 5.0, 17)
+"""Where a soft interface is cut, in widths: sixteen pairs of slabs.
 
 Cut off at 3 or 4 widths, where 1e-3 or 3e-5 of the change is left, it is a sharp one of that height: of 20 repeats,
 4 or 0.3 % of R in the minima.
@@ -323,7 +323,11 @@ class _Mixture:
         return any(place.width is not None or place.film.graded for place in self.places)
 
     def edges(self, thickness: Any) -> tuple[Any, IntArray]:
-        """Return where the material is cut (..., K + 1), the surface first, and the edges at the ends of the films."""
+        """Return where the material is cut (..., K + 1), the surface first, and the edges at the ends of the films.
+
+        Of two soft interfaces that are near each other, each is cut as far as their widths share what is in between, so
+        that the edges of one never pass those of the other.
+        """
         self.lower = np.cumsum(thickness, axis=-1)
         self.thickness = thickness
         widths = columns(*(0.0 if place.width is None else place.width for place in self.places))
@@ -338,8 +342,14 @@ class _Mixture:
             number += [j] * (len(own) + len(place.film.kinks))
             steps += [*own.tolist(), *(0.0 for _ in place.film.kinks)]
             shares += [*(0.0 for _ in own), *place.film.kinks]
-        edges = self.lower[..., number] + widths[..., number] * steps - thickness[..., number] * shares
-        edges = np.where(np.real(edges) < 0.0, 0.0, edges)
+        none, far = np.zeros((*widths.shape[:-1], 1)), np.full((*thickness.shape[:-1], 1), 1e12)
+        total = widths + np.concatenate([none, widths[..., :-1]], axis=-1)
+        up = _nearer(widths, thickness * widths / np.where(np.real(total) > 0.0, total, 1.0))
+        total = widths + np.concatenate([widths[..., 1:], none], axis=-1)
+        gap = np.concatenate([thickness[..., 1:], far], axis=-1)
+        down = _nearer(widths, gap * widths / np.where(np.real(total) > 0.0, total, 1.0))
+        reach = np.where(np.array(steps) < 0.0, up[..., number], down[..., number])
+        edges = self.lower[..., number] + reach * steps - thickness[..., number] * shares
         edges = np.concatenate([np.zeros((*edges.shape[:-1], 1)), edges], axis=-1)
         order = np.argsort(np.real(edges).reshape(-1, edges.shape[-1])[0], kind="stable")
         return edges[..., order], np.argsort(order)[centre]
@@ -415,6 +425,12 @@ class _Mixture:
             return self.states[id(film)]
         height = (self.lower[..., j, None] - z) / self.thickness[..., j, None]
         return film.state(self.values, self.reflection, height).numbers
+
+
+def _nearer(width: Any, share: Any) -> Any:
+    """Return the width, or less where all steps would go farther than a share of the distance to the next interface."""
+    share = share / _STEPS[-1]
+    return np.where(np.real(share) < np.real(width), share, width)
 
 
 @dataclass(frozen=True)
