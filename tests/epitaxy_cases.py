@@ -7,6 +7,7 @@ from scipy.special import erf
 
 import four_wave
 from hrxrd_ml import Film, Reflection, RockingCurve, Superlattice
+from hrxrd_ml.specimen.superlattice import films_of
 
 HORIZON = np.radians(1.4)
 """How far above the surface both beams stay."""
@@ -56,7 +57,7 @@ class Stack:
             repeats = part.repeats if isinstance(part, Superlattice) else 1
             for k in range(repeats):
                 factor = 1.0 + part.drift * (k / (repeats - 1) - 0.5) if repeats > 1 else 1.0
-                for film in part.films:
+                for film in films_of(part):
                     yield replace(film, thickness=factor * film.thickness), film.interface or part.interface or 0.0
 
     def layers(self, pi):
@@ -128,7 +129,7 @@ STACKS = {
     "10 AlAs/GaAs 002": Stack(_002, (_lattice(10, _ALAS, _GAAS),), 0.02),
     "30 AlAs/GaAs 004": Stack(_004, (_BUFFER, _lattice(30, _ALAS, _GAAS), _CAP), 0.02),
     "50 AlAs/GaAs 115": Stack(_115, (_lattice(50, _ALAS, _GAAS),), 0.02),
-    # 1.3 µm at an exit of 6.6 deg: what two-beam theory leaves out adds up to 1e-4 rad, which minima between satellites show.
+    # 1.3 µm at an exit of 6.6 deg: what two-beam theory leaves out adds up to 1e-4 rad, which minima show.
     "50 AlAs/GaAs 224, low exit": Stack(_224_LOW, (_lattice(50, _ALAS, _GAAS),), 0.02, goal=1e-2),
     "25 SiGe/Si 004": Stack(_SI004, (_lattice(25, _SIGE, _SI),), 0.03),
     "25 SiGe/Si 224": Stack(_SI224, (_lattice(25, _SIGE, _SI),), 0.03),

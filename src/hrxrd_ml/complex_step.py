@@ -58,7 +58,7 @@ def exp(x: Any) -> Any:
 
 
 def sqrt(x: Any) -> Any:
-    """Return the square root of a positive array, as `exp` does it: of a step, sqrt(a + i b) = sqrt(a) + i b/2 sqrt(a)."""
+    """Return the square root of a positive array, as `exp` does it: sqrt(a + i b) = sqrt(a) + i b/(2 sqrt(a))."""
     root = np.sqrt(x.real)
     return root + 1j * (0.5 * x.imag / root) if np.iscomplexobj(x) else root
 

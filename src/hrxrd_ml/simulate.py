@@ -40,7 +40,7 @@ from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
 from hrxrd_ml.specimen.stack import Stack
-from hrxrd_ml.specimen.superlattice import Part, film_space
+from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space
 from hrxrd_ml.units import ARCSEC
 
 MOST_FILMS = 500
@@ -229,7 +229,7 @@ class RockingCurve:
     def deeper(self, values: Values) -> int:
         """Return by how many half octaves the layer is deeper than what was expected; 0 if it is not."""
         end = values["L1"] if isinstance(self.profile, ImplantedProfile) else end_of(self.profile, values)
-        depth = max(end, sum(film.depth(values) for film in self.films))
+        depth = max(end, sum(depth_of(film, values) for film in self.films))
         return max(math.ceil(2.0 * math.log2(max(depth / self._usual_depth, 1.0)) - 1e-9), 0)
 
     def bind(self, dtheta: ArrayLike) -> BoundCurve:

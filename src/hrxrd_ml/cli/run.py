@@ -32,7 +32,7 @@ from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.results.derived import profile_end
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.stack import Stack
-from hrxrd_ml.specimen.superlattice import Part, Superlattice
+from hrxrd_ml.specimen.superlattice import Part, Superlattice, films_of
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -313,7 +313,7 @@ def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tup
         films = Stack.of(simulation.films, values, reflection)
         shift = -films.strain * np.tan(reflection.bragg_angle)
         # Some fringes of the thinnest one beside its peak, or satellites of a superlattice.
-        thinnest = min(sum(film.thickness for film in part.films) for part in simulation.films)
+        thinnest = min(sum(film.thickness for film in films_of(part)) for part in simulation.films)
         fringes = 4.0 * reflection.wavelength / (2.0 * thinnest)
         low, high = min(low, float(shift.min())) - fringes, max(high, float(shift.max())) + fringes
     margin = 0.3 * (high - low) + 20.0 * reflection.darwin_width()

@@ -131,15 +131,6 @@ class Film:
         return _composed(self.crystal, x)
 
     @property
-    def films(self) -> tuple[Film, ...]:
-        """Itself: a superlattice has several."""
-        return (self,)
-
-    def depth(self, values: Values) -> Any:
-        """Return its thickness at values of its parameters [Å]."""
-        return values[f"{self.name}_thickness"]
-
-    @property
     def graded(self) -> bool:
         """Whether anything changes between its ends."""
         return any(isinstance(node, tuple) for node in (self.x, self.strain, self.relaxation))
@@ -171,9 +162,8 @@ class Film:
         rows.append(("damage", "", self.damage, 0.0, 5.0, False, "damage L of the film"))
         limit = _LARGEST_TILT
         rows.append(("tilt", "deg", self.tilt, -limit, limit, False, "tilt of the film in the plane of diffraction"))
-        if self.interface is not None:
-            rows.append(interface_row(self.interface, "below the film"))
-        return self._space(rows)
+        space = self._space(rows)
+        return space if self.interface is None else space + interface_space(self.name, self.interface, "below the film")
 
     def _space(self, rows: Sequence[Row]) -> ParameterSpace:
         return ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
@@ -270,9 +260,11 @@ def row(value: Any) -> Any:
     return np.reshape(value, (-1, 1)) if np.ndim(value) else value
 
 
-def interface_row(start: float, where: str) -> Row:
-    """Return the row of a parameter: width of interfaces."""
-    return ("interface", "Å", start, 0.0, max(4.0 * start, 20.0), True, f"width of the interface {where}, 1 sigma")
+def interface_space(name: str, start: float, where: str) -> ParameterSpace:
+    """Return the parameter of a film or superlattice that is the width of its interfaces."""
+    text = f"width of the interface {where}, 1 sigma"
+    spec = ParameterSpec(f"{name}_interface", "Å", start, 0.0, max(4.0 * start, 20.0), True, text, even=True)
+    return ParameterSpace((spec,))
 
 
 def _nodes(number: Gradient | None, least: int) -> tuple[Any, ...]:

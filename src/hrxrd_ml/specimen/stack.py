@@ -27,7 +27,7 @@ from hrxrd_ml.crystal.material import Material
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.specimen.film import Film, row
-from hrxrd_ml.specimen.superlattice import Part, Superlattice
+from hrxrd_ml.specimen.superlattice import Part, Superlattice, depth_of, films_of
 
 MOST_SLABS = 20_000
 """More than anything needs that is still a curve within seconds."""
@@ -69,6 +69,16 @@ class _Place:
     part: int
     thickness: Any
     width: Any
+
+    @property
+    def graded(self) -> bool:
+        """Whether the film changes between its ends; films that users write do not."""
+        return isinstance(self.film, Film) and self.film.graded
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Heights in it at which a gradient changes."""
+        return self.film.kinks if self.graded else ()
 
 
 @dataclass(frozen=True)
@@ -208,13 +218,13 @@ def _placed(
 
     Of a superlattice with soft interfaces nearby, the outermost repeats are listed, since they have other neighbours.
     """
-    widths = {id(film): _width(part, film, values) for part in parts for film in part.films}
+    widths = {id(film): _width(part, film, values) for part in parts for film in films_of(part)}
     reach = _STEPS[-1] * max((real(width) for width in widths.values() if width is not None), default=0.0)
     below: list[_Place] = []
     runs: list[tuple[int, int, int]] = []
     for number, part in enumerate(parts):
-        if isinstance(part, Film):
-            below.append(_Place(part, number, row(part.depth(values)), widths[id(part)]))
+        if not isinstance(part, Superlattice):
+            below.append(_Place(part, number, row(depth_of(part, values)), widths[id(part)]))
             continue
         thicknesses = [row(thickness) for thickness in part.thicknesses(values)]
         period = sum(map(real, thicknesses))
@@ -239,8 +249,8 @@ def _placed(
 
 def _width(part: Part, film: Film, values: Values) -> Any:
     """Return the width of the interface below a film, None where it is sharp."""
-    owner = film if film.interface is not None else part
-    if owner.interface is None:
+    owner = next((each for each in (film, part) if getattr(each, "interface", None) is not None), None)
+    if owner is None:
         return None
     width = row(values[f"{owner.name}_interface"])
     return np.sqrt(width * width + _NARROWEST**2)
@@ -313,14 +323,14 @@ class _Mixture:
         self.places, self.values, self.reflection = places, values, reflection
         self.states: dict[int, Any] = {}
         for place in places:
-            if id(place.film) not in self.states and not place.film.graded:
+            if id(place.film) not in self.states and not place.graded:
                 self.states[id(place.film)] = place.film.state(values, reflection).numbers
         self.substrate = np.array([0.0, 0.0, 0.0, 0.0, *Material.of(reflection).numbers])
 
     @property
     def changing(self) -> bool:
         """Whether the material changes with depth but for steps."""
-        return any(place.width is not None or place.film.graded for place in self.places)
+        return any(place.width is not None or place.graded for place in self.places)
 
     def edges(self, thickness: Any) -> tuple[Any, IntArray]:
         """Return where the material is cut (..., K + 1), the surface first, and the edges at the ends of the films.
@@ -339,9 +349,9 @@ class _Mixture:
         for j, place in enumerate(self.places):
             own = _STEPS if place.width is not None else np.zeros(1)
             centre.append(1 + len(number) + len(own) // 2)
-            number += [j] * (len(own) + len(place.film.kinks))
-            steps += [*own.tolist(), *(0.0 for _ in place.film.kinks)]
-            shares += [*(0.0 for _ in own), *place.film.kinks]
+            number += [j] * (len(own) + len(place.kinks))
+            steps += [*own.tolist(), *(0.0 for _ in place.kinks)]
+            shares += [*(0.0 for _ in own), *place.kinks]
         none, far = np.zeros((*widths.shape[:-1], 1)), np.full((*thickness.shape[:-1], 1), 1e12)
         total = widths + np.concatenate([none, widths[..., :-1]], axis=-1)
         up = _nearer(widths, thickness * widths / np.where(np.real(total) > 0.0, total, 1.0))
@@ -359,7 +369,7 @@ class _Mixture:
         lower = np.real(self.lower).reshape(-1, len(self.places))[0]
         middle, length = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
         place = np.minimum(np.searchsorted(lower, middle), len(self.places) - 1)
-        graded = np.array([each.film.graded for each in self.places])[place] & (middle < lower[-1])
+        graded = np.array([each.graded for each in self.places])[place] & (middle < lower[-1])
         changing = graded.copy()
         for j in np.flatnonzero(self.widths > 0.0):
             first, last = np.searchsorted(middle, lower[j] + _STEPS[-1] * self.widths[j] * np.array([-1.0, 1.0]))
@@ -421,7 +431,7 @@ class _Mixture:
         if j == len(self.places):
             return self.substrate
         film = self.places[j].film
-        if not film.graded:
+        if not self.places[j].graded:
             return self.states[id(film)]
         height = (self.lower[..., j, None] - z) / self.thickness[..., j, None]
         return film.state(self.values, self.reflection, height).numbers

@@ -12,7 +12,7 @@ from hrxrd_ml.arrays import Values
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, checked_keywords
-from hrxrd_ml.specimen.film import Film, interface_row
+from hrxrd_ml.specimen.film import Film, interface_space
 
 MOST_REPEATS = 5000
 """More than any growth has."""
@@ -81,23 +81,14 @@ class Superlattice:
             raise ParameterError(f"{self.name}: expected an interface from 0 Å, got {self.interface!r}")
 
     @property
-    def films(self) -> tuple[Film, ...]:
-        """Its layers."""
-        return self.layers
-
-    @property
     def thickness(self) -> float:
         """Of all repeats, as described [Å]."""
         return self.repeats * sum(layer.thickness for layer in self.layers)
 
-    def depth(self, values: Values) -> Any:
-        """Return the thickness of all repeats at values of the parameters [Å]."""
-        return self.repeats * sum(self.thicknesses(values))
-
     def thicknesses(self, values: Values) -> list[Any]:
         """Return the thicknesses of the layers at values of the parameters [Å]."""
         if self.by == "thickness":
-            return [layer.depth(values) for layer in self.layers]
+            return [values[f"{layer.name}_thickness"] for layer in self.layers]
         period, ratio = values[f"{self.name}_period"], values[f"{self.name}_ratio"]
         return [period * ratio, period * (1.0 - ratio)]
 
@@ -112,9 +103,8 @@ class Superlattice:
             rows.append(("ratio", "", ratio, 0.0, 1.0, True, f"thickness of {below} over the period"))
         limit, text = _LARGEST_DRIFT, "relative change of the period from the first repeat to the last"
         rows.append(("drift", "", self.drift, -limit, limit, False, text))
-        if self.interface is not None:
-            rows.append(interface_row(self.interface, "of the superlattice"))
-        return ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
+        space = ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
+        return space if self.interface is None else space + interface_space(self.name, self.interface, "of all layers")
 
     def space(self, reflection: Reflection) -> ParameterSpace:
         """Return the parameters with units, start values and bounds, on the substrate of a reflection."""
@@ -129,6 +119,18 @@ Part = Film | Superlattice
 """What a sample consists of above its substrate."""
 
 
+def films_of(part: Part) -> tuple[Film, ...]:
+    """Return a film, or the layers of a superlattice."""
+    return part.layers if isinstance(part, Superlattice) else (part,)
+
+
+def depth_of(part: Part, values: Values) -> Any:
+    """Return the thickness at values of the parameters, of all repeats [Å]."""
+    if isinstance(part, Superlattice):
+        return part.repeats * sum(part.thicknesses(values))
+    return values[f"{part.name}_thickness"]
+
+
 def film_space(parts: Sequence[Part], reflection: Reflection) -> ParameterSpace:
     """Return the parameters of all films and superlattices.
 
@@ -138,7 +140,7 @@ def film_space(parts: Sequence[Part], reflection: Reflection) -> ParameterSpace:
         If two of them have the same name.
     """
     space = ParameterSpace()
-    names = [film.name for part in parts for film in part.films]
+    names = [film.name for part in parts for film in films_of(part)]
     names += [part.name for part in parts if isinstance(part, Superlattice)]
     for name in names:
         if names.count(name) > 1:
