@@ -11,7 +11,7 @@ from hrxrd_ml.diffraction.lamellae import Lamellae
 from hrxrd_ml.errors import CrystalError, InputFileError, ParameterError
 from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.specimen.damage import TiedDamage
-from hrxrd_ml.specimen.film import Stack
+from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.units import ARCSEC
 
 GGG = hx.Reflection("GGG", (4, 4, 4), "CuKa1")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.results.predict import predict
     from hrxrd_ml.simulate import RockingCurve
     from hrxrd_ml.specimen.film import Film
+    from hrxrd_ml.specimen.superlattice import Superlattice
 
 __all__ = [
     "Crystal",
@@ -43,6 +44,7 @@ __all__ = [
     "RockingCurve",
     "RockingCurveModel",
     "RockingCurveResult",
+    "Superlattice",
     "Susceptibility",
     "__version__",
     "build_model",
@@ -74,6 +76,7 @@ _HOMES = {
     "RockingCurve": "simulate",
     "RockingCurveModel": "model.rocking_curve",
     "RockingCurveResult": "model.result",
+    "Superlattice": "specimen.superlattice",
     "Susceptibility": "crystal.susceptibility",
     "build_model": "cli.run",
     "compare": "results.dataset",

@@ -62,6 +62,12 @@ def gradient(function: Callable[[Values], ArrayLike], values: Values, names: Seq
     return np.broadcast_to(derivative(function(stepped(values, names))), (len(names), 1, 1))[:, 0, 0]
 
 
+def sqrt(x: Any) -> Any:
+    """Return the square root of a positive array, as `exp` does it: sqrt(a + i b) = sqrt(a) + i b/(2 sqrt(a))."""
+    root = np.sqrt(x.real)
+    return root + 1j * (0.5 * x.imag / root) if np.iscomplexobj(x) else root
+
+
 def columns(*numbers: ArrayLike) -> np.ndarray:
     """Return numbers side by side: shape (len(numbers),), or (rows, len(numbers)) where any of them has rows."""
     if all(np.ndim(number) == 0 for number in numbers):

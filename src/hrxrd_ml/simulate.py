@@ -35,12 +35,13 @@ from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, mak
 from hrxrd_ml.parameters import ParameterSpace, checked_keywords, space_of
 from hrxrd_ml.specimen.cut import too_much
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
-from hrxrd_ml.specimen.film import Film, Stack, film_space
 from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
 from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
+from hrxrd_ml.specimen.stack import Stack
+from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space
 from hrxrd_ml.units import ARCSEC
 
 MOST_FILMS = 500
@@ -85,7 +86,7 @@ class RockingCurve:
     diffractometer : Diffractometer, optional
         Declared parts in place of a ``resolution`` that is fitted; the polarisation K of the reflection follows from
         them unless the reflection was given one.
-    films : sequence of Film
+    films : sequence of Film and Superlattice
         Films on the substrate, from the substrate up. The strain profile begins at the surface of the topmost one,
         and is relative to the lattice of the film that it is in.
     """
@@ -98,7 +99,7 @@ class RockingCurve:
     background: str | Background = "constant"
     tolerance: float = 1e-4
     max_depth: float = 8000.0
-    films: tuple[Film, ...] = ()
+    films: tuple[Part, ...] = ()
     diffractometer: Diffractometer | None = None
 
     @classmethod
@@ -241,7 +242,7 @@ class RockingCurve:
     def deeper(self, values: Values) -> int:
         """Return by how many half octaves the layer is deeper than what was expected; 0 if it is not."""
         end = values["L1"] if isinstance(self.profile, ImplantedProfile) else end_of(self.profile, values)
-        depth = max(end, sum(values[f"{film.name}_thickness"] for film in self.films))
+        depth = max(end, sum(depth_of(film, values) for film in self.films))
         return max(math.ceil(2.0 * math.log2(max(depth / self._usual_depth, 1.0)) - 1e-9), 0)
 
     def bind(self, dtheta: ArrayLike) -> BoundCurve:
@@ -273,7 +274,10 @@ class RockingCurve:
         """
         if self.profile is None and not self.films:
             return Layer.nothing(names)
-        films = Stack.of(self.films, values, self.reflection) if self.films else None
+        films = None
+        if self.films:
+            ends = strain_range if isinstance(strain_range, tuple) else (strain_range,)
+            films = Stack.of(self.films, values, self.reflection, span=max(map(abs, ends)), names=names)
         if films is not None and self.profile is None and self.diffuse is None:
             return uniform_films(films, values, names)
         length = self.defect_length(values)

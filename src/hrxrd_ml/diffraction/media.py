@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,14 @@ from hrxrd_ml.diffraction.beams import Beams
 
 COLUMNS = 11
 """What a medium is described by: `Deviation.in_plane` and `Material.numbers`."""
+
+
+_TOGETHER = 8
+
+
+def _starts(count: int) -> range:
+    """Return where parts of so many media begin that are calculated together."""
+    return range(0, max(count, 1), _TOGETHER)
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,10 @@ class Media:
 
     def coherent(self, beams: Beams) -> FloatArray:
         """Return `Beams.coherent` of the media, shape (k, 4, m)."""
-        return np.asarray(beams.coherent(self.along, self.numbers[:, 0], self.numbers[:, 1]))
+        state = self.along, self.numbers[:, 0], self.numbers[:, 1]
+        # What fits into the cache is three times as fast.
+        parts = (beams.coherent(*(each[k : k + _TOGETHER] for each in state)) for k in _starts(len(self.along)))
+        return np.concatenate(list(parts))
 
     def strengths(self, beams: Beams) -> FloatArray:
         """Return 2 (pi abs(chi_h)/lambda)**2 for both polarisations, shape (k, 2) [1/Å**2]."""
@@ -99,8 +111,8 @@ class Media:
         """Return k chi0'', shape (k,) [1/Å]."""
         return np.ascontiguousarray(beams.deviation.wavenumber * self.numbers[:, 1])
 
-    def by_columns(self, beams: Beams, by: FloatArray) -> FloatArray:
-        """Return derivatives by what describes the media from those by what they do to the coherent wave.
+    def by_parameters(self, beams: Beams, by: FloatArray, slopes: FloatArray) -> FloatArray:
+        """Return derivatives by p parameters from those by what the media do to the coherent wave.
 
         Parameters
         ----------
@@ -108,23 +120,27 @@ class Media:
         by : ndarray, shape (k, 13, m)
             Derivatives by `Beams.coherent`, by real and imaginary parts of `couplings`, and by the absorption in the
             middle of the block of angles (`graded.block_middles`).
+        slopes : ndarray, shape (p, k, 11)
+            Of ``along`` and ``numbers`` by the parameters.
 
         Returns
         -------
-        ndarray, shape (k, 11, m)
-            By ``along`` and by ``numbers``.
+        ndarray, shape (p, m)
         """
         from hrxrd_ml.diffraction.kernels.graded import block_middles  # loads numba
 
-        out, middles = np.empty((len(self.along), COLUMNS, by.shape[-1])), block_middles(by.shape[-1])
+        middles = block_middles(by.shape[-1])
+        total = np.tensordot(0.5 * beams.deviation.wavenumber * slopes[..., 3:], by[:, 4:12], 2)
         state = [self.along, self.numbers[:, 0], self.numbers[:, 1]]
-        for column in range(3):
-            moved = [value + 1j * STEP if place == column else value for place, value in enumerate(state)]
+        for column, first in itertools.product(range(3), _starts(len(self.along))):
+            part = slice(first, first + _TOGETHER)
+            if not np.any(slopes[:, part, column]):
+                continue
+            moved = [value[part] + 1j * STEP if place == column else value[part] for place, value in enumerate(state)]
             slope = derivative(beams.coherent(*moved))
-            out[:, column] = (by[:, :4] * slope).sum(axis=1)
-            out[:, column] += by[:, 12] * slope[:, 1, middles]
-        out[:, 3:] = 0.5 * beams.deviation.wavenumber * by[:, 4:12]
-        return out
+            one = np.einsum("krm,krm->km", by[part, :4], slope) + by[part, 12] * slope[:, 1, middles]
+            total += slopes[:, part, column] @ one
+        return total
 
     def by_columns_of_diffuse(self, beams: Beams, by: FloatArray) -> FloatArray:
         """Return the same of the diffuse part.

@@ -22,6 +22,7 @@ from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.profile.spline import SplineProfile
+from hrxrd_ml.specimen.superlattice import films_of
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
@@ -192,7 +193,9 @@ class ClassicalGuess:
         First from points that fill the surroundings of what was described evenly (Halton, Numer. Math. 2 (1960) 84),
         then from the best with one film at a time thicker and thinner.
         """
-        of_films = {f"{film.name}_thickness" for film in problem.simulation.films}
+        parts = problem.simulation.films
+        of_films = {f"{film.name}_thickness" for part in parts for film in films_of(part)}
+        of_films |= {f"{part.name}_period" for part in parts}
         names = [name for name in problem.free if name in of_films]
         if not names:
             return best

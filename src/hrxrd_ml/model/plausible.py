@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.inference.likelihood import Likelihood
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.profile.base import extreme
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.units import ARCSEC
 
 Array = NDArray[np.float64]
@@ -114,10 +114,9 @@ def unseen(simulation: Any, values: Mapping[str, float], dtheta: Array, beyond: 
             own, largest = "Dmax1", float(profile.evaluate(np.array([values["Rp1"]]), values)[0])
         parts.append(("the largest strain of the profile", largest, own))
     if simulation.films:
-        stack = Stack.of(simulation.films, values, simulation.reflection)
-        thick = stack.thickness >= 0.5 * stack.thickness.max()  # thin ones have no peak of their own
-        named = zip(simulation.films[::-1], stack.strain[:-1].tolist(), thick.tolist(), strict=True)
-        parts += [(f"film {film.name}", strain, None) for film, strain, shown in named if shown]
+        films = Stack.of(simulation.films, values, simulation.reflection).parts
+        thickest = max(thickness for _, thickness, _ in films)  # thin ones have no peak of their own
+        parts += [(f"film {name}", strain, None) for name, thickness, strain in films if thickness >= 0.5 * thickest]
     slope, zero = shift_of_strain(simulation), values["offset"] * ARCSEC + simulation.reflection.refraction_shift()
     found = []
     for name, strain, parameter in parts:
