@@ -1,0 +1,256 @@
+"""Dislocation loops and clusters: what they do to L in every reflection, and the line that they scatter."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.integrate import quad
+
+import hrxrd_ml as hx
+from differences import central, error
+from hrxrd_ml.diffraction.beams import Beams
+from hrxrd_ml.diffraction.defect_line import DefectLine, factors_of
+from hrxrd_ml.diffraction.diffuse import make_diffuse
+from hrxrd_ml.diffraction.kernels.defect_line import layer
+from hrxrd_ml.diffraction.reflectivity import Conditions
+from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.simulate import RockingCurve
+from hrxrd_ml.specimen.damage import Displacements, SplineDamage, TiedDamage
+from hrxrd_ml.specimen.defects import POISSON, Clusters, Loops, number_density
+from hrxrd_ml.specimen.film import Film
+from hrxrd_ml.units import ARCSEC
+
+R444, R888 = (hx.Reflection("GGG", (n, n, n), 1.5405, monochromator=("Si 111", "Ge 111")) for n in (4, 8))
+SEVEN = {"Dmax1": 0.008, "D01": 0.001, "L1": 5200.0, "Rp1": 3500.0, "D02": 0.0025, "L2": 3000.0, "Rp2": -50.0}
+X = np.arange(-900.0, 301.0, 7.0)
+
+both_kinds = pytest.mark.parametrize("kind", ["loops", "clusters"])
+both_measures = pytest.mark.parametrize("measure", [Loops(10.7), Clusters()], ids=["loops", "clusters"])
+
+
+def values_of(measure, **changed):
+    """Values of all that defects in a layer depend on."""
+    return {spec.name: spec.value for spec in (measure.amount(), *measure.others())} | changed
+
+
+# --- L ---
+
+
+def test_loops_grow_with_the_three_halves_power_of_the_diffraction_vector():
+    """L = 0.46 n R³ (H b)^(3/2)."""
+    values = values_of(Loops(10.7), defect_fraction=0.02, defect_radius=35.0)
+    n, h = number_density(values), R444.diffraction_vector
+    exponents = [0.02 * Loops(10.7).exponent(values, factor * h) for factor in (1.0, 2.0)]
+    assert exponents[0] == pytest.approx(0.46 * n * 35.0**3 * (h * 10.7) ** 1.5, rel=1e-12)
+    assert exponents[1] / exponents[0] == pytest.approx(2.0**1.5, rel=1e-12)
+
+
+@pytest.mark.parametrize(("strain", "power"), [(1e-4, 2.0), (0.5, 1.5)])
+def test_weak_clusters_grow_with_the_square_and_strong_ones_with_the_three_halves_power(strain, power):
+    values = values_of(Clusters(), cluster_strain=strain, defect_radius=10.0 if strain < 0.1 else 1000.0)
+    once, twice = (Clusters().exponent(values, factor * R444.diffraction_vector) for factor in (1.0, 2.0))
+    assert twice / once == pytest.approx(2.0**power, rel=1e-4)
+
+
+def test_weak_clusters_displace_as_an_elastic_sphere():
+    """L = n ∫(H u)²/2 over all space, u = A r/R³ inside of a cluster and A r/r³ outside (Eshelby's A)."""
+    radius, strain, h = 15.0, 1e-4, 3.5
+    values = values_of(Clusters(), cluster_strain=strain, defect_radius=radius, defect_fraction=1.0)
+    a = (1.0 + POISSON) / (3.0 * (1.0 - POISSON)) * strain * radius**3
+    inside, _ = quad(lambda r: (a * r / radius**3) ** 2 * r**2, 0.0, radius)
+    outside, _ = quad(lambda r: (a / r**2) ** 2 * r**2, radius, np.inf)
+    expected = number_density(values) * 0.5 * h**2 * (4.0 * math.pi / 3.0) * (inside + outside)
+    assert Clusters().exponent(values, h) == pytest.approx(expected, rel=1e-4)
+
+
+@both_measures
+def test_the_cut_off_is_where_what_is_lost_is_what_scatters(measure):
+    """Of Huang scattering, n H² A² (n H² b² R⁴/60 for loops) is known: it fixes k_m, given L."""
+    values, h = values_of(measure, defect_fraction=0.02, defect_radius=35.0), R444.diffraction_vector
+    first, second = measure.weights
+    if first:
+        huang = (values["burgers_vector"] * values["defect_radius"] ** 2) ** 2 / 60.0
+    else:
+        gamma = (1.0 + POISSON) / (3.0 * (1.0 - POISSON))
+        huang = (gamma * values["cluster_strain"] * values["defect_radius"] ** 3) ** 2
+    scattered = 8.0 * (first + second / 3.0) * measure.cutoff(values, h) * number_density(values) * h**2 * huang
+    assert scattered == pytest.approx(0.02 * measure.exponent(values, h), rel=1e-12)
+
+
+def test_a_burgers_vector_is_told_by_no_reflection():
+    """Another length with other fractions and radii makes the same curves: it has to be held."""
+    for reflection in (R444, R888):
+        model = RockingCurve.of(reflection, diffuse="loops")
+        values = model.space.defaults() | SEVEN
+        scaled = values | {"burgers_vector": 2.0 * values["burgers_vector"]}
+        for where in ("", "substrate_"):
+            scaled[f"{where}defect_fraction"] *= 2.0**-1.5
+            scaled[f"{where}defect_radius"] *= 2.0**-0.5
+        curve = model.bind(X * ARCSEC)
+        np.testing.assert_allclose(curve.curve(scaled), curve.curve(values), rtol=1e-10)
+
+
+# --- the line ---
+
+
+@both_measures
+@pytest.mark.parametrize("kappa", [1e-5, 2e-4, 5e-3, 0.03])
+@pytest.mark.parametrize("reflection", [R444, R888])
+def test_sum_rule_of_the_whole_line(measure, kappa, reflection):
+    """The line over all Q is pi, so that mu_d is 2 pi (pi C |chi_h|/lambda)² (1 - E²), whatever absorbs."""
+    factors = factors_of(measure.weights, reflection.bragg_angle, 0.1)
+    line = DefectLine(measure.cutoff(values_of(measure), reflection.diffraction_vector), kappa, factors)
+    core = [place for place in (kappa, 5.0 * kappa) if place < line.cutoff]
+    within, _ = quad(line, 0.0, line.cutoff, epsrel=1e-10, limit=200, points=core or None)
+    beyond, _ = quad(line, line.cutoff, np.inf, epsrel=1e-10)
+    assert 2.0 * (within + beyond) == pytest.approx(math.pi, rel=1e-8)
+    assert line.integral(0.7 * line.cutoff) == pytest.approx(quad(line, 0.0, 0.7 * line.cutoff)[0], rel=1e-8)
+
+
+@both_measures
+@pytest.mark.parametrize("kappa", [2e-4, 5e-3])
+def test_the_line_goes_over_its_cut_off_with_its_slope(measure, kappa):
+    line = DefectLine(0.02, kappa, factors_of(measure.weights, R888.bragg_angle, 0.0))
+    below, above = line(0.02 * (1.0 - 1e-9)), line(0.02 * (1.0 + 1e-9))
+    assert above == pytest.approx(below, rel=1e-7)
+    slopes = [(line(0.02 + 2.0 * h) - line(0.02 + h)) / h for h in (1e-7, -1e-7)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-4)
+
+
+@both_measures
+def test_the_line_is_positive_and_falls_off(measure):
+    for reflection in (R444, R888):
+        line = DefectLine(0.02, 2e-4, factors_of(measure.weights, reflection.bragg_angle, 0.2))
+        seen = line(np.linspace(0.0, 0.3, 4001))
+        assert np.all(seen > 0.0)
+        assert np.all(np.diff(seen) < 0.0)
+        assert line(2.0) / line(4.0) == pytest.approx(4.0, rel=1e-3)
+
+
+# --- curves ---
+
+
+@both_measures
+@pytest.mark.parametrize("sweep", [0.02, 1e-4, 1e-9])
+def test_a_lamella_scatters_the_mean_of_what_it_sweeps_over(measure, sweep):
+    """Of the line between its nodes, wherever its core lies, in a lamella or many; 1 - E² is a parabola."""
+    beams = Beams(Conditions.of(R444).deviation, np.linspace(-5e-3, 5e-3, 23))
+    directions = Conditions.of(R444).substrate.scattering(beams).directions
+    line = DefectLine(0.02, 2e-4, factors_of(measure.weights, R444.bragg_angle, 0.0))
+    g0 = np.array([[0.0, 0.5, 1.0], [1.0, 1.4, 1.9]]) * sweep - 0.2 * sweep
+    lost = np.array([[0.3, 0.35, 0.38], [0.38, 0.3, 0.1]])
+    medium = np.zeros(2, np.int64)
+    found = layer(directions, g0, np.sqrt(1.0 - lost), medium, line.cutoff, line.kappa, *line.factors, False)[0]
+
+    place = (np.arange(40_000) + 0.5) / 40_000
+    for j in range(2):
+        means = np.zeros(len(beams.dtheta))
+        for half in range(2):
+            g = g0[j, half] + place[:, None] * (g0[j, half + 1] - g0[j, half])
+            seen = line(directions[0, 1] * (g + directions[0, 0]))
+            z = 0.5 * (half + place)
+            share = (1.0 - z) * (1.0 - 2.0 * z) * lost[j, 0] + 4.0 * z * (1.0 - z) * lost[j, 1]
+            share += z * (2.0 * z - 1.0) * lost[j, 2]
+            means += 0.5 * share.mean() * seen.mean(axis=0)
+        np.testing.assert_allclose(float(line.norm) * found[j], means, rtol=2e-6)
+
+
+@both_kinds
+def test_without_defects_nothing_is_scattered_or_lost(kind):
+    none = {"defect_fraction": 0.0, "substrate_defect_fraction": 0.0}
+    model, plain = RockingCurve.of(R444, diffuse=kind), RockingCurve.of(R444, damage="none")
+    values = model.space.defaults() | SEVEN | none
+    curve = model.bind(X * ARCSEC)
+    np.testing.assert_array_equal(curve.reflectivity(values)[1].diffuse, 0.0)
+    expected = plain.bind(X * ARCSEC).curve(plain.space.defaults() | SEVEN)
+    np.testing.assert_allclose(curve.curve(values), expected, rtol=1e-3)  # on another grid
+
+
+@both_kinds
+@pytest.mark.parametrize("parts", [{}, {"damage": "bspline", "damage_knots": 4}, {"films": True}])
+def test_derivatives_are_exact(kind, parts):
+    films = (Film("cap", "YIG", 2000.0, damage=0.1, relaxation=0.1),) if parts.get("films") else ()
+    options = {"profile": "implanted", "tolerance": 1e-8} | parts | {"films": films}
+    model = RockingCurve.of(R444, diffuse=kind, **options)
+    values = model.space.defaults() | SEVEN | {"scale": 1.0, "background": 0.0, "substrate_defect_fraction": 0.01}
+    curve, names = model.bind(X * ARCSEC), sorted(model.physics - {"strain_spread"})
+    _, jacobian = curve.jacobian(values, names)
+    for name, column in zip(names, jacobian.T, strict=True):
+        step = 3e-5 * max(abs(values[name]), 0.01)
+        expected = central(lambda h, n=name: curve.curve(values | {n: values[n] + h}), step)
+        assert error(column, expected) < 1e-6, name
+
+
+@both_kinds
+def test_line_and_damage_of_all_reflections_follow_from_the_same_parameters(kind):
+    models = [
+        hx.RockingCurveModel(r, diffuse=kind, prefix=p, axis_kind="offset", unit="arcsec")
+        for r, p in ((R444, "a_"), (R888, "b_"))
+    ]
+    joint = hx.JointModel(models)
+    names = set((models[0].simulation.damage.space + models[0].simulation.diffuse.space).names)
+    assert names <= set(joint.make_params())
+
+
+@both_kinds
+def test_two_reflections_give_fraction_and_radius(kind):
+    """Within their errors, and these are smaller than those of one reflection."""
+    models = [
+        hx.RockingCurveModel(r, diffuse=kind, prefix=p, axis_kind="offset", unit="arcsec")
+        for r, p in ((R444, "a_"), (R888, "b_"))
+    ]
+    axes = [np.arange(-1100.0, 250.0, 5.0), np.arange(-3200.0, 600.0, 12.0)]
+    given = {"defect_fraction": 0.02, "defect_radius": 30.0, "substrate_defect_fraction": 2e-3}
+    joint = hx.JointModel(models)
+    truth = joint.make_params(**SEVEN, **given, a_scale=1e6, b_scale=1e6, a_background=3.0, b_background=3.0)
+    rng, curves = np.random.default_rng(5), []
+    for model, x in zip(models, axes, strict=True):
+        own = {name: truth[joint.renamed(name)].value for name in model.make_params()}
+        counts = rng.poisson(model.eval(x=x, **own))
+        curves.append(hx.make_curve(x, counts, kind="offset", unit="arcsec", data_kind="counts"))
+    start = truth.copy()
+    for par in start.values():
+        par.value *= 1.02 if par.vary else 1.0
+    result = joint.fit(curves, start)
+    own = {name: start[joint.renamed(name)].value for name in models[0].make_params()}
+    alone = models[0].fit(curves[0], models[0].make_params(**own))
+    assert result.redchi < 1.2
+    for name, value in given.items():
+        par = result.params[name]
+        assert abs(par.value - value) < 4.0 * par.stderr, name
+        assert par.stderr < alone.params[f"a_{name}"].stderr, name
+
+
+# --- how models are made ---
+
+
+def test_damage_follows_from_the_defects():
+    model = RockingCurve.of(R444, diffuse="loops")
+    assert model.damage == TiedDamage(Loops(R444.crystal.shortest_translation))
+    assert RockingCurve.of(R444, damage="bspline", damage_knots=5, diffuse="clusters").damage == SplineDamage(
+        5, Clusters()
+    )
+    assert RockingCurve.of(R444, profile="none", diffuse="loops").damage is None
+    assert model.space["burgers_vector"].value == pytest.approx(0.5 * math.sqrt(3.0) * R444.crystal.a)
+
+
+@pytest.mark.parametrize("damage", ["displacements", "displacement_spline", TiedDamage(), TiedDamage(Clusters())])
+def test_damage_that_contradicts_the_defects_is_refused(damage):
+    with pytest.raises(ParameterError, match="contradicts"):
+        RockingCurve.of(R444, damage=damage, diffuse="loops")
+    with pytest.raises(ParameterError, match="contradicts"):
+        replace(RockingCurve.of(R444, diffuse="loops"), damage=TiedDamage(Displacements()))
+
+
+@both_kinds
+def test_a_saved_model_with_defects_is_the_same(kind, tmp_path):
+    model = hx.RockingCurveModel(R444, diffuse=kind)
+    model.save(tmp_path / "model.json")
+    assert hx.load_model(tmp_path / "model.json").simulation == model.simulation
+
+
+def test_a_length_of_the_burgers_vector_is_a_matter_of_the_crystal():
+    assert make_diffuse("loops", burgers_vector=3.84).space["burgers_vector"].value == 3.84
+    assert hx.Crystal.named("Si").shortest_translation == pytest.approx(hx.Crystal.named("Si").a / math.sqrt(2.0))
+    assert hx.Crystal.named("6H-SiC").shortest_translation == pytest.approx(hx.Crystal.named("6H-SiC").a)
