@@ -17,7 +17,7 @@ from hrxrd_ml.diffraction.reflectivity import Conditions
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.damage import Displacements, SplineDamage, TiedDamage
-from hrxrd_ml.specimen.defects import POISSON, Clusters, Loops, number_density
+from hrxrd_ml.specimen.defects import POISSON, Clusters, Loops, number_density, powers_of_scale
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.units import ARCSEC
 
@@ -220,6 +220,42 @@ def test_two_reflections_give_fraction_and_radius(kind):
         par = result.params[name]
         assert abs(par.value - value) < 4.0 * par.stderr, name
         assert par.stderr < alone.params[f"a_{name}"].stderr, name
+
+
+# --- what a fit says ---
+
+
+def fit_from_the_truth(model, *freed):
+    truth = model.make_params(**SEVEN, scale=1e5, background=3.0)
+    x = np.arange(-1150.0, 300.0, 5.0)
+    counts = np.random.default_rng(1).poisson(model.eval(truth, x=x))
+    for name in freed:
+        truth[name].vary = True
+    return model.fit(hx.make_curve(x, counts, kind="offset", unit="arcsec", data_kind="counts"), truth)
+
+
+def test_a_fit_says_which_scale_its_defects_are_for_and_what_one_curve_does_not_tell():
+    model = hx.RockingCurveModel(R444, diffuse="clusters", axis_kind="offset", unit="arcsec")
+    held, freed = fit_from_the_truth(model), fit_from_the_truth(model, "cluster_strain")
+    scale = "defect_fraction and defect_radius are those for cluster_strain"
+    apart = "does not tell defect_fraction, defect_radius and cluster_strain apart"
+    assert [sum(text in note for note in result.bound_notes) for result in (held, freed) for text in (scale, apart)] == [
+        1, 0, 0, 1,
+    ]  # fmt: skip
+
+
+@both_measures
+@pytest.mark.parametrize("strain", [0.002, 0.5])
+def test_another_scale_with_its_fraction_and_radius_makes_the_same_line_and_damage(measure, strain):
+    """The powers that a fit names, over a small step."""
+    own = {"cluster_strain": strain} if isinstance(measure, Clusters) else {}
+    values, h, factor = values_of(measure, **own), R444.diffraction_vector, 1.0001
+    *_, radius, scale = (spec.name for spec in measure.others())
+    powers = powers_of_scale(measure, values, h)
+    other = values | {scale: values[scale] * factor, radius: values[radius] * factor ** powers[1]}
+    assert measure.cutoff(other, h) == pytest.approx(measure.cutoff(values, h), rel=1e-7)
+    lost = factor ** powers[0] * measure.exponent(other, h)
+    assert lost == pytest.approx(measure.exponent(values, h), rel=1e-7)
 
 
 # --- how models are made ---

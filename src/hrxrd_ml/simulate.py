@@ -501,17 +501,23 @@ class BoundCurve:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
         return self._evaluate(values, (), part)[0]
 
+    def coherent(self, values: Values) -> FloatArray:
+        """Return the expected intensity without what is scattered diffusely, shape (n,)."""
+        return self._evaluate(values, (), slice(None), diffuse=False)[0]
+
     def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
         return self._evaluate(values, tuple(names), slice(None))
 
-    def _evaluate(self, values: Values, names: tuple[str, ...], part: slice) -> tuple[FloatArray, FloatArray]:
+    def _evaluate(
+        self, values: Values, names: tuple[str, ...], part: slice, *, diffuse: bool = True
+    ) -> tuple[FloatArray, FloatArray]:
         for spec in self.model.space:
             spec.check(values[spec.name])
         grid, model = self._part(values, part), self.model
         result = self._reflectivity(values, grid, [name for name in names if name in model.physics])
         return measure(
-            np.concatenate([(result.coherent + result.diffuse)[None], result.slopes]),
+            np.concatenate([(result.coherent + diffuse * result.diffuse)[None], result.slopes]),
             result.names,
             values,
             names,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hrxrd_ml.arrays import Values
-from hrxrd_ml.complex_step import real
+from hrxrd_ml.complex_step import gradient, real
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
 from hrxrd_ml.specimen.damage import SUBSTRATE, Measure
 
@@ -65,6 +65,22 @@ def _radius_of(values: Values, where: str) -> Any:
 def number_density(values: Values, where: str = "") -> float:
     """Return the number of defects in a volume, n = 3 c/(4 pi R**3), at its largest in the layer [1/Å³]."""
     return float(_PER_FRACTION * values[f"{where}defect_fraction"] / values[f"{where}defect_radius"] ** 3)
+
+
+def powers_of_scale(measure: Defects, values: Values, diffraction_vector: float, where: str = "") -> tuple[float, ...]:
+    """Return by which powers of the last of their parameters fraction and radius go, for the same L and the same line.
+
+    A curve determines L and k_m, and so two of three numbers.
+    """
+    *_, radius, scale = (spec.name for spec in measure.others(where))
+
+    def slopes(function: Any) -> Any:
+        of = gradient(lambda moved: function(moved, diffraction_vector, where), values, (radius, scale))
+        return of * [values[radius], values[scale]] / function(values, diffraction_vector, where)
+
+    exponent, cutoff = slopes(measure.exponent), slopes(measure.cutoff)
+    by_radius = -cutoff[1] / cutoff[0]
+    return float(-exponent[1] - exponent[0] * by_radius), float(by_radius)
 
 
 @dataclass(frozen=True)
