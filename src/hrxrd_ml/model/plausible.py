@@ -19,7 +19,7 @@ from hrxrd_ml.diffraction.diffuse import DefectDiffuse
 from hrxrd_ml.inference.likelihood import Likelihood
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.damage import SUBSTRATE
-from hrxrd_ml.specimen.defects import powers_of_scale
+from hrxrd_ml.specimen.defects import number_density, powers_of_scale
 from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.profile.base import extreme
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
@@ -305,9 +305,10 @@ def of_scale(simulation: Any, params: Parameters, named: Callable[[str], str]) -
         powers = powers_of_scale(diffuse.measure, values, simulation.reflection.diffraction_vector, where)
         unit = f" {held.unit}" if held.unit else ""
         given = f"{named(held.name)} = {values[held.name]:.4g}{unit}"
+        density = 1e24 * number_density(values, where)
         notes.append(
-            f"{named(amount)} and {named(radius.name)} are those for {given}, "
-            f"as it is held: for another one, they go as its power {powers[0]:.2f} and {powers[1]:.2f}"
+            f"{named(amount)} and {named(radius.name)} are those for {given}, which is held, and mean {density:.2g} "
+            f"defects/cm³; for another one, they go as its power {powers[0]:.2f} and {powers[1]:.2f}"
         )
     return notes
 
