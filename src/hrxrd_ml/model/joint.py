@@ -18,7 +18,7 @@ from hrxrd_ml.inference.evaluator import RenamedEvaluator
 from hrxrd_ml.inference.objective import MeasuredCurve
 from hrxrd_ml.model.composite import CurveFitting
 from hrxrd_ml.model.observation import Observation
-from hrxrd_ml.model.provider import GuessProvider, joint_guess
+from hrxrd_ml.model.provider import GuessProvider, guess_provider, joint_guess
 from hrxrd_ml.parameters import ParameterSpec, unknown_name
 
 Array = NDArray[np.float64]
@@ -182,10 +182,7 @@ class JointModel(CurveFitting):
         data, x, provider, **kws
             As for `RockingCurveModel.guess`, data and x for each curve.
         """
-        curves = list(zip(self._members, self.split(data, "data"), self.split(x, "x"), strict=True))
-        singles = [member.guess(curve, own, provider) for member, curve, own in curves]
-        observations = [member.observe(curve, own) for member, curve, own in curves]
-        params = joint_guess(self, observations, singles)
+        params = joint_guess(self, self.observations(data, x), guess_provider(provider))
         for name, value in kws.items():
             full = name if name in params else self._prefix + name
             if full not in params:

@@ -40,7 +40,7 @@ def guess_provider(provider: str | GuessProvider | None) -> GuessProvider:
     return source
 
 
-def joint_guess(model: Any, observations: Sequence[Observation], singles: Sequence[Parameters]) -> Parameters:
+def joint_guess(model: Any, observations: Sequence[Observation], provider: GuessProvider) -> Parameters:
     """Return start values of a joint model, from those of each of its curves; see `hrxrd_ml.guess.joint`."""
-    guess: Parameters = importlib.import_module("hrxrd_ml.guess.joint").guess(model, observations, singles)
+    guess: Parameters = importlib.import_module("hrxrd_ml.guess.joint").guess(model, observations, provider)
     return guess
