@@ -167,6 +167,25 @@ def test_without_defects_nothing_is_scattered_or_lost(kind):
     np.testing.assert_allclose(curve.curve(values), expected, rtol=1e-3)  # on another grid
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("loops", "defect_radius"),
+        ("loops", "substrate_defect_radius"),
+        ("loops", "burgers_vector"),
+        ("clusters", "defect_radius"),
+        ("clusters", "substrate_defect_radius"),
+        ("clusters", "cluster_strain"),
+    ],
+)
+def test_what_has_no_size_is_no_reason_for_not_a_number(kind, name):
+    model = RockingCurve.of(R444, diffuse=kind)
+    values = model.space.defaults() | {name: 0.0}
+    curve, jacobian = model.bind(X * ARCSEC).jacobian(values, ["Dmax1", "defect_fraction"])
+    assert np.isfinite(curve).all()
+    assert np.isfinite(jacobian).all()
+
+
 @both_kinds
 @pytest.mark.parametrize("parts", [{}, {"damage": "bspline", "damage_knots": 4}, {"films": True}])
 def test_derivatives_are_exact(kind, parts):
