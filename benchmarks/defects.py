@@ -1,7 +1,7 @@
 """Loops and clusters: what they cost, how well their line is averaged, what reflections tell, another program's curves.
 
-Run by hand: ``python benchmarks/defects.py [speed] [lamellae] [errors] [columns DATA_DIR]``; DATA_DIR holds the
-reference calculations of a laboratory's program for GGG 444 and 888, with their lamellae.
+Run by hand: ``python benchmarks/defects.py [speed] [lamellae] [errors] [columns] [real] [DATA_DIR]``; DATA_DIR,
+last, holds measured curves of GGG 444 and 888 and what a laboratory's program has calculated for them.
 """
 
 import argparse
@@ -15,7 +15,16 @@ import _bench
 import numpy as np
 from scipy.optimize import least_squares
 
-from hrxrd_ml import JointModel, Reflection, RockingCurve, RockingCurveModel, make_curve
+from hrxrd_ml import (
+    Crystal,
+    Diffractometer,
+    JointModel,
+    Reflection,
+    RockingCurve,
+    RockingCurveModel,
+    make_curve,
+    read_curve,
+)
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.diffraction import diffuse
 from hrxrd_ml.diffraction.defect_line import DefectLine, factors_of
@@ -81,35 +90,45 @@ def lamellae() -> None:
     _bench.table("Largest relative error of a curve with loops", ["what", "lamellae", "against", "error"], rows)
 
 
-def errors() -> None:
-    """Standard errors of fraction and radius from one reflection and from two, of one sample."""
+def drawn(rng: np.random.Generator) -> dict[str, float]:
+    """Draw an implanted layer with defects, and a substrate with others."""
+    depth, largest = rng.uniform(3000.0, 5600.0), rng.uniform(0.005, 0.009)
+    shape = {"Dmax1": largest, "D01": 0.0012, "L1": depth, "Rp1": 0.66 * depth, "D02": 0.0022, "L2": 0.55 * depth}
+    low, high = np.log([[0.006, 15.0, 3e-4, 150.0], [0.08, 120.0, 4e-3, 1500.0]])
+    return shape | {"Rp2": -150.0} | dict(zip(DEFECTS, np.exp(rng.uniform(low, high)).tolist(), strict=True))
+
+
+def errors(samples: int = 40) -> None:
+    """Guess and fit of simulated samples by one reflection and by two: do the errors hold, and how large are they?"""
     rows = []
-    axes = {4: np.arange(-1150.0, 250.0, 4.0), 8: np.arange(-3200.0, 600.0, 4.0)}
+    axes = {4: np.arange(-1150.0, 250.0, 4.0), 8: np.arange(-3200.0, 600.0, 8.0)}
     for kind in ("loops", "clusters"):
+        rng = np.random.default_rng(7)
         models = [
             RockingCurveModel(ggg(n), diffuse=kind, prefix=f"r{n}_", axis_kind="offset", unit="arcsec") for n in axes
         ]
-        joint = JointModel(models)
-        truth = joint.make_params(**SEVEN, r4_scale=1e5, r8_scale=1e5, r4_background=3.0, r8_background=3.0)
-        rng, curves, alone = np.random.default_rng(1), [], []
-        for model, x in zip(models, axes.values(), strict=True):
-            own = {name: truth[joint.renamed(name)].value for name in model.make_params()}
-            counts = rng.poisson(model.eval(x=x, **own))
-            curves.append(make_curve(x, counts, kind="offset", unit="arcsec", data_kind="counts"))
-            alone.append(model.fit(curves[-1], model.make_params(**own)))
-        both = joint.fit(curves, truth)
-        for name in ("defect_fraction", "defect_radius", "substrate_defect_fraction", "substrate_defect_radius"):
-            single = [fit.params[model.prefix + name].stderr for fit, model in zip(alone, models, strict=True)]
-            par = both.params[name]
-            pull = (par.value - truth[name].value) / par.stderr
-            cells = [
-                *(f"{error:.2g}" for error in (*single, par.stderr)),
-                f"{par.stderr / min(single):.2f}",
-                f"{pull:.1f}",
-            ]
-            rows.append([f"{kind}: {name} = {truth[name].value:g}", *cells])
-    header = ["what", "444", "888", "both", "over the best", "off, in errors"]
-    _bench.table("Standard errors from 10⁵ counts of scale", header, rows)
+        joint, off, smaller = JointModel(models), [], []
+        for _ in range(samples):
+            values, curves = drawn(rng), []
+            truth = joint.make_params(**values, r4_scale=3e5, r8_scale=3e5, r4_background=3.0, r8_background=3.0)
+            for model, x in zip(models, axes.values(), strict=True):
+                own = {name: truth[joint.renamed(name)].value for name in model.make_params()}
+                counts = rng.poisson(model.eval(x=x, **own))
+                curves.append(make_curve(x, counts, kind="offset", unit="arcsec", data_kind="counts"))
+            both, alone = joint.fit(curves, joint.guess(curves)), models[0].fit(curves[0], models[0].guess(curves[0]))
+            if both.redchi > 1.2:
+                continue  # not down at the noise
+            found, single = [both.params[name] for name in DEFECTS], [alone.params[f"r4_{name}"] for name in DEFECTS]
+            off.append([abs(p.value - values[p.name]) / p.stderr for p in found])
+            smaller.append([p.stderr / q.stderr if q.stderr else np.nan for p, q in zip(found, single, strict=True)])
+        for name, own, ratio in zip(DEFECTS, np.transpose(off), np.transpose(smaller), strict=True):
+            shares = [f"{100.0 * np.mean(own < limit):.0f} %" for limit in (1.0, 2.0)]
+            rows.append([f"{kind}: {name}", f"{len(off)} of {samples}", *shares, f"{np.nanmedian(ratio):.2f}"])
+    header = ["what", "at the noise", "within 1 error", "within 2", "error over that of 444 alone"]
+    _bench.table("Simulated samples, 444 and 888, 3·10⁵ counts of scale", header, rows)
+
+
+DEFECTS = ("defect_fraction", "defect_radius", "substrate_defect_fraction", "substrate_defect_radius")
 
 
 class Reference:
@@ -187,6 +206,45 @@ def columns(folder: Path) -> None:
     print(f"L of 888 over that of 444: {ratio.min():.5f} to {ratio.max():.5f}; 2^1.5 = {2.0**1.5:.5f}.")
 
 
+def real(folder: Path) -> None:
+    """Measured 444 and 888 of one sample, fitted together, with kinds of damage that both share."""
+    curves = [read_curve(folder / f"ggg_he_2e15_{name}.csv") for name in ("444", "888")]
+    instrument = Diffractometer("CuKa1", ("Si 111", "Ge 111"), beam_height=1.0)
+    crystal = Crystal.named("GGG").with_lattice(a=LATTICE)
+    kinds: tuple[tuple[dict[str, str], str], ...] = (
+        ({"damage": "displacements"}, ""),
+        ({"damage": "displacements"}, "msd_exponent"),
+        ({"damage": "displacement_spline"}, "msd_exponent"),
+        ({"diffuse": "loops"}, ""),
+        ({"diffuse": "loops", "damage": "bspline"}, ""),
+        ({"diffuse": "clusters"}, ""),
+    )
+    rows = []
+    for parts, freed in kinds:
+        models = [
+            RockingCurveModel(
+                Reflection(crystal, (n, n, n), WAVELENGTH), prefix=f"r{n}_", axis_kind="offset", unit="arcsec",
+                diffractometer=instrument, **parts,
+            )
+            for n in (4, 8)
+        ]  # fmt: skip
+        for model in models:
+            model.set_param_hint("bend", vary=True)
+        joint = JointModel(models)
+        start = joint.guess(curves)
+        for name in filter(None, ("r8_step", freed)):
+            start[name].vary = True
+        fit = joint.fit(curves, start)
+        each = [f"{np.mean(np.square(part.residual)):.2f}" for part in fit.parts]
+        said = [f"{n} {fit.params[n].value:.4g} ± {fit.params[n].stderr:.2g}" for n in SHOWN if n in fit.params]
+        what = ", ".join(f"{key}={value}" for key, value in parts.items())
+        rows.append([what, f"{fit.nvarys}", *each, "; ".join(text for text in said if "± 0" not in text[-4:])])
+    _bench.table("444 and 888 of one sample together", ["model", "free", "χ²/N 444", "χ²/N 888", "found"], rows)
+
+
+SHOWN = ("msd", "msd_exponent", "defect_fraction", "defect_radius", "substrate_msd", "substrate_defect_radius")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", default=["speed", "lamellae", "errors"])
@@ -195,5 +253,6 @@ if __name__ == "__main__":
     for name, part in (("speed", speed), ("lamellae", lamellae), ("errors", errors)):
         if name in asked:
             part()
-    if "columns" in asked:
-        columns(Path(asked[asked.index("columns") + 1]))
+    for name, of_data in (("columns", columns), ("real", real)):
+        if name in asked:
+            of_data(Path(asked[-1]))

@@ -187,11 +187,12 @@ def test_what_has_no_size_is_no_reason_for_not_a_number(kind, name):
 
 
 @both_kinds
-@pytest.mark.parametrize("parts", [{}, {"damage": "bspline", "damage_knots": 4}, {"films": True}])
+@pytest.mark.parametrize("parts", [{}, {"damage": "bspline", "damage_knots": 4}, {"films": True}, {"inclined": True}])
 def test_derivatives_are_exact(kind, parts):
-    films = (Film("cap", "YIG", 2000.0, damage=0.1, relaxation=0.1),) if parts.get("films") else ()
-    options = {"profile": "implanted", "tolerance": 1e-8} | parts | {"films": films}
-    model = RockingCurve.of(R444, diffuse=kind, **options)
+    parts = dict(parts)
+    films = (Film("cap", "YIG", 2000.0, damage=0.1, relaxation=0.1),) if parts.pop("films", False) else ()
+    reflection = hx.Reflection("GaAs", (2, 2, 4), surface=(0, 0, 1)) if parts.pop("inclined", False) else R444
+    model = RockingCurve.of(reflection, "implanted", diffuse=kind, tolerance=1e-8, films=films, **parts)
     values = model.space.defaults() | SEVEN | {"scale": 1.0, "background": 0.0, "substrate_defect_fraction": 0.01}
     curve, names = model.bind(X * ARCSEC), sorted(model.physics - {"strain_spread"})
     _, jacobian = curve.jacobian(values, names)
@@ -303,6 +304,29 @@ def test_a_saved_model_with_defects_is_the_same(kind, tmp_path):
     model = hx.RockingCurveModel(R444, diffuse=kind)
     model.save(tmp_path / "model.json")
     assert hx.load_model(tmp_path / "model.json").simulation == model.simulation
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        ('damage = "displacements"', {"msd", "substrate_msd", "msd_exponent"}),
+        ('damage = "displacement_spline"\ndamage_knots = 4', {"w3", "substrate_msd"}),
+        ('diffuse = "loops"', {"defect_fraction", "defect_radius", "substrate_defect_fraction", "burgers_vector"}),
+        ('diffuse = "clusters"\ndamage = "bspline"', {"w7", "defect_radius", "cluster_strain"}),
+    ],
+)
+def test_experiment_files_name_them(model, names, tmp_path):
+    path = tmp_path / "sample.toml"
+    path.write_text(f'[reflection]\ncrystal = "GGG"\nhkl = [4, 4, 4]\n[model]\n{model}\n', encoding="utf-8")
+    assert names <= set(hx.build_model(hx.read_experiment(path)).space.names)
+
+
+def test_an_experiment_file_with_contradictions_is_refused(tmp_path):
+    path = tmp_path / "sample.toml"
+    text = '[reflection]\ncrystal = "GGG"\nhkl = [4, 4, 4]\n[model]\ndamage = "displacements"\ndiffuse = "loops"\n'
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ParameterError, match=r"sample\.toml: \[model\].*contradicts"):
+        hx.build_model(hx.read_experiment(path))
 
 
 def test_a_length_of_the_burgers_vector_is_a_matter_of_the_crystal():
