@@ -119,6 +119,29 @@ def test_the_line_goes_over_its_cut_off_with_its_slope(measure, kappa):
 
 
 @both_measures
+@pytest.mark.parametrize("q", [0.0, 3e-4, 0.012, 0.03])
+def test_the_line_is_what_a_detector_without_analyser_collects(measure, q):
+    """The integral of Huang and Stokes-Wilson scattering over the plane across the diffracted beam, at a distance Q.
+
+    In that beam's frame H has the component sin(theta) along it; absorption makes the wave vector complex along the
+    surface normal, by kappa, at an angle to H that is the inclination.
+    """
+    (first, second), bragg, inclination, k, kappa = measure.weights, R888.bragg_angle, 0.3, 0.02, 1e-3
+    line = DefectLine(k, kappa, factors_of((first, second), bragg, inclination))
+
+    def scattered(across):
+        square = q**2 + across**2 + kappa**2
+        along_h = (q * math.sin(bragg)) ** 2 + 0.5 * (across * math.cos(bragg)) ** 2  # the mean over azimuths
+        cosine = (along_h + (kappa * math.cos(inclination)) ** 2) / square
+        reach = min(1.0, (k**2 + kappa**2) / square)
+        return 2.0 * across * reach * (first + second * cosine) / square
+
+    edge = math.sqrt(max(k**2 - q**2, 0.0))
+    collected = quad(scattered, 0.0, edge, epsabs=0.0)[0] + quad(scattered, edge, np.inf, epsabs=0.0)[0]
+    assert line(q) / line.norm == pytest.approx(collected, rel=1e-7)
+
+
+@both_measures
 def test_the_line_is_positive_and_falls_off(measure):
     for reflection in (R444, R888):
         line = DefectLine(0.02, 2e-4, factors_of(measure.weights, reflection.bragg_angle, 0.2))
