@@ -20,7 +20,7 @@ from hrxrd_ml.complex_step import gradient
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.beams import check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
-from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DefectDiffuse, DiffuseModel, make_diffuse
 from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
@@ -140,7 +140,7 @@ class RockingCurve:
             usual = getattr(make_damage(damage) if isinstance(damage, str) else damage, "measure", None)
             diffuse = make_diffuse(diffuse, usual, reflection.crystal.shortest_translation)
         if isinstance(damage, str):
-            damage = make_damage(damage, damage_knots, getattr(diffuse, "defects", None))
+            damage = make_damage(damage, damage_knots, diffuse.measure if isinstance(diffuse, DefectDiffuse) else None)
         return cls(reflection, profile, damage, diffuse, **options)
 
     def __post_init__(self) -> None:
@@ -158,8 +158,8 @@ class RockingCurve:
             object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
-        defects = getattr(self.diffuse, "defects", None)
-        if defects is not None and self.damage is not None and getattr(self.damage, "measure", None) != defects:
+        made = self.diffuse.measure if isinstance(self.diffuse, DefectDiffuse) else None
+        if made is not None and self.damage is not None and getattr(self.damage, "measure", None) != made:
             raise ParameterError(
                 f"damage {self.damage!r} contradicts the diffuse model, whose defects make it; leave it out, or "
                 "give 'tied' or 'bspline' for the profile of their density, or the same defects to both"
@@ -505,17 +505,23 @@ class BoundCurve:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
         return self._evaluate(values, (), part)[0]
 
+    def coherent(self, values: Values) -> FloatArray:
+        """Return the expected intensity without what is scattered diffusely, shape (n,)."""
+        return self._evaluate(values, (), slice(None), diffuse=False)[0]
+
     def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
         return self._evaluate(values, tuple(names), slice(None))
 
-    def _evaluate(self, values: Values, names: tuple[str, ...], part: slice) -> tuple[FloatArray, FloatArray]:
+    def _evaluate(
+        self, values: Values, names: tuple[str, ...], part: slice, *, diffuse: bool = True
+    ) -> tuple[FloatArray, FloatArray]:
         for spec in self.model.space:
             spec.check(values[spec.name])
         grid, model = self._part(values, part), self.model
         result = self._reflectivity(values, grid, [name for name in names if name in model.physics])
         return measure(
-            np.concatenate([(result.coherent + result.diffuse)[None], result.slopes]),
+            np.concatenate([(result.coherent + diffuse * result.diffuse)[None], result.slopes]),
             result.names,
             values,
             names,
