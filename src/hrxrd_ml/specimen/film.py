@@ -149,7 +149,8 @@ class Film:
             return self._space(rows)
         if self.x is not None:
             fraction_of, _ = exchanged(str(self.crystal), _nodes(self.x, 1)[0])
-            rows += self._rows("x", self.x, 0.0, 1.0, True, f"fraction of {fraction_of} in {self.crystal}")
+            low, high = self._compositions(reflection)
+            rows += self._rows("x", self.x, low, high, True, f"fraction of {fraction_of} in {self.crystal}")
         if self.x is not None or self.relaxation is not None:
             free = self.x is None or isinstance(self.relaxation, tuple)
             text = "0: lattice of the substrate in the plane, 1: its own"
@@ -230,6 +231,20 @@ class Film:
     def _composition(self, x: Any) -> Crystal:
         """Return the crystal at the first of some compositions."""
         return self.at(None if x is None else float(np.real(x).flat[0]))
+
+    def _compositions(self, reflection: Reflection) -> tuple[float, float]:
+        """Return the compositions from 0 to 1, around its own, at which an alloy has the lattice of the substrate."""
+        x = np.linspace(0.0, 1.0, 1001)
+        ratios = chebyshev.chebval(2.0 * x - 1.0, _over_compositions(str(self.crystal), reflection)[:, :2])
+        fits = np.abs(ratios - 1.0).max(axis=0) < _LARGEST_MISMATCH
+        nodes = _nodes(self.x, 1)
+        first, last = np.searchsorted(x, [min(nodes), max(nodes)])
+        if not np.all(fits[first : last + 1]):
+            self._facts(np.array(nodes), reflection)  # says which
+            return 0.0, 1.0
+        off = np.flatnonzero(~fits)
+        low, high = off[off < first].max(initial=-1) + 1, off[off > last].min(initial=len(x)) - 1
+        return float(x[low]), float(x[high])
 
     def _coherent_strain(self, reflection: Reflection) -> float:
         """Return the strain of the film where it has the substrate's lattice in the plane; 0 if D is not known."""
