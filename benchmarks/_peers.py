@@ -82,7 +82,8 @@ class Layers:
             print('\nSKIPPED: comparison with xrayutilities, which is not installed: pip install ".[compare]"')
             return None
         wavelength = 1.5405929
-        thickness, strain, _ = sublayers(ImplantedProfile(), None, _bench.SEVEN, _bench.SEVEN["L1"] / count)
+        step, seen = _bench.SEVEN["L1"] / count, Reflection("Si", cls.HKL, wavelength).diffraction_vector
+        thickness, strain, _ = sublayers(ImplantedProfile(), None, _bench.SEVEN, step, diffraction_vector=seen)
         crystals = [cls._silicon(xu, e) for e in (*strain, 0.0)]
         chi = [cls._susceptibility(xu, crystal, wavelength) for crystal in crystals]
         energy = float(xu.en2lam(wavelength))

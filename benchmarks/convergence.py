@@ -111,7 +111,8 @@ def measure(reflection: Reflection, values: dict[str, float], angles: int, toler
     )
     lamellae = Lamellae.of_one_crystal(reflection, made.thickness, made.strain, made.debye_waller)
     graded = error(reflectivity(reflection, lamellae, dtheta), exact)
-    thickness, strain, exponent = sublayers(PROFILE, DAMAGE, values, 20.0)
+    seen = reflection.diffraction_vector
+    thickness, strain, exponent = sublayers(PROFILE, DAMAGE, values, 20.0, diffraction_vector=seen)
     lamellae = Lamellae.of_one_crystal(reflection, thickness, strain, np.exp(-exponent))
     classic = error(reflectivity(reflection, lamellae, dtheta), exact)
     return Case(values, graded, len(made.thickness), classic, len(thickness), doubt)

@@ -62,7 +62,8 @@ class Case:
         chi = numbers[:, [0, 1 + pi, 3 + pi]]
         thickness, strain, exponent = np.append(stack.thickness, np.inf), stack.strain, stack.damage
         if model.profile:
-            cut = sublayers(model.profile, model.damage, values, 2.0)
+            seen = model.reflection.diffraction_vector
+            cut = sublayers(model.profile, model.damage, values, 2.0, diffraction_vector=seen)
             thickness, strain, exponent = (np.append(a, b) for a, b in zip(cut, (np.inf, 0.0, 0.0), strict=True))
             chi = np.broadcast_to(chi[-1], (len(thickness), 3))
         reflection = model.reflection

@@ -60,7 +60,9 @@ def test_the_curve_converges_to_that_of_very_thin_sublayers(ggg, tolerance, erro
     made = layer(ImplantedProfile(), TiedDamage(), values, ggg, tolerance=tolerance)
     graded = curve(ggg, (made.thickness, made.strain, made.damage))
     # Richardson: the error of uniform sublayers falls with the square of their thickness.
-    coarse, fine = (curve(ggg, sublayers(ImplantedProfile(), TiedDamage(), values, t)) for t in (4.0, 2.0))
+    h = ggg.diffraction_vector
+    cuts = (sublayers(ImplantedProfile(), TiedDamage(), values, t, diffraction_vector=h) for t in (4.0, 2.0))
+    coarse, fine = (curve(ggg, cut) for cut in cuts)
     exact = fine + (fine - coarse) / 3.0
     assert np.max(np.abs(graded - exact) / (exact + 1e-6)) < error
     assert len(made.thickness) <= (60 if tolerance == 1e-4 else 150)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.io.curve import make_curve
     from hrxrd_ml.io.experiment.read import read_experiment
     from hrxrd_ml.io.read import read_curve
+    from hrxrd_ml.model.joint import JointModel
     from hrxrd_ml.model.loading import load_model, load_result
     from hrxrd_ml.model.result import RockingCurveResult
     from hrxrd_ml.model.rocking_curve import RockingCurveModel
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.results.dataset import compare, save_dataset, to_dataset
     from hrxrd_ml.results.html import report
     from hrxrd_ml.results.posterior import sample
+    from hrxrd_ml.results.predict import predict
     from hrxrd_ml.simulate import RockingCurve
     from hrxrd_ml.specimen.film import Film
     from hrxrd_ml.specimen.superlattice import Superlattice
@@ -35,6 +37,7 @@ __all__ = [
     "Diffractometer",
     "Film",
     "HrxrdError",
+    "JointModel",
     "ParameterSpace",
     "ParameterSpec",
     "Reflection",
@@ -51,6 +54,7 @@ __all__ = [
     "load_result",
     "make_curve",
     "plot",
+    "predict",
     "read_curve",
     "read_experiment",
     "report",
@@ -65,6 +69,7 @@ _HOMES = {
     "Diffractometer": "instrument.diffractometer",
     "Film": "specimen.film",
     "HrxrdError": "errors",
+    "JointModel": "model.joint",
     "ParameterSpace": "parameters",
     "ParameterSpec": "parameters",
     "Reflection": "crystal.reflection",
@@ -79,6 +84,7 @@ _HOMES = {
     "load_model": "model.loading",
     "load_result": "model.loading",
     "make_curve": "io.curve",
+    "predict": "results.predict",
     "read_curve": "io.read",
     "read_experiment": "io.experiment.read",
     "report": "results.html",

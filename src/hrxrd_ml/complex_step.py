@@ -63,6 +63,11 @@ def sqrt(x: Any) -> Any:
     return root + 1j * (0.5 * x.imag / root) if np.iscomplexobj(x) else root
 
 
+def gradient(function: Callable[[Values], ArrayLike], values: Values, names: Sequence[str]) -> FloatArray:
+    """Return the derivatives of a number by parameters, shape (len(names),)."""
+    return np.broadcast_to(derivative(function(stepped(values, names))), (len(names), 1, 1))[:, 0, 0]
+
+
 def columns(*numbers: ArrayLike) -> np.ndarray:
     """Return numbers side by side: shape (len(numbers),), or (rows, len(numbers)) where any of them has rows."""
     if all(np.ndim(number) == 0 for number in numbers):

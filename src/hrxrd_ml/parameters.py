@@ -37,7 +37,8 @@ class ParameterSpec:
     one of `SCOPES`, says what a parameter belongs to: which curves have it in common.  ``even`` says that the curve is
     an even function of it, as of the width of any distribution: near zero it depends on the square, by which fits
     search.
-    ``skewed_by`` names the parameter with which it is none, unless that is 0.
+    ``skewed_by`` names the parameter with which it is none, unless that is 0.  ``power_of_h``: a parameter of a curve
+    that the sample has for every reflection, in proportion to this power of the length of the diffraction vector.
     """
 
     name: str
@@ -50,6 +51,7 @@ class ParameterSpec:
     scope: str = "sample"
     even: bool = False
     skewed_by: str = ""
+    power_of_h: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier():

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hrxrd_ml.arrays import FloatArray, Values
+from hrxrd_ml.complex_step import gradient
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.beams import check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
@@ -120,7 +121,8 @@ class RockingCurve:
         reflection : Reflection
         profile, damage, diffuse
             The parts themselves, or their names. What is "auto" follows from the rest: "implanted", or "none" with
-            films; damage "tied", or "none" without a profile; diffuse "correlation", or "none" without damage.
+            films; damage "tied", or "none" without a profile; diffuse "correlation", or "none" without damage. The
+            damage of the substrate is given in the same way as that of the layer.
         strain_knots, damage_knots : int
             Number of spline coefficients, where a part is a "bspline".
         **options
@@ -132,12 +134,13 @@ class RockingCurve:
             profile = make_profile(profile, strain_knots)
         if damage == "auto":
             damage = "none" if profile is None else "tied"
-        if isinstance(damage, str):
-            damage = make_damage(damage, damage_knots)
         if diffuse == "auto":
-            diffuse = "none" if damage is None else "correlation"
+            diffuse = "none" if damage == "none" or damage is None else "correlation"
         if isinstance(diffuse, str):
-            diffuse = make_diffuse(diffuse)
+            usual = getattr(make_damage(damage) if isinstance(damage, str) else damage, "measure", None)
+            diffuse = make_diffuse(diffuse, usual, reflection.crystal.shortest_translation)
+        if isinstance(damage, str):
+            damage = make_damage(damage, damage_knots, getattr(diffuse, "defects", None))
         return cls(reflection, profile, damage, diffuse, **options)
 
     def __post_init__(self) -> None:
@@ -155,6 +158,12 @@ class RockingCurve:
             object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
+        defects = getattr(self.diffuse, "defects", None)
+        if defects is not None and self.damage is not None and getattr(self.damage, "measure", None) != defects:
+            raise ParameterError(
+                f"damage {self.damage!r} contradicts the diffuse model, whose defects make it; leave it out, or "
+                "give 'tied' or 'bspline' for the profile of their density, or the same defects to both"
+            )
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
 
     @cached_property
@@ -203,11 +212,15 @@ class RockingCurve:
         """Return the length of the defects that scatter diffusely [Å]; 0 where there are none."""
         return self.diffuse.length(values) if self.diffuse else 0.0
 
+    def substrate_exponent(self, values: Values) -> Any:
+        """Return L of the substrate; an array function."""
+        return self.diffuse.substrate_exponent(values, self.reflection.diffraction_vector) if self.diffuse else 0.0
+
     @cached_property
     def defects(self) -> tuple[str, ...]:
-        """Names of the parameters that the diffuse part alone depends on."""
-        own = self.diffuse.space.names if self.diffuse else ()
-        return (*own, *_PASSED.names) if self.analysed else own
+        """Names of the parameters that the diffuse part depends on, without those that the layer depends on too."""
+        own = [name for name in self.diffuse.space.names if name not in self.sample] if self.diffuse else []
+        return (*own, *_PASSED.names) if self.analysed else tuple(own)
 
     @property
     def analysed(self) -> bool:
@@ -429,8 +442,8 @@ class BoundCurve:
                 shape = (*jacobian.shape[:2], -1)
                 jacobian = angles.fill(jacobian.reshape(-1, jacobian.shape[-1])).reshape(shape)
             slopes[: len(own)] = jacobian[:-1]
-            if "substrate_damage" in defects:
-                slopes[len(own) + defects.index("substrate_damage")] = -jacobian[-1]
+            by_names = gradient(model.substrate_exponent, values, (*own, *defects))
+            slopes -= by_names[:, None, None] * jacobian[-1]
         if angles.every > 1:  # between fringes that the nodes hardly resolve, interpolation may undershoot
             coherent = angles.fill(coherent)
             positive = coherent > 0.0
@@ -442,9 +455,14 @@ class BoundCurve:
 
         from hrxrd_ml.instrument.spreading import gather  # loads numba
 
-        rows = [0, *range(1, 1 + len(own)), *(1 + len(own) + model.defects.index(name) for name in defects)]
+        # After the parameters of the sample come those of the diffuse model, of which some may be the sample's too.
+        rows = {name: 1 + len(own) + k for k, name in enumerate((*model.diffuse.space.names, *_PASSED.names))}
+        both, alone = [name for name in own if name in rows], [rows[name] for name in defects]
         for k, coarse in enumerate(scattered):
-            fine = gather(*grid.refinement, coarse[rows] if names else coarse)
+            if names:
+                coarse[[1 + own.index(name) for name in both]] += coarse[[rows[name] for name in both]]
+                coarse = coarse[[*range(1 + len(own)), *alone]]
+            fine = gather(*grid.refinement, coarse)
             # Interpolation between coarse angles may undershoot beside a line that is narrower than they are apart.
             fine *= fine[0] > 0.0
             diffuse[k] = fine[0]
@@ -465,7 +483,7 @@ class BoundCurve:
         """
         model = self.model
         seen = Diffracting.of(model.conditions, layer)
-        c = seen.coefficients(grid.beams, grid.substrate, math.exp(-values.get("substrate_damage", 0.0)))
+        c = seen.coefficients(grid.beams, grid.substrate, math.exp(-model.substrate_exponent(values)))
         jacobian, diffuse = np.zeros(0), np.zeros(0)
         if seen.slopes is None:
             coherent = weighted_reflectivity(c, self._weights)

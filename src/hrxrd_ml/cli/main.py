@@ -229,7 +229,7 @@ def _fit_and_write(
     from hrxrd_ml.cli import outputs, run
     from hrxrd_ml.cli.overrides import evaluated_expressions
     from hrxrd_ml.results import tables
-    from hrxrd_ml.results.dataset import to_dataset
+    from hrxrd_ml.results.dataset import root_of, to_dataset
     from hrxrd_ml.specimen.superlattice import films_of
 
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
@@ -238,7 +238,7 @@ def _fit_and_write(
     try:
         with staged_folder(arguments.out) as folder:
             fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
-            dataset = to_dataset(fit.result, fit.guess)
+            dataset = root_of(to_dataset(fit.result, fit.guess))
             failed += outputs.write_fit(fit, dataset, folder)
     except InputFileError as error:
         if fit is None or dataset is None:

@@ -14,7 +14,15 @@ from hrxrd_ml.errors import CrystalError
 if TYPE_CHECKING:
     import gemmi
 
-__all__ = ["Site", "biaxial_ratio", "equivalent_positions", "reciprocal_metric", "same_sites", "unit_cell"]
+__all__ = [
+    "Site",
+    "biaxial_ratio",
+    "equivalent_positions",
+    "reciprocal_metric",
+    "same_sites",
+    "shortest_translation",
+    "unit_cell",
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,18 @@ def unit_cell(spacegroup: str, sites: tuple[Site, ...]) -> tuple[tuple[str, floa
         for site in sites
         for position in equivalent_positions(operations, site.position)
     )
+
+
+@lru_cache(maxsize=256)
+def shortest_translation(spacegroup: str, cell: tuple[float, ...]) -> float:
+    """Length of the shortest lattice vector [Å]."""
+    import gemmi
+
+    centring = np.array(gemmi.SpaceGroup(spacegroup).operations().cen_ops) / gemmi.Op.DEN
+    cells = np.stack(np.meshgrid(*3 * [np.arange(-1.0, 2.0)], indexing="ij"), axis=-1).reshape(-1, 3)
+    vectors = (cells[:, None] + centring).reshape(-1, 3) @ np.array(gemmi.UnitCell(*cell).orth.mat.tolist()).T
+    lengths = np.linalg.norm(vectors, axis=1)
+    return float(lengths[lengths > 1e-6].min())
 
 
 def same_sites(one: tuple[Site, ...], two: tuple[Site, ...]) -> bool:

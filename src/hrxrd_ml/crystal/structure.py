@@ -15,7 +15,7 @@ from pathlib import Path
 
 from hrxrd_ml.crystal import library
 from hrxrd_ml.crystal.cif import check_overlap, read_cif
-from hrxrd_ml.crystal.lattice import Site, biaxial_ratio, reciprocal_metric, same_sites, unit_cell
+from hrxrd_ml.crystal.lattice import Site, biaxial_ratio, reciprocal_metric, same_sites, shortest_translation, unit_cell
 from hrxrd_ml.crystal.scattering import CLASSICAL_ELECTRON_RADIUS, form_factor, structure_factors
 from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.errors import CrystalError, InputFileError
@@ -240,6 +240,11 @@ class Crystal:
         cosine = self._dot(one, two) * self.d_spacing(one) * self.d_spacing(two)
         # acos loses half of the digits near 0: symmetric reflections must come out as exactly 0.
         return 0.0 if cosine > 1.0 - 1e-14 else math.acos(max(-1.0, cosine))
+
+    @property
+    def shortest_translation(self) -> float:
+        """Length of the shortest lattice vector [Å], as dislocations have for their Burgers vector."""
+        return shortest_translation(self.spacegroup, self.cell)
 
     # --- scattering ---
 

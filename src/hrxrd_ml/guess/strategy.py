@@ -49,6 +49,9 @@ _DOUBT, _CLEARLY, _SAME_LINE, _QUESTION = 1.4, 1.25, 1e-3, 60
 """Reduced chi-square above which they are, its ratio at which one is named, how near a line is the same one, and how
 many evaluations each gets."""
 
+_OFF_BOUND = 0.01
+"""Part of its range by which a parameter that is freed begins off its bound."""
+
 GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""
 
@@ -80,11 +83,66 @@ def stepwise(
     **settings
         ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
     """
+    if model.members[0] is not model:
+        return jointly(model, curve, params, held=held, **settings)
     result = _refined(model, curve, params, held, settings)
     note = other_wavelength(model, curve, result)
     if note:
         result.bound_notes = (note, *result.bound_notes)
     return result
+
+
+def jointly(
+    model: Any, curves: Any, params: Parameters, *, held: Collection[str] = (), **settings: Any
+) -> RockingCurveResult:
+    """Fit several curves of one sample, and again with more that is free, as long as that pays for itself.
+
+    First the steps of all scans but the first one, then what bends and spreads, then what follows the first curve by
+    its diffraction vector. Each is kept if the Bayesian information criterion prefers it.
+
+    Parameters
+    ----------
+    model : JointModel
+    curves : sequence of DataArray
+    params : lmfit.Parameters
+        Start values.
+    held : collection of str
+        Parameters that are not to be freed.
+    **settings
+        As for `stepwise`.
+    """
+    result = model.fit(curves, params, **settings)
+    for group in _joint_steps(model, params, held):
+        if result.redchi <= GOOD_ENOUGH:
+            break
+        freed = result.params.copy()
+        for name in group:
+            par = freed[name]
+            par.set(expr="", vary=True)
+            if par.value <= par.min and math.isfinite(par.max):
+                par.value = par.min + _OFF_BOUND * (par.max - par.min)
+        other = model.fit(curves, freed, **settings)
+        if other.bic < result.bic:
+            result = other
+    return result
+
+
+def _joint_steps(model: Any, params: Parameters, held: Collection[str]) -> list[list[str]]:
+    """Return groups of parameters to be freed one after the other."""
+    specs = {name: spec for name, spec in model.specs() if name not in held and spec.name not in held}
+    untouched = [
+        n for n, s in specs.items() if params[n].expr is None and not params[n].vary and params[n].value == s.value
+    ]
+    declared = any(getattr(curve.simulation, "diffractometer", None) for curve in model.rocking_curves)
+    refinements = DECLARED_REFINEMENTS if declared else REFINEMENTS
+    scans = [model.renamed(f"{curve.prefix}step") for curve in model.rocking_curves]
+    following = [model.renamed(name) for name, (first, _) in model.followers.items() if name != first]
+    groups = [
+        [name for name in scans[1:] if name in untouched],
+        [name for name in untouched if specs[name].name in refinements],
+        [name for name in following if name in specs and params[name].expr is not None],
+    ]
+    return [group for group in groups if group]
 
 
 def _refined(

@@ -88,6 +88,34 @@ class CurveEvaluator:
         return curve, derivatives[:, : len(roots)]
 
 
+class RenamedEvaluator:
+    """An evaluator whose parameters have other names in a fit, where several of them may be one.
+
+    ``names`` tells them, by those of the evaluator.
+    """
+
+    def __init__(self, evaluator: Evaluator, names: Mapping[str, str]) -> None:
+        self.evaluator = evaluator
+        self._renamed = {name: names[name] for name in evaluator.names}
+        self.names = tuple(dict.fromkeys(self._renamed.values()))
+
+    def _own(self, values: Mapping[str, float]) -> dict[str, float]:
+        return {own: values[name] for own, name in self._renamed.items()}
+
+    def curve(self, values: Mapping[str, float]) -> Array:
+        """Curve of the evaluator."""
+        return self.evaluator.curve(self._own(values))
+
+    def jacobian(self, values: Mapping[str, float], names: Sequence[str]) -> tuple[Array, Array]:
+        """Curve and derivatives of the evaluator."""
+        asked = [own for own, name in self._renamed.items() if name in names]
+        curve, by_own = self.evaluator.jacobian(self._own(values), asked)
+        derivatives = np.zeros((len(curve), len(names)))
+        for own, column in zip(asked, by_own.T, strict=True):
+            derivatives[:, names.index(self._renamed[own])] += column
+        return curve, derivatives
+
+
 class ForeignEvaluator:
     """Any other lmfit model, with derivatives by central differences in its own parameters.
 

@@ -284,6 +284,40 @@ def _deviance_table() -> tuple[Array, Array, Array]:
     return grid, mean, (probability * deviance**2).sum(axis=1) - mean**2
 
 
+def joined(parts: Sequence[Likelihood]) -> Likelihood:
+    """Return the likelihood of all data of several curves, one after the other.
+
+    Raises
+    ------
+    ParameterError
+        If their statistics differ.
+    """
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    if len({part.name for part in parts}) > 1:
+        names = ", ".join(part.name for part in parts)
+        raise ParameterError(f"expected curves of the same statistics, got {names}; build their models alike")
+    weights = _joined([part.weights for part in parts], parts)
+    if isinstance(first, PoissonLikelihood):
+        exposures = [getattr(part, "exposure", None) for part in parts]
+        return PoissonLikelihood(np.concatenate([_data(part) for part in parts]), _joined(exposures, parts), weights)
+    inverse = _joined([getattr(part, "inverse_sigma", None) for part in parts], parts)
+    return GaussianLikelihood(np.concatenate([_data(part) for part in parts]), inverse, weights, first.name)
+
+
+def _data(part: Likelihood) -> Array:
+    return part.counts if isinstance(part, PoissonLikelihood) else np.asarray(getattr(part, "data"))  # noqa: B009
+
+
+def _joined(arrays: Sequence[Array | None], parts: Sequence[Likelihood]) -> Array | None:
+    """Return factors of all data, 1 where there are none; None if there are none at all."""
+    if all(array is None for array in arrays):
+        return None
+    pairs = zip(arrays, parts, strict=True)
+    return np.concatenate([np.ones(len(_data(part))) if array is None else array for array, part in pairs])
+
+
 def choose_statistics(option: str, kind: str | None, values: Array, weights: Array | None, sigma: Array | None) -> str:
     """Resolve the option ``statistics``.
 

@@ -9,8 +9,8 @@ from typing import Any
 import xarray as xr
 
 
-def netcdf(dataset: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> bytes:
-    """Return the content of a netCDF file.
+def netcdf(dataset: xr.Dataset | xr.DataTree, encoding: Mapping[str, Any] | None = None) -> bytes:
+    """Return the content of a netCDF file; nodes of a tree are its groups.
 
     It is made in memory: where a disk is full, the HDF5 library ends the process with a segmentation fault instead of
     an error.
@@ -21,5 +21,8 @@ def netcdf(dataset: xr.Dataset, encoding: Mapping[str, Any] | None = None) -> by
     buffer = io.BytesIO()
     with h5netcdf.File(buffer, "w") as file:
         # Not to_netcdf, which takes no buffer in older versions of xarray.
-        dataset.dump_to_store(H5NetCDFStore(file), encoding=dict(encoding or {}))
+        nodes = {"/": dataset} if isinstance(dataset, xr.Dataset) else dataset.to_dict()
+        for path, node in nodes.items():
+            group = file if path == "/" else file.create_group(path)
+            node.dump_to_store(H5NetCDFStore(group), encoding=dict(encoding or {}))
     return buffer.getvalue()

@@ -2,7 +2,7 @@
 
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import lower_to_caps
 from hrxrd_ml.inference.evaluator import CombinedEvaluator, Evaluator, ForeignEvaluator
+from hrxrd_ml.inference.objective import MeasuredCurve
 from hrxrd_ml.io.files import write_text
 from hrxrd_ml.model.observation import AxisFrame, Observation, as_curve, observe
 from hrxrd_ml.model.provider import GuessProvider, guess_provider
 from hrxrd_ml.model.result import RockingCurveResult
-from hrxrd_ml.parameters import Nested, unknown_name
+from hrxrd_ml.parameters import Nested, ParameterSpec, unknown_name
 
 Array = NDArray[np.float64]
 
@@ -38,15 +39,39 @@ class CurveFitting(Model):
         raise NotImplementedError
 
     @property
+    def members(self) -> tuple["CurveFitting", ...]:
+        """The models of one curve each: the model itself, but for a joint model."""
+        return (self,)
+
+    @property
+    def label(self) -> str:
+        """What the curve of this model is called beside others: its prefix, or else its name."""
+        return next((model.prefix.rstrip("_") for model in self.rocking_curves if model.prefix), str(self._name))
+
+    def renamed(self, name: str) -> str:
+        """Name that a parameter of a member, named with its prefix there, has in this model."""
+        return name
+
+    def specs(self) -> Iterator[tuple[str, ParameterSpec]]:
+        """Parameters of all rocking curves with their full names; one that several share comes several times."""
+        for model in self.rocking_curves:
+            for spec in model.space:
+                yield self.renamed(model.prefix + spec.name), spec
+
+    @property
     def nested(self) -> tuple[Nested, ...]:
         """Nested constraints, with full names."""
-        return tuple(rule.prefixed(m.prefix) for m in self.rocking_curves for rule in m.space.nested)
+        rules = [rule.prefixed(m.prefix) for m in self.rocking_curves for rule in m.space.nested]
+        renamed = [Nested(self.renamed(rule.low), self.renamed(rule.high), rule.total) for rule in rules]
+        return tuple(dict.fromkeys(renamed))
 
     @property
     def even(self) -> dict[str, str]:
         """Parameters of which the curve is an even function, as `ParameterSpace.even`, with full names."""
         pairs = [(m.prefix, *pair) for m in self.rocking_curves for pair in m.space.even.items()]
-        return {prefix + name: prefix + other if other else "" for prefix, name, other in pairs}
+        return {
+            self.renamed(prefix + name): self.renamed(prefix + other) if other else "" for prefix, name, other in pairs
+        }
 
     def evaluator(self, independent: Mapping[str, Any], params: Mapping[str, Parameter] | None = None) -> Evaluator:
         """Curve and Jacobian of the model on one x array (and other independent variables of other components)."""
@@ -70,10 +95,35 @@ class CurveFitting(Model):
             omit=omit,
         )
 
+    def split(self, given: Any, what: str) -> Sequence[Any]:
+        """Return what is given for the curves, member by member; ``what`` it is, for messages."""
+        return (given,)
+
+    def joined(self, each: Sequence[Any]) -> Any:
+        """Return what there is for each member in the form in which it is given."""
+        return each[0]
+
+    def observations(
+        self, data: Any, x: Any = None, weights: Any = None, sigma: Any = None, *, omit: bool = False
+    ) -> tuple[Observation, ...]:
+        """Check data and put them on the axes and the scales of the members; see `fit` for the arguments."""
+        given = {"data": data, "x": x, "weights": weights, "sigma": sigma}
+        rows = zip(*(self.split(value, what) for what, value in given.items()), strict=True)
+        return tuple(member.observe(*row, omit=omit) for member, row in zip(self.members, rows, strict=True))
+
+    def measured(
+        self, observations: Sequence[Observation], independent: Mapping[str, Any], params: Mapping[str, Parameter]
+    ) -> tuple[MeasuredCurve, ...]:
+        """Return the data with what simulates them, in the parameters of this model."""
+        (observation,) = observations
+        evaluator = self.evaluator({**independent, "x": observation.x}, params)
+        return (MeasuredCurve(evaluator, evaluator.names, observation.likelihood),)
+
     def _residual(self, params: Parameters, data: Any, weights: Any, **independent: Any) -> Array:
-        observation = self.observe(data, independent.get("x"), weights)
-        curve = self.evaluator(independent | {"x": observation.x}).curve(params.valuesdict())
-        return observation.likelihood.residual(curve)
+        observations = self.observations(data, independent.get("x"), weights)
+        values = params.valuesdict()
+        curves = self.measured(observations, independent, params)
+        return np.concatenate([curve.likelihood.residual(curve.expected(values)) for curve in curves])
 
     # --- parameters -------------------------------------------------------------------------------------------------
 
@@ -134,13 +184,12 @@ class CurveFitting(Model):
                 if par._val is None or not np.isfinite(par._val):
                     raise ParameterError(f"{name} has no start value; set params[{name!r}].value")
                 _check_bounds(par, par._val)
-        for model in self.rocking_curves:
-            for spec in model.space:
-                par = params[model.prefix + spec.name]
-                if par.vary:
-                    spec.check_bounds(par.min, par.max, par.name)
-                if par.expr is None:
-                    spec.check(par._val, name=par.name)
+        for name, spec in self.specs():
+            par = params[name]
+            if par.vary:
+                spec.check_bounds(par.min, par.max, par.name)
+            if par.expr is None:
+                spec.check(par._val, name=par.name)
 
     # --- guess ------------------------------------------------------------------------------------------------------
 
@@ -243,19 +292,20 @@ class CurveFitting(Model):
         """
         if nan_policy is not None:
             self.nan_policy = nan_policy
-        observation = self.observe(data, x, weights, sigma, omit=self.nan_policy == "omit")
+        observations = self.observations(data, x, weights, sigma, omit=self.nan_policy == "omit")
         given = {name: kwargs.pop(name) for name in list(kwargs) if name in self.param_names}
         unknown = [name for name in kwargs if name not in self.independent_vars]
         if unknown:
             raise ParameterError(unknown_name(unknown[0], tuple(self.param_names)))
         if params is None:
-            params = self.guess(observation.to_guess())
+            params = self.guess(self.joined([observation.to_guess() for observation in observations]))
         if given:
             params = params.copy()
             for name, value in given.items():
                 _override(params, name, value)
-        if observation.kept is not None:  # points without a value are left out of what lies along them, too
-            kwargs = {name: _points(value, observation.kept) for name, value in kwargs.items()}
+        kept = observations[0].kept
+        if kept is not None:  # points without a value are left out of what lies along them, too
+            kwargs = {name: _points(value, kept) for name, value in kwargs.items()}
         result = RockingCurveResult(
             self,
             params,
@@ -266,7 +316,7 @@ class CurveFitting(Model):
             nan_policy=self.nan_policy,
             calc_covar=calc_covar,
             max_nfev=max_nfev,
-            observation=observation,
+            observations=observations,
             **dict(fit_kws or {}),
         )
         result.fit()

@@ -78,8 +78,9 @@ class Profiles:
 
     def chisqr(self, params: Parameters) -> float:
         """Return chi-square at parameters."""
-        curve = self.minimizer.curve
-        return float(np.sum(curve.likelihood.residual(curve.expected(params.valuesdict())) ** 2))
+        values = params.valuesdict()
+        residuals = (curve.likelihood.residual(curve.expected(values)) for curve in self.minimizer.curves)
+        return float(sum(residual @ residual for residual in residuals))
 
     def near(self, held: str, shift: Array, bounds: Parameters, most: int) -> float:
         """Return chi-square where all are shifted and one is held there, after some evaluations; NaN beyond its bounds.

@@ -14,16 +14,27 @@ from hrxrd_ml.crystal.lattice import Site
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
-from hrxrd_ml.diffraction.diffuse import DIFFUSES
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DefectDiffuse
 from hrxrd_ml.errors import InputFileError, ParameterError, in_short
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen.damage import DAMAGES
+from hrxrd_ml.specimen.damage import Displacements, Exponent, SplineDamage, TiedDamage
+from hrxrd_ml.specimen.defects import Clusters, Loops
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.profile import PROFILES
 from hrxrd_ml.specimen.superlattice import Superlattice
 
-_NAMED = (*PROFILES.values(), *DAMAGES.values(), *DIFFUSES.values())
+_NAMED = (
+    *PROFILES.values(),
+    TiedDamage,
+    SplineDamage,
+    Exponent,
+    Displacements,
+    CorrelationDiffuse,
+    DefectDiffuse,
+    Loops,
+    Clusters,
+)
 _PARTS: Mapping[str, type[Any]] = {
     part.__name__: part
     for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Superlattice, Susceptibility, *_NAMED)

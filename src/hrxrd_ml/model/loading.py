@@ -9,17 +9,27 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from lmfit import Parameter, Parameters
-from lmfit.model import CompositeModel, Model
+from lmfit.model import Model
 
 from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError, in_short
 from hrxrd_ml.inference.likelihood import GaussianLikelihood, Likelihood, PoissonLikelihood
 from hrxrd_ml.io.expressions import evaluate, read_expressions
 from hrxrd_ml.model.composite import CurveComposite, CurveFitting
+from hrxrd_ml.model.joint import JointModel
 from hrxrd_ml.model.json_values import decode
 from hrxrd_ml.model.observation import Observation
 from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
-from hrxrd_ml.model.saving import _OPERATORS, _READY_MADE, _SETTINGS, _STATISTICS, VERSION, _hinted_expressions, _names
+from hrxrd_ml.model.saving import (
+    _OPERATORS,
+    _READY_MADE,
+    _SETTINGS,
+    _STATISTICS,
+    VERSION,
+    _hinted_expressions,
+    _names,
+    parts_of,
+)
 from hrxrd_ml.model.uncertainty import FitStatistics
 from hrxrd_ml.reading import read_whole
 
@@ -120,6 +130,15 @@ def _model_from_data(data: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
             (left, lmfits), (right, others) = _model_from_data(data["left"]), _model_from_data(data["right"])
             lmfits |= others
             model = CurveComposite(left, right, _OPERATORS[data["op"]])
+        case "joint":
+            members = []
+            for content in data["models"]:
+                member, others = _model_from_data(content)
+                members.append(member)
+                lmfits |= others
+            model = JointModel(
+                members, shared=data["shared"], own=data["own"], prefix=data["prefix"], name=data["name"]
+            )
         case "lmfit":
             if data["class"] not in _READY_MADE:
                 raise InputFileError(f"{in_short(data['class'])} is no model of lmfit that can be saved")
@@ -139,7 +158,7 @@ def _check_hints(model: Model, run_expressions: bool, lmfits: Mapping[str, str],
     known = _checked(_hinted_expressions(model), names, run_expressions, lmfits)
     for name, text in known.items():
         model.param_hints[name.removeprefix(model.prefix)]["expr"] = text
-    for side in (model.left, model.right) if isinstance(model, CompositeModel) else ():
+    for side in parts_of(model):
         _check_hints(side, run_expressions, lmfits, names)
 
 
@@ -193,14 +212,33 @@ def _curve_from_data(data: Mapping[str, Any]) -> xr.DataArray:
 def _result_from_data(data: Mapping[str, Any], run_expressions: bool) -> RockingCurveResult:
     model, lmfits = _model_from_data(data["model"])
     _check_hints(model, run_expressions, lmfits)
-    seen = decode(data["observation"])
+    params = _params_from_data(data["params"], run_expressions, lmfits)
+    observations = [_observation_from_data(curve) for curve in data["curves"]]
+    result = RockingCurveResult(
+        model, params, observations=observations, **{name: decode(data["settings"][name]) for name in _SETTINGS}
+    )
+    result.init_params = _params_from_data(data["init_params"], run_expressions, lmfits)
+    outcome = FitStatistics(
+        params=params, **{name: decode(value) for name, value in data["outcome"].items() if name in _STATISTICS}
+    )
+    values = params.valuesdict()
+    outcome.residual = np.concatenate([curve.likelihood.residual(curve.expected(values)) for curve in result.measured])
+    result._adopt(outcome)
+    result.fit_report(), model.make_params()  # as for a model
+    if not np.isfinite(result.residual).all():
+        raise InputFileError("the residual of its parameters is not finite")
+    return result
+
+
+def _observation_from_data(data: Mapping[str, Any]) -> Observation:
+    seen = {name: decode(value) for name, value in data.items() if name != "curve"}
     likelihood: Likelihood
     if seen["statistics"] == "poisson":
         counts = seen["values"] if seen["exposure"] is None else seen["values"] * seen["exposure"]
         likelihood = PoissonLikelihood(counts, seen["exposure"], seen["weights"])
     else:
         likelihood = GaussianLikelihood(seen["values"], seen["inverse_sigma"], seen["weights"], seen["statistics"])
-    observation = Observation(
+    return Observation(
         seen["x"],
         seen["values"],
         _curve_from_data(data["curve"]),
@@ -209,17 +247,3 @@ def _result_from_data(data: Mapping[str, Any], run_expressions: bool) -> Rocking
         seen["exposure"],
         seen["sigma"],
     )
-    params = _params_from_data(data["params"], run_expressions, lmfits)
-    result = RockingCurveResult(
-        model, params, observation=observation, **{name: decode(data["settings"][name]) for name in _SETTINGS}
-    )
-    result.init_params = _params_from_data(data["init_params"], run_expressions, lmfits)
-    outcome = FitStatistics(
-        params=params, **{name: decode(value) for name, value in data["outcome"].items() if name in _STATISTICS}
-    )
-    outcome.residual = likelihood.residual(result.eval(params))
-    result._adopt(outcome)
-    result.fit_report(), model.make_params()  # as for a model
-    if not np.isfinite(result.residual).all():
-        raise InputFileError("the residual of its parameters is not finite")
-    return result

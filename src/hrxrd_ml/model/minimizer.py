@@ -37,11 +37,11 @@ _NO_ERRORBARS = " Could not estimate error-bars."
 
 
 class CurveMinimizer(Minimizer):
-    """The solvers of lmfit for one measured curve.
+    """The solvers of lmfit for measured curves.
 
     Parameters
     ----------
-    curve : MeasuredCurve
+    curves : sequence of MeasuredCurve
     params : lmfit.Parameters
     used : int
         Points that are not masked.
@@ -62,7 +62,7 @@ class CurveMinimizer(Minimizer):
 
     def __init__(
         self,
-        curve: MeasuredCurve,
+        curves: Sequence[MeasuredCurve],
         params: Parameters,
         *,
         used: int,
@@ -72,7 +72,7 @@ class CurveMinimizer(Minimizer):
         **settings: Any,
     ) -> None:
         super().__init__(self._residual, params, **settings)
-        self.curve, self.used, self.nested, self.even, self.exact = curve, used, nested, even, exact
+        self.curves, self.used, self.nested, self.even, self.exact = curves, used, nested, even, exact
 
     # --- preparation ------------------------------------------------------------------------------------------------
 
@@ -93,7 +93,7 @@ class CurveMinimizer(Minimizer):
             raise ParameterError("no parameter varies; set vary=True for those to be fitted")
         if result.n_used < len(names):
             raise CurveError(f"{result.n_used} points cannot determine {len(names)} parameters; fix some of them")
-        self.objective = Objective.of([self.curve], result.params, names, self.nested, self.even)
+        self.objective = Objective.of(self.curves, result.params, names, self.nested, self.even)
         start = np.array(result.init_vals, dtype=np.float64)
         feasible = self.objective.coordinates.project(off_zero(start, self.objective.coordinates, self.even))
         if (feasible != start).any():

@@ -87,6 +87,11 @@ class Observation:
         return curve[self.used]
 
     @property
+    def factors(self) -> Array:
+        """Weights of all points, 1 where none are given."""
+        return np.ones(len(self.x)) if self.weights is None else self.weights
+
+    @property
     def used(self) -> NDArray[np.bool_]:
         """Points that are not masked by a weight of zero."""
         return np.ones(len(self.x), dtype=bool) if self.weights is None else self.weights != 0.0

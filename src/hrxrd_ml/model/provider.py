@@ -2,13 +2,14 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import xarray as xr
 from lmfit import Parameters
 
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.model.observation import Observation
 
 PROVIDERS: Mapping[str, str] = {
     "classical": "hrxrd_ml.guess.classical:ClassicalGuess",
@@ -37,3 +38,9 @@ def guess_provider(provider: str | GuessProvider | None) -> GuessProvider:
     module, _, attribute = PROVIDERS[name].partition(":")
     source: GuessProvider = getattr(importlib.import_module(module), attribute)()
     return source
+
+
+def joint_guess(model: Any, observations: Sequence[Observation], provider: GuessProvider) -> Parameters:
+    """Return start values of a joint model, from those of each of its curves; see `hrxrd_ml.guess.joint`."""
+    guess: Parameters = importlib.import_module("hrxrd_ml.guess.joint").guess(model, observations, provider)
+    return guess

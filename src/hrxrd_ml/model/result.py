@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from scipy.stats import chi2
 
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
+from hrxrd_ml.inference.evaluator import tie_derivatives
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.declared import DeclaredResponse
@@ -82,7 +83,7 @@ class RockingCurveResult(ModelResult):
         calc_covar: bool = True,
         max_nfev: int | None = None,
         *,
-        observation: Observation | None = None,
+        observations: Sequence[Observation] | None = None,
         **fit_kws: Any,
     ) -> None:
         super().__init__(
@@ -102,23 +103,41 @@ class RockingCurveResult(ModelResult):
         )
         self.bound_notes: tuple[str, ...] = ()
         self._asked_scale_covar = scale_covar
-        self._measured: MeasuredCurve | None = None
+        self._measured: tuple[MeasuredCurve, ...] | None = None
         self._minimizer: CurveMinimizer | None = None
         self._objective: Objective | None = None
         self._init_fit: Array | None = None
-        if observation is None and data is not None:
-            observation = model.observe(data, self.userkws.get("x"), weights)
-        if observation is not None:
-            self._take(observation)
+        if observations is None and data is not None:
+            observations = model.observations(data, self.userkws.get("x"), weights)
+        if observations is not None:
+            self._take(observations)
 
-    def _take(self, observation: Observation) -> None:
-        self.observation = observation
-        self.data, self.weights = observation.values, observation.weights
+    def _take(self, observations: Sequence[Observation]) -> None:
+        self.observations = tuple(observations)
+        self.data, self.weights = np.concatenate([each.values for each in observations]), None
+        if any(each.weights is not None for each in observations):
+            self.weights = np.concatenate([each.factors for each in observations])
         self.userargs = (self.data, self.weights)
-        self.userkws["x"] = observation.x
+        self.userkws["x"] = self.model.joined([each.x for each in observations])
         if self._asked_scale_covar is None:
-            self.scale_covar = observation.likelihood.scale_covar
+            self.scale_covar = any(each.likelihood.scale_covar for each in observations)
         self._measured = None
+
+    @property
+    def observation(self) -> Observation:
+        """The data as the fit used them; of several curves, each of the `parts` has its own."""
+        if len(self.observations) > 1:
+            raise ParameterError("this is a fit of several curves; take those of one of its parts: result.parts[0]")
+        return self.observations[0]
+
+    @property
+    def used(self) -> NDArray[np.bool_]:
+        """Points that are not masked, curve after curve, shape (n,)."""
+        return np.concatenate([each.used for each in self.observations])
+
+    def _of_each(self, array: Array) -> list[Array]:
+        """Return what of an array over all points belongs to each curve."""
+        return np.split(array, np.cumsum([len(each.x) for each in self.observations])[:-1])
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process or can be made again."""
@@ -129,18 +148,17 @@ class RockingCurveResult(ModelResult):
     # --- what is fitted ---------------------------------------------------------------------------------------------
 
     @property
-    def measured(self) -> MeasuredCurve:
-        """The data with what simulates them."""
+    def measured(self) -> tuple[MeasuredCurve, ...]:
+        """The data with what simulates them, curve by curve."""
         if self._measured is None:
-            evaluator = self.model.evaluator(self.userkws, self.params)
-            self._measured = MeasuredCurve(evaluator, evaluator.names, self.observation.likelihood)
+            self._measured = self.model.measured(self.observations, self.userkws, self.params)
         return self._measured
 
     @property
     def objective(self) -> Objective:
         """Residuals, likelihood and their derivatives as functions of the free parameters and of their box."""
         if self._objective is None:
-            self._objective = Objective.of([self.measured], self.params, self.var_names, self.model.nested)
+            self._objective = Objective.of(self.measured, self.params, self.var_names, self.model.nested)
         return self._objective
 
     @property
@@ -152,7 +170,7 @@ class RockingCurveResult(ModelResult):
         return CurveMinimizer(
             self.measured,
             params,
-            used=int(self.observation.used.sum()),
+            used=int(self.used.sum()),
             nested=self.model.nested,
             even=self.model.even,
             exact=self.model.analytic_jacobian,
@@ -219,21 +237,11 @@ class RockingCurveResult(ModelResult):
         """Take other data, weights or standard errors; what is not given stays as it was."""
         if data is None and x is not None:
             raise CurveError("expected data with the new x; give both")
-        old = self.observation
-        labelled = isinstance(data, xr.DataArray)
-        if data is not None and x is None and not labelled:
-            x = old.x
-        if weights is None and old.weights is not None:
-            if data is not None and len(data) != len(old.x):
-                raise CurveError(
-                    f"the weights of the fit are for {len(old.x)} points and the new data have {len(data)}; give "
-                    "weights for them, weights=1 for none"
-                )
-            weights = old.weights
-        if sigma is None and old.sigma is not None and not labelled and (data is None or len(data) == len(old.x)):
-            sigma = old.sigma if old.exposure is None else old.sigma * old.exposure
-        source = self.curve if data is None else data
-        self._take(self.model.observe(source, x, weights, sigma, omit=self.nan_policy == "omit"))
+        given = {"data": data, "x": x, "weights": weights, "sigma": sigma}
+        rows = zip(*(self.model.split(value, what) for what, value in given.items()), strict=True)
+        renewed = [_renewed(old, *row) for old, row in zip(self.observations, rows, strict=True)]
+        together = [self.model.joined(column) for column in zip(*renewed, strict=True)]
+        self._take(self.model.observations(*together, omit=self.nan_policy == "omit"))
 
     def _adopt(self, outcome: FitStatistics) -> None:
         """Take over all that a solver found, as lmfit does, and the curve that belongs to it."""
@@ -248,47 +256,102 @@ class RockingCurveResult(ModelResult):
         self.best_values = self.model._make_all_args(outcome.params)
         self._objective = None
         self.best_fit = self._curve_at(outcome.params)
-        data, found = self.data[self.observation.used], self.best_fit[self.observation.used]
+        data, found = self.data[self.used], self.best_fit[self.used]
         self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
             1.0e-15, float(((data - data.mean()) ** 2).sum())
         )
 
     def _look(self) -> None:
         """Note what the data cannot have told, and what is not a matter of the fit; see `hrxrd_ml.model.plausible`."""
-        used, likelihood = self.observation.used, self.observation.likelihood
-        notes = plausible.of_noise(self.chisqr, self.nvarys, likelihood, self.best_fit, used)
+        notes, hidden = list[str](), False
+        for part, measured in zip(self.parts, self.measured, strict=True):
+            label = "" if part is self else f"{part.model.label}: "
+            shared = [sum(name in curve.names for curve in self.measured) for name in self.var_names]
+            free = sum(1.0 / k for name, k in zip(self.var_names, shared, strict=True) if k and name in measured.names)
+            notes += [label + note for note in part._of_data(round(free))]
+            for model, unseen in part._unseen():
+                hidden = True
+                notes += plausible.of_range([unseen], model.prefix)
+                if unseen.parameter is not None:
+                    par = self.params[self.model.renamed(model.prefix + unseen.parameter)]
+                    low, high = max(unseen.strains[0], par.min), min(unseen.strains[1], par.max)
+                    widen(self.result, par.name, max(high - low, 0.0) / math.sqrt(12.0))
+        if hidden and self.covar is not None:  # larger errors reach farther
+            others = competing(self.result, self.objective, self.covar, self.scale_covar)
+            self.bound_notes = (*(n for n in self.bound_notes if not n.startswith(OTHER_VALUES)), *others)
+        self.bound_notes = self.result.bound_notes = (*notes, *self.bound_notes)
+
+    def _of_data(self, free: int) -> list[str]:
+        """Return notes on what a single curve says about its data, with so many parameters of its own."""
+        used, likelihood = self.used, self.observation.likelihood
+        notes = plausible.of_noise(float(self.chisqr), free, likelihood, self.best_fit, used)
         if self.verdict:
             notes = [*notes, self.verdict]
-        dtheta = self.model.frame.offsets(self.observation.x)[used]
-        for model in self.model.rocking_curves:
-            values = {name: float(self.params[model.prefix + name].value) for name in model.space.names}
-            parts = plausible.unseen(model.simulation, values, dtheta)
-            notes += plausible.of_range(parts, model.prefix)
-            for part in parts:
-                if part.parameter is not None:
-                    par = self.params[model.prefix + part.parameter]
-                    low, high = max(part.strains[0], par.min), min(part.strains[1], par.max)
-                    widen(self.result, par.name, max(high - low, 0.0) / math.sqrt(12.0))
-            if parts and self.covar is not None:  # larger errors reach farther
-                others = competing(self.result, self.objective, self.covar, self.scale_covar)
-                self.bound_notes = (*(n for n in self.bound_notes if not n.startswith(OTHER_VALUES)), *others)
         if likelihood.name == "poisson":
             exposure = 1.0 if self.observation.exposure is None else self.observation.exposure
             counts, curve = self.data * exposure, self.best_fit * exposure
             angles = np.asarray(self.curve[self.curve.dims[0]].values, dtype=np.float64)
             notes += plausible.of_detector(counts[used], curve[used], angles[used])
-        self.bound_notes = self.result.bound_notes = (*notes, *self.bound_notes)
+        return notes
+
+    def _unseen(self) -> Iterator[tuple[Any, plausible.Unseen]]:
+        """Yield what of the specimen a single curve has not shown, each with its model."""
+        dtheta = self.model.frame.offsets(self.observation.x)[self.used]
+        for model in self.model.rocking_curves:
+            values = {name: float(self.params[model.prefix + name].value) for name in model.space.names}
+            for part in plausible.unseen(model.simulation, values, dtheta):
+                yield model, part
 
     @property
     def verdict(self) -> str:
         """One plain sentence where the model does not describe the curve, empty where it does."""
-        used = self.observation.used
-        likelihood = self.observation.likelihood
-        noise = np.sqrt(np.maximum(self.best_fit, 0.0)) if likelihood.name == "poisson" else 0.0 * self.best_fit
+        if len(self.observations) > 1:
+            each = [(part.model.label, part.verdict) for part in self.parts]
+            return "; ".join(f"{label}: {said}" for label, said in each if said)
+        used = self.used
+        counted = self.observation.likelihood.name == "poisson"
+        noise = np.sqrt(np.maximum(self.best_fit, 0.0)) if counted else 0.0 * self.best_fit
         return plausible.verdict(self.data[used], self.best_fit[used], noise[used], self.params, self.var_names)
 
+    # --- several curves ---------------------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> tuple["RockingCurveResult", ...]:
+        """The curves one by one, each with its own model, at the parameters of this fit and with their errors.
+
+        Of a fit of one curve, the result itself.
+        """
+        if self.model.members[0] is self.model:
+            return (self,)
+        residuals = self._of_each(np.asarray(self.residual))
+        rows = zip(self.model.members, self.observations, residuals, strict=True)
+        return tuple(self._part(*row) for row in rows)
+
+    def _part(self, member: "CurveFitting", observation: Observation, residual: Array) -> "RockingCurveResult":
+        """Return the part of one curve; what a parameter of its model is tied to is free there."""
+        params, start = (self.model.of_member(member, own) for own in (self.params, self.init_params))
+        part = RockingCurveResult(
+            member, params, observations=[observation], method=self.method, scale_covar=self.scale_covar
+        )
+        part.init_params = start
+        free = [name for name, par in params.items() if par.vary]
+        outcome = FitStatistics(params=params, var_names=free, init_vals=[start[name].value for name in free])
+        for name in ("nfev", "success", "message", "aborted", "errorbars"):
+            setattr(outcome, name, getattr(self, name, None))
+        outcome.covar, outcome.residual, outcome.n_used = None, residual, int(observation.used.sum())
+        if self.covar is not None and free:
+            names = [self.model.renamed(name) for name in free]
+            by_free = tie_derivatives(
+                self.params.copy(), self.var_names, lambda p: np.array([float(p[name].value) for name in names])
+            )
+            outcome.covar = by_free @ self.covar @ by_free.T
+        outcome._calculate_statistics()
+        part._adopt(outcome)
+        return part
+
     def _curve_at(self, params: Parameters) -> Array:
-        return np.array(self.measured.expected(params.valuesdict()))
+        values = params.valuesdict()
+        return np.concatenate([curve.expected(values) for curve in self.measured])
 
     @property
     def init_fit(self) -> Array:
@@ -307,14 +370,17 @@ class RockingCurveResult(ModelResult):
     @property
     def offsets(self) -> Array:
         """Nominal offset Δθ of every point from the substrate's Bragg angle [arcsec], shape (n,)."""
-        return from_radians(self.model.frame.offsets(self.observation.x), "arcsec")
+        pairs = zip(self.model.members, self.observations, strict=True)
+        return from_radians(np.concatenate([model.frame.offsets(each.x) for model, each in pairs]), "arcsec")
 
     def parameter_units(self) -> dict[str, str]:
         """Return the unit of each parameter of the model; those of intensities are in that of the data."""
-        attrs = self.observation.curve.attrs
-        unit = "counts" if attrs.get("kind") == "counts" else attrs.get("units") or "arb. units"
-        own = {f"{model.prefix}{spec.name}": spec.unit for model in self.model.rocking_curves for spec in model.space}
-        return {name: known.replace("counts", unit) for name, known in own.items()}
+        units: dict[str, str] = {}
+        for member, observation in zip(self.model.members, self.observations, strict=True):
+            attrs = observation.curve.attrs
+            unit = "counts" if attrs.get("kind") == "counts" else attrs.get("units") or "arb. units"
+            units |= {self.model.renamed(name): spec.unit.replace("counts", unit) for name, spec in member.specs()}
+        return units
 
     def pearson_chi2(self, region: ArrayLike | xr.DataArray | None = None) -> float:
         """χ²/N: mean square of (data - best_fit) over the expected variance, where 1 is a perfect fit.
@@ -333,7 +399,7 @@ class RockingCurveResult(ModelResult):
         CurveError
             If the mask has another length, or leaves no point.
         """
-        used = self.observation.used
+        used = self.used
         if region is not None:
             mask = np.asarray(region, dtype=bool)
             if mask.shape != used.shape:
@@ -341,7 +407,9 @@ class RockingCurveResult(ModelResult):
             used = used & mask
         if not used.any():
             raise CurveError("the region holds no points of the curve")
-        return float(np.mean(self.observation.likelihood.pearson(self.best_fit)[used] ** 2))
+        pairs = zip(self.observations, self._of_each(self.best_fit), strict=True)
+        each = np.concatenate([observation.likelihood.pearson(curve) for observation, curve in pairs])
+        return float(np.mean(each[used] ** 2))
 
     # --- uncertainties ----------------------------------------------------------------------------------------------
 
@@ -450,7 +518,7 @@ class RockingCurveResult(ModelResult):
         found = []
         for model in self.model.rocking_curves:
             response = getattr(model.simulation, "response", None)
-            par = self.params.get(f"{model.prefix}bend")
+            par = self.params.get(self.model.renamed(f"{model.prefix}bend"))
             if isinstance(response, DeclaredResponse) and par is not None and par.stderr:
                 found.append(f"{par.name}: {response.told(float(par.value), float(par.stderr))}")
         return tuple(found)
@@ -460,12 +528,15 @@ class RockingCurveResult(ModelResult):
     def fit_report(self, *args: Any, **kwargs: Any) -> str:
         """Report of the fit, as lmfit's, with the statistics of the data and notes on bounds."""
         report = super().fit_report(*args, **kwargs)
-        notes = [
-            f"statistics: {self.observation.likelihood.name}, chi2/N = {self.pearson_chi2():.4g}",
-            *self.radii(),
-            *self.bound_notes,
-        ]
+        notes = [*self._statistics(), *self.radii(), *self.bound_notes]
         return "\n".join([report, "[[Notes]]", *(f"    {note}" for note in notes)])
+
+    def _statistics(self) -> list[str]:
+        lines = []
+        for part in self.parts:
+            label = "" if part is self else f"{part.model.label}: "
+            lines.append(f"{label}statistics: {part.observation.likelihood.name}, chi2/N = {part.pearson_chi2():.4g}")
+        return lines
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the result to ``path``: text (JSON) with model, parameters and data, for `hrxrd_ml.load_result`."""
@@ -480,6 +551,23 @@ class RockingCurveResult(ModelResult):
     def loads(self, *_: Any, **__: Any) -> Any:
         """Not here: a result is read by `hrxrd_ml.load_result`."""
         raise ParameterError("use hrxrd_ml.load_result(path) to read a saved result")
+
+
+def _renewed(old: Observation, data: Any, x: Any, weights: Any, sigma: Any) -> tuple[Any, Any, Any, Any]:
+    """Return what is given of a curve, with what it had where nothing is."""
+    labelled = isinstance(data, xr.DataArray)
+    if data is not None and x is None and not labelled:
+        x = old.x
+    if weights is None and old.weights is not None:
+        if data is not None and len(data) != len(old.x):
+            raise CurveError(
+                f"the weights of the fit are for {len(old.x)} points and the new data have {len(data)}; give "
+                "weights for them, weights=1 for none"
+            )
+        weights = old.weights
+    if sigma is None and old.sigma is not None and not labelled and (data is None or len(data) == len(old.x)):
+        sigma = old.sigma if old.exposure is None else old.sigma * old.exposure
+    return old.curve if data is None else data, x, weights, sigma
 
 
 def _solver(name: str) -> Callable[..., Any]:

@@ -19,8 +19,9 @@ from lmfit.model import CompositeModel, Model, ModelResult
 
 from hrxrd_ml.errors import ParameterError, in_short
 from hrxrd_ml.model.json_values import encode
+from hrxrd_ml.model.observation import Observation
 
-VERSION = 2
+VERSION = 3
 """Version of the format; raised whenever an older reader would misread a file."""
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -74,7 +75,6 @@ def model_text(model: Model) -> str:
 
 def result_text(result: ModelResult) -> str:
     """Text of a result: model, data, start, parameters, covariance and statistics (no emcee chain)."""
-    observation = result.observation
     return _text(
         "result",
         {
@@ -82,19 +82,23 @@ def result_text(result: ModelResult) -> str:
             "settings": {name: encode(getattr(result, name)) for name in _SETTINGS},
             "params": _params_to_data(result.params),
             "init_params": _params_to_data(result.init_params),
-            "curve": _curve_to_data(observation.curve),
-            "observation": {
-                "x": encode(observation.x),
-                "values": encode(observation.values),
-                "weights": encode(observation.weights),
-                "exposure": encode(observation.exposure),
-                "sigma": encode(observation.sigma),
-                "statistics": observation.likelihood.name,
-                "inverse_sigma": encode(getattr(observation.likelihood, "inverse_sigma", None)),
-            },
+            "curves": [_observation_to_data(observation) for observation in result.observations],
             "outcome": {n: encode(getattr(result, n)) for n in _STATISTICS if hasattr(result, n)},
         },
     )
+
+
+def _observation_to_data(observation: Observation) -> dict[str, Any]:
+    return {
+        "curve": _curve_to_data(observation.curve),
+        "x": encode(observation.x),
+        "values": encode(observation.values),
+        "weights": encode(observation.weights),
+        "exposure": encode(observation.exposure),
+        "sigma": encode(observation.sigma),
+        "statistics": observation.likelihood.name,
+        "inverse_sigma": encode(getattr(observation.likelihood, "inverse_sigma", None)),
+    }
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -117,6 +121,16 @@ def _model_to_data(model: Model, names: Collection[str] = ()) -> dict[str, Any]:
             "simulation": encode(model.simulation),
             "parts": encode(model.parts),
             "settings": {name: encode(getattr(model, name)) for name in _MODEL_SETTINGS},
+            "prefix": model.prefix,
+            "name": model._name,
+            "hints": encode(model.param_hints),
+        }
+    if _joint(model):
+        return {
+            "kind": "joint",
+            "models": [_model_to_data(member, names) for member in model.members],
+            "shared": list(model.shared),
+            "own": list(model.own),
             "prefix": model.prefix,
             "name": model._name,
             "hints": encode(model.param_hints),
@@ -146,6 +160,18 @@ def _model_to_data(model: Model, names: Collection[str] = ()) -> dict[str, Any]:
     raise ParameterError(f"cannot save {model!r}: only rocking curves and ready-made models of lmfit can be saved")
 
 
+def _joint(model: Any) -> bool:
+    """Whether a model is one of several curves; without the name of its class, whose module imports this one."""
+    return getattr(model, "members", (model,))[0] is not model
+
+
+def parts_of(model: Any) -> tuple[Model, ...]:
+    """Return the models that a model is made of; none of a single one."""
+    if _joint(model):
+        return tuple(model.members)
+    return (model.left, model.right) if isinstance(model, CompositeModel) else ()
+
+
 # --- expressions ----------------------------------------------------------------------------------------------------
 
 
@@ -155,7 +181,7 @@ def _hinted_expressions(model: Model) -> dict[str, str]:
 
 def _names(model: Model) -> set[str]:
     """Names of all parameters of a model, of its components and of their hints."""
-    sides = _names(model.left) | _names(model.right) if isinstance(model, CompositeModel) else set()
+    sides = {name for part in parts_of(model) for name in _names(part)}
     return sides | {*model.param_names, *(model.prefix + name for name in model.param_hints)}
 
 

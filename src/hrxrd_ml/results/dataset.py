@@ -36,7 +36,7 @@ DEPTHS = 501
 """Number of depths at which profiles are given."""
 
 
-def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> xr.Dataset:
+def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> xr.Dataset | xr.DataTree:
     """Everything a fit has found, labelled.
 
     Parameters
@@ -49,7 +49,10 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
 
     Returns
     -------
-    xarray.Dataset
+    xarray.Dataset, or xarray.DataTree for a joint fit
+        Of a joint fit the root holds parameters, strain profile and statistics, and a node for each curve, under its
+        label, the rest.
+
         Dimension ``x``, with the kind and the unit of the input as attributes, and ``dtheta`` [arcsec] beside
         it: ``data``, ``sigma``, ``guess``, ``best_fit``, ``best_fit_sigma``, ``residual`` (in standard
         errors), ``used`` (false: masked), and ``coherent``, ``diffuse``, ``background``, which add up to the
@@ -66,16 +69,52 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
         profiles.
     """
     guess = result.init_params if guess is None else guess
-    parts = [_curves(result, guess), _parameters(result, guess)]
+    if len(result.model.members) > 1:
+        return _tree(result, guess)
+    (part,) = result.parts
+    own = result.model.of_member(part.model, guess) if part is not result else guess
+    return xr.merge(
+        [_curve_and_profiles(part, own), _parameters(result, guess)], combine_attrs="override", join="exact"
+    ).assign_attrs(_statistics(result) | _provenance(result))
+
+
+def _curve_and_profiles(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
+    """Return what belongs to one curve."""
+    parts = [_curves(result, guess)]
     models = result.model.rocking_curves
     for model in models:
         profile = _profiles(model, result, guess)
         parts.append(profile.rename({name: f"{model.prefix}{name}" for name in profile.variables if models[1:]}))
-    dataset = xr.merge(parts, combine_attrs="override", join="exact", compat="no_conflicts")
-    return dataset.assign_attrs(_statistics(result) | _provenance(result))
+    return xr.merge(parts, combine_attrs="override", join="exact", compat="no_conflicts")
 
 
-def save_dataset(dataset: xr.Dataset, path: str | os.PathLike[str]) -> None:
+def _tree(result: RockingCurveResult, guess: Parameters) -> xr.DataTree:
+    """Return the fit of several curves: what is of the sample at the root, the curves below."""
+    nodes = {}
+    for part in result.parts:
+        node = _curve_and_profiles(part, result.model.of_member(part.model, guess))
+        nodes[part.model.label] = node.assign_attrs(_statistics(part) | _provenance(part))
+    first = next(iter(nodes.values()))
+    profile = first[[name for name in ("strain", "strain_sigma", "strain_guess") if name in first]].drop_attrs()
+    root = xr.merge([profile, _parameters(result, guess)], combine_attrs="override", join="exact")
+    root = root.drop_vars([name for name in ("x", "dtheta") if name in root.coords])
+    root.attrs = _statistics(result) | _provenance(result)
+    return xr.DataTree.from_dict({"/": root, **nodes}, name="fit")
+
+
+def curves_of(dataset: xr.Dataset | xr.DataTree) -> dict[str, xr.Dataset]:
+    """Return the curves of a fit by their labels; that of a single one has none, the empty text."""
+    if isinstance(dataset, xr.Dataset):
+        return {"": dataset}
+    return {str(name): node.to_dataset() for name, node in dataset.children.items()}
+
+
+def root_of(dataset: xr.Dataset | xr.DataTree) -> xr.Dataset:
+    """Return what a fit has found of the sample and its parameters."""
+    return dataset if isinstance(dataset, xr.Dataset) else dataset.to_dataset()
+
+
+def save_dataset(dataset: xr.Dataset | xr.DataTree, path: str | os.PathLike[str]) -> None:
     """Write a dataset to a netCDF file, complete or not at all.
 
     Raises
@@ -92,7 +131,7 @@ def log10_rms(result: RockingCurveResult) -> float:
     Points without a single count have no logarithm and are left out; NaN if there are no others.
     """
     fit = np.asarray(result.best_fit)
-    used = result.observation.used & (result.data > 0.0) & (fit > 0.0)
+    used = result.used & (result.data > 0.0) & (fit > 0.0)
     if not used.any():
         return math.nan
     return float(np.sqrt(np.mean(np.log10(result.data[used] / fit[used]) ** 2)))
@@ -165,7 +204,7 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
 def _parameters(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
     params = result.params
     units = result.parameter_units()
-    scopes = {f"{model.prefix}{spec.name}": spec.scope for model in result.model.rocking_curves for spec in model.space}
+    scopes = {name: spec.scope for name, spec in result.model.specs()}
     columns = {
         "value": [float(par.value) for par in params.values()],
         "stderr": [math.nan if par.stderr is None else float(par.stderr) for par in params.values()],
@@ -196,7 +235,7 @@ def _statistics(result: RockingCurveResult) -> dict[str, Any]:
         "success": int(bool(result.success)),
         "message": str(getattr(result, "message", "")),
         "method": str(result.method),
-        "statistics": result.observation.likelihood.name,
+        "statistics": ", ".join(dict.fromkeys(each.likelihood.name for each in result.observations)),
         "notes": "\n".join((*result.radii(), *result.bound_notes)),
     }
 
@@ -214,13 +253,23 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
         "reflection": "; ".join(str(model.reflection) for model in models),
         "settings": json.dumps([{key: str(v) for key, v in model.parts.items()} for model in models]),
     }
-    attrs |= {key: str(result.curve.attrs[key]) for key in ("source", "experiment") if key in result.curve.attrs}
+    attrs |= origin(result)
     for package in ("hrxrd_ml", "lmfit", "numpy", "scipy"):
         try:
             attrs[f"version_{package}"] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:  # run from a source tree
             attrs[f"version_{package}"] = "unknown"
     return attrs
+
+
+def origin(result: RockingCurveResult) -> dict[str, str]:
+    """Return the files that curves and experiments were read from, as far as the curves know."""
+    found = {}
+    for key in ("source", "experiment"):
+        known = [str(each.curve.attrs[key]) for each in result.observations if key in each.curve.attrs]
+        if known:
+            found[key] = "; ".join(dict.fromkeys(known))
+    return found
 
 
 def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
@@ -252,8 +301,8 @@ def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
     first = next(iter(results.values()))
     for name, result in results.items():
         same = np.array_equal(result.data, first.data)
-        same &= np.array_equal(result.observation.used, first.observation.used)
-        if not same or result.observation.likelihood.name != first.observation.likelihood.name:
+        same &= np.array_equal(result.used, first.used)
+        if not same or _kinds(result) != _kinds(first):
             raise ParameterError(
                 f"{name!r} is a fit of other data or with other statistics than {next(iter(results))!r}"
             )
@@ -275,3 +324,7 @@ def compare(results: Mapping[str, RockingCurveResult]) -> xr.Dataset:
         "weight": weight / weight.sum(),
     }
     return xr.Dataset({key: ("fit", list(values)) for key, values in columns.items()}, {"fit": list(names)})
+
+
+def _kinds(result: RockingCurveResult) -> list[str]:
+    return [each.likelihood.name for each in result.observations]

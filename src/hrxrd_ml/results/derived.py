@@ -100,7 +100,8 @@ def depth_profiles(
         return strain, damage
     inside = depth <= (profile_end(simulation, values) if end is None else end)
     strain[inside] = simulation.profile.evaluate(depth[inside], values)
-    damage[inside] = damage_at(simulation.profile, simulation.damage, values, depth[inside], strain[inside])
+    seen = simulation.reflection.diffraction_vector
+    damage[inside] = damage_at(simulation.profile, simulation.damage, values, depth[inside], strain[inside], seen)
     return strain, damage
 
 

@@ -20,7 +20,7 @@ from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.io.files import write_text
 from hrxrd_ml.reading import read_whole
 from hrxrd_ml.results import plots
-from hrxrd_ml.results.dataset import to_dataset
+from hrxrd_ml.results.dataset import curves_of, root_of, to_dataset
 from hrxrd_ml.results.tables import posterior_rows, with_error
 
 if TYPE_CHECKING:
@@ -74,22 +74,26 @@ def report(
     return Path(path)
 
 
-def page(dataset: xr.Dataset, posterior: xr.Dataset | None = None) -> str:
+def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None) -> str:
     """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, and of a posterior."""
     attrs = dataset.attrs
     name = Path(str(attrs.get("source", "") or "rocking curve")).name
     parts = [f"<h1>{_text(name)}</h1>", f'<p class="quiet">{_text(attrs["reflection"])}</p>']
     parts += [_section("Fit"), _image(plots.overview(dataset), "Data, start, fit and residual; strain and damage")]
-    parts += [_quality(dataset), _notes("Notes", attrs["notes"])]
-    parts += [_section("Parameters"), _parameters(dataset)]
-    if "correlation" in dataset and dataset.sizes["varied"] > 1:
-        parts += [_section("Correlations"), _image(plots.correlations(dataset), "Correlations of the free parameters")]
+    root, curves = root_of(dataset), curves_of(dataset)
+    parts += [_quality(root)]
+    if len(curves) > 1:
+        parts += [f"<h3>{_text(label)}</h3>{_quality(curve)}" for label, curve in curves.items()]
+    parts += [_notes("Notes", attrs["notes"])]
+    parts += [_section("Parameters"), _parameters(root)]
+    if "correlation" in root and root.sizes["varied"] > 1:
+        parts += [_section("Correlations"), _image(plots.correlations(root), "Correlations of the free parameters")]
     if posterior is not None:
         parts += [_section("Posterior"), _image(plots.bands(posterior, dataset), "Credible bands of 68 and 95 %")]
         head, *rows = posterior_rows(posterior)
         parts += [_table(head, rows), _chain(posterior), _notes("Notes on the chain", posterior.attrs["notes"])]
         parts += [_image(plots.corner(posterior), "Marginal distributions"), _image(plots.trace(posterior), "Chains")]
-    parts += [_section("Provenance"), _provenance(dataset)]
+    parts += [_section("Provenance"), _provenance(root)]
     body = "\n".join(part for part in parts if part)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{_text(name)}</title>\n'

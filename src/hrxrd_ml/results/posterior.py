@@ -116,7 +116,8 @@ def sample(
     _check_numbers(walkers, steps, burn)
     with one_thread(), nullcontext() if backend is None else locked(backend):
         # Counts have the error of counts: a factor on it, as scale_covar=True means, is no likelihood of theirs.
-        guessed = result.scale_covar and result.observation.likelihood.name != "poisson"
+        counted = all(each.likelihood.name == "poisson" for each in result.observations)
+        guessed = result.scale_covar and not counted
         extra = MODEL_ERROR if model_error else NOISE if guessed else None
         target = LogPosterior(result, checked_priors(priors, result.objective.names), extra)
         dimension, rng = len(target.names), np.random.default_rng(seed)
@@ -324,5 +325,6 @@ def _digest(target: LogPosterior, walkers: int, burn: int) -> str:
         "burn": burn, "params": [[p.name, p.value, p.min, p.max, p.vary, p.expr] for p in result.params.values()],
     }  # fmt: skip
     total = hashlib.sha256(json.dumps(about).encode())
-    total.update(np.ascontiguousarray(result.data).tobytes() + np.ascontiguousarray(result.observation.x).tobytes())
+    axes = np.concatenate([each.x for each in result.observations])
+    total.update(np.ascontiguousarray(result.data).tobytes() + axes.tobytes())
     return total.hexdigest()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hrxrd_ml.inference.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
 from hrxrd_ml.inference.sampling.probability import LogPosterior
 from hrxrd_ml.results import derived
+from hrxrd_ml.results.dataset import origin
 
 if TYPE_CHECKING:
     from hrxrd_ml.model.result import RockingCurveResult
@@ -64,9 +65,9 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
         effective_samples=float(np.min(effective)),
         rhat=float(spread.max()),
         converged=int(converged(tau, spread, steps)),
-        statistics=result.observation.likelihood.name,
+        statistics=target.likelihood.name,
         reflection="; ".join(str(model.reflection) for model in result.model.rocking_curves),
-        **{key: str(result.curve.attrs[key]) for key in ("source", "experiment") if key in result.curve.attrs},
+        **origin(result),
     )
     notes = _notes(dataset, result, target, tau, spread)
     for note in notes:
@@ -90,30 +91,34 @@ def _summaries(result: RockingCurveResult, flat: Array) -> dict[str, Array]:
 
 
 def _model_with_profile(result: RockingCurveResult) -> Any:
-    """Return the model of a single rocking curve, if it has a strain profile; else None."""
+    """Return the model of the rocking curve, of the first one of a joint fit, if it has a strain profile; else None."""
     models = result.model.rocking_curves
-    alone = len(models) == 1 and getattr(models[0].simulation, "profile", None) is not None
+    alone = len(models) == len(result.model.members) and getattr(models[0].simulation, "profile", None) is not None
     return models[0] if alone else None
 
 
 def _feasible(result: RockingCurveResult, model: Any, flat: Array) -> Iterator[dict[str, float]]:
     """Yield the values of a model, by name without prefix, for samples (rows of ``flat``) as they are simulated."""
-    objective = result.objective
+    objective, own = result.objective, [model.prefix + name for name in model.space.names]
     for row in flat:
-        yield derived.feasible_values(model, objective.values(row[: len(objective.names)]))
+        values = objective.values(row[: len(objective.names)])
+        yield derived.feasible_values(model, {name: values[result.model.renamed(name)] for name in own})
 
 
 def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.Dataset:
     """Return quantiles of curve and profiles over samples that lie evenly along the chains."""
     chosen = flat[np.linspace(0, len(flat) - 1, min(_BANDS, len(flat))).astype(int)]
-    curves = np.array([target.curve(row) for row in chosen])
-    axis = result.curve[result.curve.dims[0]]
-    attrs = {str(k): str(v) for k, v in axis.attrs.items()}
-    unit = str(result.curve.attrs.get("units", "counts"))
-    dataset = xr.Dataset(
-        {"curve_band": (("quantile", "x"), np.quantile(curves, QUANTILES, axis=0), {"units": unit})},
-        {"quantile": list(QUANTILES), "x": ("x", np.asarray(axis.values, dtype=np.float64), attrs)},
-    )
+    curves = np.quantile([target.curve(row) for row in chosen], QUANTILES, axis=0)
+    dataset = xr.Dataset(coords={"quantile": list(QUANTILES)})
+    pairs = zip(result.model.members, result.observations, strict=True)
+    for member, observation in pairs:
+        band, curves = curves[:, : len(observation.x)], curves[:, len(observation.x) :]
+        axis = observation.curve[observation.curve.dims[0]]
+        attrs = {str(k): str(v) for k, v in axis.attrs.items()}
+        unit = str(observation.curve.attrs.get("units", "counts"))
+        label = f"{member.label}_" if member is not result.model else ""
+        dataset.coords[f"{label}x"] = (f"{label}x", np.asarray(axis.values, dtype=np.float64), attrs)
+        dataset[f"{label}curve_band"] = (("quantile", f"{label}x"), band, {"units": unit})
     model = _model_with_profile(result)
     if model is None:
         return dataset

@@ -155,6 +155,8 @@ class Plan:
         Largest strain of the profile in size.
     part, share : int, float
         The piece of the profile where that is, and at which fraction of it.
+    diffraction_vector : float
+        H [1/Å].
     """
 
     profile: Profile | None
@@ -165,6 +167,7 @@ class Plan:
     largest: float
     part: int
     share: float
+    diffraction_vector: float
 
     @property
     def film(self) -> IntArray | None:
@@ -205,7 +208,8 @@ class Plan:
         if stepping:  # it moves with its piece; inside of that its slope is zero
             top, bottom = kinks[..., self.part], kinks[..., self.part + 1]
             largest = profile.evaluate((top + self.share * (bottom - top))[..., None, None], values)
-        return own, damage.evaluate(z, values, Strained(own, largest, kinks[..., -1, None, None]))
+        strained = Strained(own, largest, kinks[..., -1, None, None], self.diffraction_vector)
+        return own, damage.evaluate(z, values, strained)
 
 
 def plan(
@@ -261,7 +265,7 @@ def plan(
     if strain is not None:
         part = min(max(bisect.bisect_left(kinks, where) - 1, 0), len(kinks) - 2)
         share = (where - kinks[part]) / max(kinks[part + 1] - kinks[part], THINNEST)
-    return Plan(strain, damage, segments, cut, pieces, largest, part, share)
+    return Plan(strain, damage, segments, cut, pieces, largest, part, share, diffraction_vector)
 
 
 def _put(part: Any, where: Any, shape: tuple[int, ...]) -> Any:

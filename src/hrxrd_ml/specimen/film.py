@@ -20,6 +20,7 @@ from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.errors import CrystalError, ParameterError
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, Row, checked_keywords
+from hrxrd_ml.specimen.damage import DISPLACEMENTS
 
 _LARGEST_MISMATCH = 0.1
 """Beyond it, film and substrate are no two crystals of one lattice."""
@@ -163,7 +164,7 @@ class Film:
         rows.append(("damage", "", self.damage, 0.0, 5.0, False, "damage L of the film"))
         limit = _LARGEST_TILT
         rows.append(("tilt", "deg", self.tilt, -limit, limit, False, "tilt of the film in the plane of diffraction"))
-        space = self._space(rows)
+        space = self._space(rows).with_changes(f"{self.name}_damage", scope="curve", power_of_h=DISPLACEMENTS)
         return space if self.interface is None else space + interface_space(self.name, self.interface, "below the film")
 
     def _space(self, rows: Sequence[Row]) -> ParameterSpace:

@@ -209,20 +209,35 @@ def uniform_films(films: Stack, values: Values, names: Sequence[str] | None = No
 
 
 def damage_at(
-    strain: Profile, damage: Damage | None, values: Mapping[str, float], depth: FloatArray, local: FloatArray
+    strain: Profile,
+    damage: Damage | None,
+    values: Mapping[str, float],
+    depth: FloatArray,
+    local: FloatArray,
+    diffraction_vector: float,
 ) -> FloatArray:
-    """Return L at depths where the strain is ``local``."""
+    """Return L, as a reflection with this diffraction vector sees it, at depths where the strain is ``local``."""
     if damage is None:
         return np.zeros_like(local)
     end = float(strain.segments(values).edges[-1])
-    exponent = damage.evaluate(depth, values, Strained(local, extreme(strain, values)[0], end))
+    exponent = damage.evaluate(depth, values, Strained(local, extreme(strain, values)[0], end, diffraction_vector))
     return np.asarray(exponent, dtype=float)
 
 
 def sublayers(
-    strain: Profile, damage: Damage | None, values: Values, thickness: float = 20.0
+    strain: Profile, damage: Damage | None, values: Values, thickness: float = 20.0, *, diffraction_vector: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Cut the profiles into uniform sublayers of equal thickness: the classic scheme.
+
+    Parameters
+    ----------
+    strain : Profile
+    damage : Damage or None
+    values : mapping
+    thickness : float
+        [Å].
+    diffraction_vector : float
+        H, of the reflection that sees the damage [1/Å].
 
     Returns
     -------
@@ -233,4 +248,4 @@ def sublayers(
     edges = np.append(np.arange(0.0, end - 1e-9, thickness), end)
     middle = 0.5 * (edges[1:] + edges[:-1])
     profile = strain.evaluate(middle, values)
-    return np.diff(edges), profile, damage_at(strain, damage, values, middle, profile)
+    return np.diff(edges), profile, damage_at(strain, damage, values, middle, profile, diffraction_vector)

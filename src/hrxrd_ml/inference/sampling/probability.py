@@ -18,7 +18,7 @@ from scipy.special import digamma, gammaln
 
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.inference.coordinates import NestedCoordinates
-from hrxrd_ml.inference.likelihood import GaussianLikelihood, Likelihood, PointTerms, PoissonLikelihood
+from hrxrd_ml.inference.likelihood import GaussianLikelihood, Likelihood, PointTerms, PoissonLikelihood, joined
 from hrxrd_ml.inference.objective import Expansion, Objective, TermsOf, plain_terms
 
 Array = NDArray[np.float64]
@@ -57,11 +57,10 @@ class LogPosterior:
 
     def __post_init__(self) -> None:
         """Prepare what is the same for all points."""
-        used = self.result.observation.used
-        self.objective: Objective = self.result.objective.part([used])
+        used = self.result.used
+        self.objective: Objective = self.result.objective.part([each.used for each in self.result.observations])
         self.coordinates: NestedCoordinates = self.objective.coordinates
-        (curve,) = self.objective.curves
-        self.likelihood: Likelihood = curve.likelihood
+        self.likelihood: Likelihood = joined([curve.likelihood for curve in self.objective.curves])
         self.best_curve: Array = self.result.best_fit[used]
         self._data: Array = np.asarray(self.result.data)[used]
         own = np.log([LIMITS[self.extra]] if self.extra else np.empty((0, 2)))

@@ -281,11 +281,11 @@ def _model(experiment: Table, key: str) -> ModelSettings:
         settings = replace(settings, damage="none")
     if settings.damage == "none" and "diffuse" not in table:
         settings = replace(settings, diffuse="none")
-    if settings.damage == "tied" and settings.profile == "none":
-        table.fail("damage", 'none or bspline with profile = "none", which has no strain to tie damage to')
+    if settings.damage in ("tied", "displacements") and settings.profile == "none":
+        table.fail("damage", 'none with profile = "none", which has no strain to tie damage to')
     for part, knots in (("profile", "strain_knots"), ("damage", "damage_knots")):
         chosen = getattr(settings, part)
-        if knots in table and chosen != "bspline":
+        if knots in table and "spline" not in chosen:
             raise ExperimentError(f'{table.place(knots)}: only with {part} = "bspline", but {part} is {chosen!r}')
     return settings
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -16,6 +17,7 @@ from matplotlib.ticker import AutoMinorLocator, LogFormatterSciNotation, LogLoca
 from numpy.typing import NDArray
 
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.results.dataset import curves_of
 from hrxrd_ml.results.plots.style import (
     BLACK,
     BLUE,
@@ -27,13 +29,13 @@ from hrxrd_ml.results.plots.style import (
     PAGE,
     PURPLE,
     STYLE,
+    Source,
+    as_text,
     axis_label,
     dataset_of,
     intensity_label,
+    panels,
 )
-
-if TYPE_CHECKING:
-    from hrxrd_ml.model.result import RockingCurveResult
 
 __all__ = ["fit", "overview", "profile"]
 
@@ -42,8 +44,8 @@ _STEPS = [1, 2, 2.5, 5, 10]
 _LEGEND = ("data", "left out", "start", "fit", "±1σ", "coherent", "diffuse", "background")
 
 
-def fit(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None, *, components: bool = False) -> Figure:
-    """Data, start and fit on a logarithmic axis, and the residual in standard errors below.
+def fit(source: Source, figure: Figure | None = None, *, components: bool = False) -> Figure:
+    """Data, start and fit on a logarithmic axis, and the residual in standard errors below; curve by curve.
 
     Parameters
     ----------
@@ -58,14 +60,14 @@ def fit(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None, *
     -------
     matplotlib.figure.Figure
     """
-    dataset = dataset_of(source)
+    curves = curves_of(dataset_of(source))
     with mpl.rc_context(STYLE):
-        figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
-        _fit(figure, dataset, components)
+        figure = figure or Figure(figsize=(COLUMN, 3.0 * len(curves)), dpi=DPI, layout="constrained")
+        _fits(figure, curves, components)
     return figure
 
 
-def profile(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+def profile(source: Source, figure: Figure | None = None) -> Figure:
     """Strain, and damage if there is any, against depth, with bands of one standard error.
 
     Parameters
@@ -89,11 +91,11 @@ def profile(source: xr.Dataset | RockingCurveResult, figure: Figure | None = Non
         raise ParameterError("this fit has no strain profile to draw (its profile is none)")
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(COLUMN, 3.0), dpi=DPI, layout="constrained")
-        _profile(figure, dataset)
+        _profile(figure, curves_of(dataset))
     return figure
 
 
-def overview(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+def overview(source: Source, figure: Figure | None = None) -> Figure:
     """Curve and residual with the depth profiles at their side: what ``fit.png`` shows.
 
     Parameters
@@ -110,34 +112,45 @@ def overview(source: xr.Dataset | RockingCurveResult, figure: Figure | None = No
     dataset = dataset_of(source)
     if "strain" not in dataset:
         return fit(dataset, figure)
+    curves = curves_of(dataset)
     with mpl.rc_context(STYLE):
-        figure = figure or Figure(figsize=(PAGE, 3.2), dpi=DPI, layout="constrained")
-        panels: Any = figure.subfigures(1, 2, width_ratios=[1.45, 1.0], wspace=0.02)
-        _fit(panels[0], dataset, components=False)
-        _profile(panels[1], dataset)
+        height = 3.2 if len(curves) == 1 else 2.6 * len(curves)
+        figure = figure or Figure(figsize=(PAGE, height), dpi=DPI, layout="constrained")
+        sides: Any = figure.subfigures(1, 2, width_ratios=[1.45, 1.0], wspace=0.02)
+        _fits(sides[0], curves, components=False)
+        _profile(sides[1], curves)
     return figure
 
 
 # --- panels ---
 
 
-def _fit(canvas: Figure | SubFigure, ds: xr.Dataset, components: bool) -> None:
+def _fits(canvas: Figure | SubFigure, curves: Mapping[str, xr.Dataset], components: bool) -> None:
+    for part, (label, ds) in zip(panels(canvas, len(curves)), curves.items(), strict=True):
+        _fit(part, ds, components, label)
+
+
+def _fit(canvas: Figure | SubFigure, ds: xr.Dataset, components: bool, label: str) -> None:
     above, below = canvas.subplots(2, 1, sharex=True, height_ratios=[3.2, 1.0])
     _curve(above, ds, components)
+    if label:
+        above.text(0.02, 0.95, as_text(label), transform=above.transAxes, va="top")
     _residual(below, ds)
     below.set_xlabel(axis_label(ds["x"]))
     canvas.align_ylabels([above, below])
     _legend(canvas, above)
 
 
-def _profile(canvas: Figure | SubFigure, ds: xr.Dataset) -> None:
+def _profile(canvas: Figure | SubFigure, curves: Mapping[str, xr.Dataset]) -> None:
+    """Strain, which all curves have in common, and the Debye-Waller factor of each reflection."""
+    ds = next(iter(curves.values()))
     damaged = bool((ds["damage"] != 0.0).any() or (ds["damage_guess"] != 0.0).any())
-    axes = np.atleast_1d(canvas.subplots(1 + damaged, 1, sharex=True))
+    axes = np.atleast_1d(canvas.subplots(1 + damaged * len(curves), 1, sharex=True))
     _depth_panel(axes[0], ds, "strain", 100.0, BLUE)
     axes[0].set_ylabel("Strain (%)")
-    if damaged:
-        _depth_panel(axes[1], ds, "debye_waller", 1.0, GREEN, limits=(-0.03, 1.03))
-        axes[1].set_ylabel("Debye–Waller $E$")
+    for ax, (label, each) in zip(axes[1:], curves.items(), strict=False):
+        _depth_panel(ax, each, "debye_waller", 1.0, GREEN, limits=(-0.03, 1.03))
+        ax.set_ylabel("Debye–Waller $E$" if not label else f"$E$, {as_text(label)}")
     axes[-1].set_xlabel("Depth (Å)")
     canvas.align_ylabels(axes)
     _legend(canvas, *axes)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.results.dataset import curves_of, root_of
 from hrxrd_ml.results.plots.style import (
     BLACK,
     BLUE,
@@ -23,13 +26,12 @@ from hrxrd_ml.results.plots.style import (
     ORANGE,
     PAGE,
     STYLE,
+    Source,
+    as_text,
     axis_label,
     dataset_of,
     intensity_label,
 )
-
-if TYPE_CHECKING:
-    from hrxrd_ml.model.result import RockingCurveResult
 
 _MOST = 7  # the parameters of the implanted profile come first
 
@@ -110,7 +112,7 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
     return figure
 
 
-def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+def bands(posterior: xr.Dataset, source: Source, figure: Figure | None = None) -> Figure:
     """Credible bands of 68 and 95 % on the curve, with the data, and on the depth profiles.
 
     Parameters
@@ -126,23 +128,19 @@ def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure
     -------
     matplotlib.figure.Figure
     """
-    dataset = dataset_of(source)
+    curves = curves_of(dataset_of(source))
     profiles = [name for name in ("strain", "damage") if f"{name}_band" in posterior]
     with mpl.rc_context(STYLE):
-        figure = figure or Figure(figsize=(PAGE, 3.2), dpi=DPI, layout="constrained")
-        grid = figure.add_gridspec(max(len(profiles), 1), 2, width_ratios=[1.45, 1.0])
-        ax = figure.add_subplot(grid[:, 0] if profiles else grid[:, :])
-        data = dataset["data"].values
-        shown = (data > 0.0) & dataset["used"].values.astype(bool)
-        ax.plot(dataset["x"].values[shown], data[shown], "o", ms=1.9, mew=0.0, color=BLACK, label="data")
-        _filled(ax, dataset["x"].values, posterior["curve_band"].values, ORANGE)
-        ax.set_yscale("log")
-        ax.set_ylim(0.6 * data[shown].min(), 2.0 * data[shown].max())
-        ax.set_xlabel(axis_label(dataset["x"]))
-        ax.set_ylabel(intensity_label(dataset["data"]))
-        ax.legend()
+        height = 3.2 if len(curves) == 1 else 2.4 * len(curves)
+        figure = figure or Figure(figsize=(PAGE, height), dpi=DPI, layout="constrained")
+        grid = figure.add_gridspec(1, 2 if profiles else 1, width_ratios=[1.45, 1.0] if profiles else [1.0])
+        left = grid[0, 0].subgridspec(len(curves), 1)
+        for row, (label, dataset) in enumerate(curves.items()):
+            band = posterior[f"{label}_curve_band" if label else "curve_band"].values
+            _measured(figure.add_subplot(left[row]), dataset, band, label)
+        right = grid[0, -1].subgridspec(max(len(profiles), 1), 1)
         for row, name in enumerate(profiles):
-            panel, band = figure.add_subplot(grid[row, 1]), posterior[f"{name}_band"].values
+            panel, band = figure.add_subplot(right[row]), posterior[f"{name}_band"].values
             if name == "strain":
                 _filled(panel, posterior["depth"].values, 100.0 * band, BLUE)
                 panel.set_ylabel("Strain (%)")
@@ -155,7 +153,7 @@ def bands(posterior: xr.Dataset, source: xr.Dataset | RockingCurveResult, figure
     return figure
 
 
-def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None = None) -> Figure:
+def correlations(source: Source, figure: Figure | None = None) -> Figure:
     """Map of the correlations between the free parameters: of a fit's covariance, or of a posterior.
 
     Parameters
@@ -189,11 +187,24 @@ def correlations(source: xr.Dataset | RockingCurveResult, figure: Figure | None 
     return figure
 
 
-def _correlation(source: xr.Dataset | RockingCurveResult) -> tuple[list[str], np.ndarray[Any, Any]]:
+def _measured(ax: Axes, dataset: xr.Dataset, band: NDArray[np.float64], label: str) -> None:
+    """Draw a measured curve with credible bands."""
+    data = dataset["data"].values
+    shown = (data > 0.0) & dataset["used"].values.astype(bool)
+    ax.plot(dataset["x"].values[shown], data[shown], "o", ms=1.9, mew=0.0, color=BLACK, label="data")
+    _filled(ax, dataset["x"].values, band, ORANGE)
+    ax.set_yscale("log")
+    ax.set_ylim(0.6 * data[shown].min(), 2.0 * data[shown].max())
+    ax.set_xlabel(axis_label(dataset["x"]))
+    ax.set_ylabel(intensity_label(dataset["data"]))
+    ax.legend(title=as_text(label) or None)
+
+
+def _correlation(source: Source) -> tuple[list[str], np.ndarray[Any, Any]]:
     if isinstance(source, xr.Dataset) and "parameters" in source.attrs:
         names = _chosen(source, None)
         return names, np.corrcoef([source[name].values.ravel() for name in names])
-    dataset = dataset_of(source)
+    dataset = root_of(dataset_of(source))
     if "correlation" not in dataset:
         raise ParameterError("this fit has no covariance, and so no correlations; fit with least_squares")
     return [str(name) for name in dataset["varied"].values], np.asarray(dataset["correlation"].values)

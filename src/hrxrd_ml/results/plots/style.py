@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import xarray as xr
+from matplotlib.figure import Figure, SubFigure
 
 from hrxrd_ml.errors import in_short
 
@@ -46,13 +48,21 @@ _ANGLES = {"offset": "Δθ", "omega": "ω", "two_theta": "2θ", "two_theta_offse
 _UNITS = {"deg": "°", "arcsec": "arcsec", "mdeg": "mdeg", "rad": "rad", "arcmin": "arcmin", "mrad": "mrad"}
 
 
-def dataset_of(source: xr.Dataset | RockingCurveResult) -> xr.Dataset:
+Source: TypeAlias = "xr.Dataset | xr.DataTree | RockingCurveResult"
+
+
+def dataset_of(source: Source) -> xr.Dataset | xr.DataTree:
     """Return the dataset of a fit, which is made from a result."""
-    if isinstance(source, xr.Dataset):
+    if isinstance(source, xr.Dataset | xr.DataTree):
         return source
     from hrxrd_ml.results.dataset import to_dataset
 
     return to_dataset(source)
+
+
+def panels(canvas: Figure | SubFigure, count: int) -> list[Figure | SubFigure]:
+    """Return parts of a canvas, one above the other; the canvas itself for one."""
+    return [canvas] if count == 1 else list(np.atleast_1d(np.asarray(canvas.subfigures(count, 1))))
 
 
 def axis_label(x: xr.DataArray) -> str:
