@@ -52,7 +52,7 @@ _PROBES = np.array([_GAUSS[0], 0.5, _GAUSS[1]])
 _ERROR = 5e-5
 """Aimed at of a gradient, relative to its amplitude: of a pair of slabs it is beta x**2/30."""
 
-_LEAST_CHANGE = 1e-3
+_LEAST_CHANGE = 3e-4
 """Strain by which a film with a gradient is taken to change at least: derivatives need its slabs, too."""
 
 _SPAN = 0.01
