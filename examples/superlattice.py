@@ -13,19 +13,19 @@ reflection = hx.Reflection("GaAs", (0, 0, 4), "CuKa1", monochromator=("4x Ge 220
 
 
 def wells(thickness: float, x: float) -> hx.RockingCurveModel:
-    """Twelve wells as they were meant to be; layers are repeated, so they have one set of parameters."""
+    """Ten wells as they were meant to be; layers are repeated, so they have one set of parameters."""
     well = hx.Film("well", "InGaAs", thickness, x=x)
     barrier = hx.Film("barrier", "GaAs", 180.0, relaxation=0.0)
     return hx.RockingCurveModel(
         reflection,
-        films=[hx.Superlattice("mqw", [well, barrier], repeats=12, by="period", interface=4.0)],
+        films=[hx.Superlattice("mqw", [well, barrier], repeats=10, by="period", interface=4.0)],
         axis_kind="offset",
         unit="arcsec",
     )
 
 
 # A simulated measurement: the period is larger than was meant, the wells have less indium and soft interfaces.
-angles = np.arange(-3600.0, 2400.0, 8.0)
+angles = np.arange(-2600.0, 1500.0, 10.0)
 grown = wells(70.0, 0.18)
 truth = grown.make_params(
     mqw_period=258.0, mqw_ratio=0.29, well_x=0.165, mqw_interface=9.0, scale=2e6, fwhm=14.0, background=2.0
