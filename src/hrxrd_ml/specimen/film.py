@@ -16,6 +16,7 @@ from numpy.polynomial import chebyshev
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.crystal.library import exchanged
 from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.crystal.miller import parse_hkl
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.errors import CrystalError, ParameterError
@@ -78,6 +79,11 @@ class Film:
     interface : float, optional
         Width of the interface below it [Å], the standard deviation of the depths at which the material changes. Sharp
         where left out; with a number, one to begin with, it is a parameter.
+    hkl : tuple of int or str, optional
+        With it, the film has a lattice and an orientation of its own, with these planes parallel to the surface, and
+        films above are grown on it: the substrate of a reflection, so to speak, of finite thickness. What they diffract
+        does not interfere with the rest, and they absorb on its way in and out. Where ``x`` is fitted, the film is
+        taken to be relaxed.
     amorphous : bool
         It diffracts nothing, absorbs and delays: its crystal says of what it is made, ``density`` how densely.
 
@@ -100,6 +106,7 @@ class Film:
     tilt: float = 0.0
     interface: float | None = None
     amorphous: bool = False
+    hkl: tuple[int, int, int] | str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a substrate."""
@@ -120,8 +127,14 @@ class Film:
             raise ParameterError(f"{self.name}: expected an interface from 0 Å, got {self.interface!r}")
         if self.x is not None and not isinstance(self.crystal, str):
             raise ParameterError(f'{self.name}: x is for the name of an alloy, such as crystal="AlGaAs"')
-        if self.amorphous and not (self.x is self.strain is self.relaxation is self.interface is None):
-            raise ParameterError(f"{self.name}: what is amorphous has no x, strain, relaxation or interface")
+        if self.amorphous and not (self.x is self.strain is self.relaxation is self.interface is self.hkl is None):
+            raise ParameterError(f"{self.name}: what is amorphous has no x, strain, relaxation, interface or hkl")
+        if self.hkl is not None:
+            object.__setattr__(self, "hkl", parse_hkl(self.hkl))
+            if self.interface is not None:
+                raise ParameterError(f"{self.name}: below a film with hkl, between two lattices, it is sharp")
+            if self.x is not None and self.relaxation is None:
+                object.__setattr__(self, "relaxation", 1.0)
         for x in _nodes(self.x, 1):
             crystal = self.at(x)  # raises if there is no such crystal
         if str(self.crystal).lower().endswith(".cif"):  # read once: the file may change or move
@@ -130,6 +143,11 @@ class Film:
     def at(self, x: float | None) -> Crystal:
         """Return the crystal at a composition."""
         return _composed(self.crystal, x)
+
+    def reference(self, reflection: Reflection) -> Reflection:
+        """Return the reflection of its own lattice, for a film with one."""
+        assert isinstance(self.hkl, tuple)
+        return Reflection(self.at(_nodes(self.x, 1)[0]), self.hkl, reflection.wavelength)
 
     @property
     def graded(self) -> bool:

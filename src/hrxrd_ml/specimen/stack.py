@@ -386,8 +386,9 @@ class _Mixture:
         count = np.maximum(np.ceil((curvature * x * x / (30.0 * _ERROR)) ** 0.25), 1.0)
         if (total := float(count[changing].sum())) > MOST_SLABS / 2:
             raise ParameterError(
-                f"films: their gradients would take {2.0 * total:.3g} slabs, expected at most {MOST_SLABS}; lower "
-                "thickness or composition of the film with a gradient, or give a narrower scan"
+                f"films: gradients and soft interfaces would take {2.0 * total:.3g} slabs, expected at most "
+                f"{MOST_SLABS}; lower the thickness of films with a gradient, fix the drift of superlattices at 0, or "
+                "give a narrower scan"
             )
         return tuple(np.where(changing, count, 0.0).astype(int).tolist()), place
 
