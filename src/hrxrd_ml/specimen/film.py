@@ -278,9 +278,10 @@ class Film:
             series = _over_compositions(str(self.crystal), reflection)
             numbers = chebyshev.chebval(2.0 * x - 1.0, series)
             facts = _Facts(numbers[0], numbers[1], numbers[2], tuple(numbers[3:]))
-        ratios = np.stack(np.broadcast_arrays(np.real(facts.out), np.real(facts.inside)))
-        if (off := np.abs(ratios - 1.0)).max() > _LARGEST_MISMATCH:
-            out, inside = ratios.reshape(2, -1)[:, int(off.max(axis=0).argmax())]
+        ratios = np.asarray(np.real(facts.out)), np.asarray(np.real(facts.inside))
+        off = np.maximum(*(np.abs(ratio - 1.0) for ratio in ratios))
+        if off.max() > _LARGEST_MISMATCH:
+            out, inside = (ratio.ravel()[off.argmax()] for ratio in ratios)
             raise CrystalError(
                 f"film {self.name}: the lattice of {self._composition(x).name} is {out:.3g} (out of "
                 f"the plane) and {inside:.3g} (in the plane) times that of {reflection.crystal.name}; films need the "
@@ -291,7 +292,7 @@ class Film:
 
 def row(value: Any) -> Any:
     """Return the value of a parameter as a float, or its complex steps as rows, shape (rows, 1)."""
-    return np.reshape(value, (-1, 1)) if np.ndim(value) else value
+    return value.reshape(-1, 1) if isinstance(value, np.ndarray) and value.ndim else value
 
 
 def interface_space(name: str, start: float, where: str) -> ParameterSpace:
@@ -400,4 +401,10 @@ class FilmState:
     def numbers(self) -> Any:
         """All of them behind the axes that they have, shape (..., 14)."""
         numbers = (self.strain, self.parallel, self.tilt, self.damage, *self.susceptibility)
-        return np.stack(np.broadcast_arrays(*numbers), axis=-1)
+        arrays = [number for number in numbers if isinstance(number, np.ndarray)]
+        if not arrays:
+            return np.array(numbers)
+        found = np.empty((*np.broadcast_shapes(*(a.shape for a in arrays)), len(numbers)), np.result_type(*arrays))
+        for k, number in enumerate(numbers):
+            found[..., k] = number
+        return found
