@@ -42,7 +42,7 @@ from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
-from hrxrd_ml.specimen.stack import Stack
+from hrxrd_ml.specimen.stack import Fineness, Stack
 from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space, has_own_lattice
 from hrxrd_ml.units import ARCSEC
 
@@ -297,7 +297,8 @@ class RockingCurve:
         films = None
         if self.on_substrate:
             ends = strain_range if isinstance(strain_range, tuple) else (strain_range,)
-            films = Stack.of(self.on_substrate, values, self.reflection, span=max(map(abs, ends)), names=names)
+            fineness = Fineness(max(map(abs, ends)), self.tolerance)
+            films = Stack.of(self.on_substrate, values, self.reflection, fineness=fineness, names=names)
         if films is not None and self.profile is None and self.diffuse is None:
             return uniform_films(films, values, names)
         length = self.defect_length(values)
