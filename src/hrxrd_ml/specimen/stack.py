@@ -35,8 +35,8 @@ MOST_SLABS = 20_000
 _STEPS = np.linspace(-5.0, 5.0, 17)
 """Where a soft interface is cut, in widths: sixteen pairs of slabs.
 
-Cut off at 3 or 4 widths, where 1e-3 or 3e-5 of the change is left, it is a sharp one of that height: with 20 repeats, an
-error of 17 or 0.9 % in the minima of the curve, 0.3 or 0.02 % in the median.
+Cut off at 3 or 4 widths, where 1e-3 or 3e-5 of the change is left, it is a sharp one of that height: with 20 repeats,
+an error of 17 or 0.9 % in the minima of the curve, 0.3 or 0.02 % in the median.
 """
 
 _LOOSE_STEPS = np.linspace(-4.0, 4.0, 7)
