@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.complex_step import gradient
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.beams import check_horizon
+from hrxrd_ml.diffraction.beams import Beams, check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
 from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DefectDiffuse, DiffuseModel, make_diffuse
+from hrxrd_ml.diffraction.overgrowth import covered, own_beams
 from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
@@ -35,13 +36,14 @@ from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, mak
 from hrxrd_ml.parameters import ParameterSpace, checked_keywords, space_of
 from hrxrd_ml.specimen.cut import too_much
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
+from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
 from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
-from hrxrd_ml.specimen.stack import Stack
-from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space
+from hrxrd_ml.specimen.stack import Fineness, Stack
+from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space, has_own_lattice
 from hrxrd_ml.units import ARCSEC
 
 MOST_FILMS = 500
@@ -164,7 +166,25 @@ class RockingCurve:
                 f"damage {self.damage!r} contradicts the diffuse model, whose defects make it; leave it out, or "
                 "give 'tied' or 'bspline' for the profile of their density, or the same defects to both"
             )
+        if self.overgrown is not None and (self.profile is not None or self.diffuse is not None):
+            raise ParameterError("films with hkl, a lattice of their own, go with profile and diffuse component none")
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
+
+    @cached_property
+    def on_substrate(self) -> tuple[Part, ...]:
+        """Films with the lattice of the substrate."""
+        own = [k for k, film in enumerate(self.films) if has_own_lattice(film)]
+        return self.films[: own[0]] if own else self.films
+
+    @cached_property
+    def overgrown(self) -> RockingCurve | None:
+        """Films from the first one with a lattice of its own on, as a curve of their own."""
+        if len(self.on_substrate) == len(self.films):
+            return None
+        first, *others = self.films[len(self.on_substrate) :]
+        assert isinstance(first, Film)
+        films = (replace(first, hkl=None), *others)
+        return RockingCurve(first.reference(self.reflection), None, None, None, tolerance=self.tolerance, films=films)
 
     @cached_property
     def response(self) -> Broadening:
@@ -272,12 +292,13 @@ class RockingCurve:
         names : sequence of str, optional
             Parameters of the sample by which derivatives are wanted.
         """
-        if self.profile is None and not self.films:
+        if self.profile is None and not self.on_substrate:
             return Layer.nothing(names)
         films = None
-        if self.films:
+        if self.on_substrate:
             ends = strain_range if isinstance(strain_range, tuple) else (strain_range,)
-            films = Stack.of(self.films, values, self.reflection, span=max(map(abs, ends)), names=names)
+            fineness = Fineness(max(map(abs, ends)), self.tolerance)
+            films = Stack.of(self.on_substrate, values, self.reflection, fineness=fineness, names=names)
         if films is not None and self.profile is None and self.diffuse is None:
             return uniform_films(films, values, names)
         length = self.defect_length(values)
@@ -294,6 +315,24 @@ class RockingCurve:
             line_width=2.0 / (self.reflection.diffraction_vector * length) if length > 0.0 else math.inf,
             reach=reach(values.get("strain_spread", 0.0), self.tolerance),
         )
+
+    def over(
+        self,
+        coherent: FloatArray,
+        jacobian: FloatArray,
+        beams: Beams,
+        values: Values,
+        weights: FloatArray,
+        names: Sequence[str] | None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return reflectivity and derivatives of a crystal with these films on it; see `overgrowth.covered`."""
+        own = own_beams(self.conditions, beams)
+        span = float(np.abs(own.dtheta).max()) / math.tan(self.reflection.bragg_angle)
+        layer = self.layer(values, span, names=names)
+        coherent, jacobian = covered(coherent, jacobian, beams, self.conditions, layer, weights)
+        if self.overgrown is None:
+            return coherent, jacobian
+        return self.overgrown.over(coherent, jacobian, own, values, weights, names)
 
     @cached_property
     def _extinction_length(self) -> float:
@@ -490,6 +529,9 @@ class BoundCurve:
         else:
             coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, self._weights, seen.media, grid.beams)
             jacobian = np.moveaxis(by_row, 1, 0)
+        if model.overgrown is not None:
+            names = None if layer.slopes is None else layer.slopes.names
+            coherent, jacobian = model.overgrown.over(coherent, jacobian, grid.beams, values, self._weights, names)
         if model.diffuse is not None:
             # It is broad beside what the acceptances of the polarisations differ by: both see one mean of these.
             scatterers = seen.scatterers(*grid.picked, self._weights.sum(axis=0))

@@ -309,13 +309,17 @@ def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tup
         depth = np.linspace(0.0, profile_end(simulation, values), 200)
         shift = -simulation.profile.evaluate(depth, values) * np.tan(reflection.bragg_angle)
         low, high = min(0.0, float(shift.min())), max(0.0, float(shift.max()))
-    if simulation.films:
-        films = Stack.of(simulation.films, values, reflection)
+    if simulation.on_substrate:
+        films = Stack.of(simulation.on_substrate, values, reflection)
         shift = -films.strain * np.tan(reflection.bragg_angle)
         # Some fringes of the thinnest one beside its peak, or satellites of a superlattice.
-        thinnest = min(sum(film.thickness for film in films_of(part)) for part in simulation.films)
+        thinnest = min(sum(film.thickness for film in films_of(part)) for part in simulation.on_substrate)
         fringes = 4.0 * reflection.wavelength / (2.0 * thinnest)
         low, high = min(low, float(shift.min())) - fringes, max(high, float(shift.max())) + fringes
+    own = simulation
+    while (own := own.overgrown) is not None:
+        apart, room = own.reflection.bragg_angle - reflection.bragg_angle, 20.0 * own.reflection.darwin_width()
+        low, high = min(low, apart - room), max(high, apart + room)
     margin = 0.3 * (high - low) + 20.0 * reflection.darwin_width()
     first, last = model.frame.angles(np.array([low - margin, high + margin]))
     return float(first), float(last)

@@ -124,8 +124,8 @@ def unseen(simulation: Any, values: Mapping[str, float], dtheta: Array, beyond: 
         if isinstance(profile, ImplantedProfile):  # its surface may be strained more, but too thinly for a peak
             own, largest = "Dmax1", float(profile.evaluate(np.array([values["Rp1"]]), values)[0])
         parts.append(("the largest strain of the profile", largest, own))
-    if simulation.films:
-        films = Stack.of(simulation.films, values, simulation.reflection).parts
+    if simulation.on_substrate:
+        films = Stack.of(simulation.on_substrate, values, simulation.reflection).parts
         thickest = max(thickness for _, thickness, _ in films)  # thin ones have no peak of their own
         parts += [(f"film {name}", strain, None) for name, thickness, strain in films if thickness >= 0.5 * thickest]
     slope, zero = shift_of_strain(simulation), values["offset"] * ARCSEC + simulation.reflection.refraction_shift()

@@ -16,6 +16,7 @@ from numpy.polynomial import chebyshev
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.crystal.library import exchanged
 from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.crystal.miller import parse_hkl
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.errors import CrystalError, ParameterError
@@ -78,6 +79,11 @@ class Film:
     interface : float, optional
         Width of the interface below it [Å], the standard deviation of the depths at which the material changes. Sharp
         where left out; with a number, one to begin with, it is a parameter.
+    hkl : tuple of int or str, optional
+        With it, the film has a lattice and an orientation of its own, with these planes parallel to the surface, and
+        films above are grown on it: the substrate of a reflection, so to speak, of finite thickness. What they diffract
+        does not interfere with the rest, and they absorb on its way in and out. Where ``x`` is fitted, the film is
+        taken to be relaxed.
     amorphous : bool
         It diffracts nothing, absorbs and delays: its crystal says of what it is made, ``density`` how densely.
 
@@ -100,6 +106,7 @@ class Film:
     tilt: float = 0.0
     interface: float | None = None
     amorphous: bool = False
+    hkl: tuple[int, int, int] | str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a substrate."""
@@ -120,8 +127,14 @@ class Film:
             raise ParameterError(f"{self.name}: expected an interface from 0 Å, got {self.interface!r}")
         if self.x is not None and not isinstance(self.crystal, str):
             raise ParameterError(f'{self.name}: x is for the name of an alloy, such as crystal="AlGaAs"')
-        if self.amorphous and not (self.x is self.strain is self.relaxation is self.interface is None):
-            raise ParameterError(f"{self.name}: what is amorphous has no x, strain, relaxation or interface")
+        if self.amorphous and not (self.x is self.strain is self.relaxation is self.interface is self.hkl is None):
+            raise ParameterError(f"{self.name}: what is amorphous has no x, strain, relaxation, interface or hkl")
+        if self.hkl is not None:
+            object.__setattr__(self, "hkl", parse_hkl(self.hkl))
+            if self.interface is not None:
+                raise ParameterError(f"{self.name}: below a film with hkl, between two lattices, it is sharp")
+            if self.x is not None and self.relaxation is None:
+                object.__setattr__(self, "relaxation", 1.0)
         for x in _nodes(self.x, 1):
             crystal = self.at(x)  # raises if there is no such crystal
         if str(self.crystal).lower().endswith(".cif"):  # read once: the file may change or move
@@ -130,6 +143,11 @@ class Film:
     def at(self, x: float | None) -> Crystal:
         """Return the crystal at a composition."""
         return _composed(self.crystal, x)
+
+    def reference(self, reflection: Reflection) -> Reflection:
+        """Return the reflection of its own lattice, for a film with one."""
+        assert isinstance(self.hkl, tuple)
+        return Reflection(self.at(_nodes(self.x, 1)[0]), self.hkl, reflection.wavelength)
 
     @property
     def graded(self) -> bool:
@@ -150,7 +168,8 @@ class Film:
             return self._space(rows)
         if self.x is not None:
             fraction_of, _ = exchanged(str(self.crystal), _nodes(self.x, 1)[0])
-            rows += self._rows("x", self.x, 0.0, 1.0, True, f"fraction of {fraction_of} in {self.crystal}")
+            low, high = self._compositions(reflection)
+            rows += self._rows("x", self.x, low, high, True, f"fraction of {fraction_of} in {self.crystal}")
         if self.x is not None or self.relaxation is not None:
             free = self.x is None or isinstance(self.relaxation, tuple)
             text = "0: lattice of the substrate in the plane, 1: its own"
@@ -232,6 +251,20 @@ class Film:
         """Return the crystal at the first of some compositions."""
         return self.at(None if x is None else float(np.real(x).flat[0]))
 
+    def _compositions(self, reflection: Reflection) -> tuple[float, float]:
+        """Return the compositions from 0 to 1, around its own, at which an alloy has the lattice of the substrate."""
+        x = np.linspace(0.0, 1.0, 1001)
+        ratios = chebyshev.chebval(2.0 * x - 1.0, _over_compositions(str(self.crystal), reflection)[:, :2])
+        fits = np.abs(ratios - 1.0).max(axis=0) < _LARGEST_MISMATCH
+        nodes = _nodes(self.x, 1)
+        first, last = np.searchsorted(x, [min(nodes), max(nodes)])
+        if not np.all(fits[first : last + 1]):
+            self._facts(np.array(nodes), reflection)  # says which
+            return 0.0, 1.0
+        off = np.flatnonzero(~fits)
+        low, high = off[off < first].max(initial=-1) + 1, off[off > last].min(initial=len(x)) - 1
+        return float(x[low]), float(x[high])
+
     def _coherent_strain(self, reflection: Reflection) -> float:
         """Return the strain of the film where it has the substrate's lattice in the plane; 0 if D is not known."""
         facts = self._facts(None, reflection)
@@ -245,9 +278,10 @@ class Film:
             series = _over_compositions(str(self.crystal), reflection)
             numbers = chebyshev.chebval(2.0 * x - 1.0, series)
             facts = _Facts(numbers[0], numbers[1], numbers[2], tuple(numbers[3:]))
-        ratios = np.stack(np.broadcast_arrays(np.real(facts.out), np.real(facts.inside)))
-        if (off := np.abs(ratios - 1.0)).max() > _LARGEST_MISMATCH:
-            out, inside = ratios.reshape(2, -1)[:, int(off.max(axis=0).argmax())]
+        ratios = np.asarray(np.real(facts.out)), np.asarray(np.real(facts.inside))
+        off = np.maximum(*(np.abs(ratio - 1.0) for ratio in ratios))
+        if off.max() > _LARGEST_MISMATCH:
+            out, inside = (ratio.ravel()[off.argmax()] for ratio in ratios)
             raise CrystalError(
                 f"film {self.name}: the lattice of {self._composition(x).name} is {out:.3g} (out of "
                 f"the plane) and {inside:.3g} (in the plane) times that of {reflection.crystal.name}; films need the "
@@ -258,7 +292,7 @@ class Film:
 
 def row(value: Any) -> Any:
     """Return the value of a parameter as a float, or its complex steps as rows, shape (rows, 1)."""
-    return np.reshape(value, (-1, 1)) if np.ndim(value) else value
+    return value.reshape(-1, 1) if isinstance(value, np.ndarray) and value.ndim else value
 
 
 def interface_space(name: str, start: float, where: str) -> ParameterSpace:
@@ -367,4 +401,10 @@ class FilmState:
     def numbers(self) -> Any:
         """All of them behind the axes that they have, shape (..., 14)."""
         numbers = (self.strain, self.parallel, self.tilt, self.damage, *self.susceptibility)
-        return np.stack(np.broadcast_arrays(*numbers), axis=-1)
+        arrays = [number for number in numbers if isinstance(number, np.ndarray)]
+        if not arrays:
+            return np.array(numbers)
+        found = np.empty((*np.broadcast_shapes(*(a.shape for a in arrays)), len(numbers)), np.result_type(*arrays))
+        for k, number in enumerate(numbers):
+            found[..., k] = number
+        return found

@@ -35,9 +35,12 @@ MOST_SLABS = 20_000
 _STEPS = np.linspace(-5.0, 5.0, 17)
 """Where a soft interface is cut, in widths: sixteen pairs of slabs.
 
-Cut off at 3 or 4 widths, where 1e-3 or 3e-5 of the change is left, it is a sharp one of that height: of 20 repeats,
-4 or 0.3 % of R in the minima.
+Cut off at 3 or 4 widths, where 1e-3 or 3e-5 of the change is left, it is a sharp one of that height: with 20 repeats,
+an error of 17 or 0.9 % in the minima of the curve, 0.3 or 0.02 % in the median.
 """
+
+_LOOSE_STEPS = np.linspace(-4.0, 4.0, 7)
+"""The same where the tolerance is loose, as in a search."""
 
 _TAIL = 6.0
 """Widths from an interface at which there is nothing of the other side."""
@@ -52,13 +55,37 @@ _PROBES = np.array([_GAUSS[0], 0.5, _GAUSS[1]])
 _ERROR = 5e-5
 """Aimed at of a gradient, relative to its amplitude: of a pair of slabs it is beta x**2/30."""
 
-_LEAST_CHANGE = 1e-3
+_LEAST_CHANGE = 3e-4
 """Strain by which a film with a gradient is taken to change at least: derivatives need its slabs, too."""
 
-_SPAN = 0.01
-"""Strain up to which a scan is taken to reach where nothing is said."""
 
 _step_up = extended(lambda x: 0.5 * (1.0 + erf(x)), lambda x: np.exp(-x * x) / math.sqrt(math.pi))
+
+
+@dataclass(frozen=True)
+class Fineness:
+    """How finely films are cut where they change with depth.
+
+    Attributes
+    ----------
+    span : float
+        Largest strain that the scan reaches.
+    tolerance : float
+        Aimed-at error of the reflectivity, as in `RockingCurve`.
+    """
+
+    span: float = 0.01
+    tolerance: float = 1e-4
+
+    @property
+    def steps(self) -> FloatArray:
+        """Where a soft interface is cut, in widths."""
+        return _STEPS if self.tolerance < 5e-4 else _LOOSE_STEPS
+
+    @property
+    def error(self) -> float:
+        """Aimed at in a pair of slabs."""
+        return _ERROR * max(self.tolerance / 1e-4, 1.0)
 
 
 @dataclass(frozen=True)
@@ -93,8 +120,7 @@ class Stack:
         From the substrate up.
     reflection : Reflection
         Of the substrate.
-    span : float
-        Largest strain that the scan reaches.
+    fineness : Fineness
     expanded : frozenset of str
         Superlattices whose repeats are listed one by one, since they are not alike.
     thickness : ndarray, shape (k,)
@@ -113,7 +139,7 @@ class Stack:
 
     films: tuple[Part, ...]
     reflection: Reflection
-    span: float
+    fineness: Fineness
     expanded: frozenset[str]
     thickness: Any
     strain: Any
@@ -132,7 +158,7 @@ class Stack:
         values: Values,
         reflection: Reflection,
         *,
-        span: float = _SPAN,
+        fineness: Fineness | None = None,
         names: Sequence[str] | None = None,
     ) -> Stack:
         """Return films, given from the substrate up, at values of their parameters.
@@ -143,8 +169,7 @@ class Stack:
         values : mapping
         reflection : Reflection
             Of the substrate.
-        span : float
-            Largest strain that the scan reaches: what a gradient has to be cut for.
+        fineness : Fineness, optional
         names : sequence of str, optional
             Parameters by which derivatives will be wanted.
         """
@@ -152,19 +177,24 @@ class Stack:
         apart = frozenset(
             name for name, drift in drifts.items() if real(values[drift]) != 0.0 or drift in (names or ())
         )
-        return cls._at(tuple(films), values, reflection, span, apart)
+        return cls._at(tuple(films), values, reflection, fineness or Fineness(), apart)
 
     @classmethod
     def _at(
-        cls, films: tuple[Part, ...], values: Values, reflection: Reflection, span: float, expanded: frozenset[str]
+        cls,
+        films: tuple[Part, ...],
+        values: Values,
+        reflection: Reflection,
+        fineness: Fineness,
+        expanded: frozenset[str],
     ) -> Stack:
-        places, runs = _placed(films, values, expanded)
-        cut = _Slabs.of(places, runs, values, reflection, span)
+        places, runs = _placed(films, values, expanded, float(fineness.steps[-1]))
+        cut = _Slabs.of(places, runs, values, reflection, fineness)
         numbers = cut.numbers
         return cls(
             films,
             reflection,
-            span,
+            fineness,
             expanded,
             cut.thickness,
             numbers[..., 0],
@@ -179,7 +209,7 @@ class Stack:
 
     def at(self, values: Values) -> Stack:
         """Return the same films at other values."""
-        return Stack._at(self.films, values, self.reflection, self.span, self.expanded)
+        return Stack._at(self.films, values, self.reflection, self.fineness, self.expanded)
 
     @property
     def count(self) -> int:
@@ -212,14 +242,14 @@ class Stack:
 
 
 def _placed(
-    parts: Sequence[Part], values: Values, expanded: frozenset[str]
+    parts: Sequence[Part], values: Values, expanded: frozenset[str], tail: float
 ) -> tuple[list[_Place], list[tuple[int, int, int]]]:
     """Return films surface first, and which of them stand for how many repeats: first, last and one, repeats.
 
     Of a superlattice with soft interfaces nearby, the outermost repeats are listed, since they have other neighbours.
     """
     widths = {id(film): _width(part, film, values) for part in parts for film in films_of(part)}
-    reach = _STEPS[-1] * max((real(width) for width in widths.values() if width is not None), default=0.0)
+    reach = tail * max((real(width) for width in widths.values() if width is not None), default=0.0)
     below: list[_Place] = []
     runs: list[tuple[int, int, int]] = []
     for number, part in enumerate(parts):
@@ -272,9 +302,9 @@ class _Slabs:
         runs: Sequence[tuple[int, int, int]],
         values: Values,
         reflection: Reflection,
-        span: float,
+        fineness: Fineness,
     ) -> _Slabs:
-        mixture = _Mixture(places, values, reflection)
+        mixture = _Mixture(places, values, reflection, fineness)
         thickness = columns(*(place.thickness for place in places))
         if not mixture.changing:
             repeated = _ranges(runs, range(len(places) + 1))
@@ -282,7 +312,7 @@ class _Slabs:
             return cls(thickness, _stacked([*states, mixture.substrate]), repeated, np.arange(len(places)))
         edges, ends = mixture.edges(thickness)
         length = edges[..., 1:] - edges[..., :-1]
-        pairs, place = mixture.pairs(np.real(edges).reshape(-1, edges.shape[-1])[0], reflection, span)
+        pairs, place = mixture.pairs(np.real(edges).reshape(-1, edges.shape[-1])[0])
         cut = _Cut.into(pairs)
         depth = edges[..., cut.node_piece] * (1.0 - cut.node_share) + edges[..., cut.node_piece + 1] * cut.node_share
         own = mixture.numbers(depth)
@@ -319,8 +349,8 @@ def _ranges(runs: Sequence[tuple[int, int, int]], first: Sequence[int]) -> IntAr
 class _Mixture:
     """What the material is at any depth."""
 
-    def __init__(self, places: Sequence[_Place], values: Values, reflection: Reflection) -> None:
-        self.places, self.values, self.reflection = places, values, reflection
+    def __init__(self, places: Sequence[_Place], values: Values, reflection: Reflection, fineness: Fineness) -> None:
+        self.places, self.values, self.reflection, self.fineness = places, values, reflection, fineness
         self.states: dict[int, Any] = {}
         for place in places:
             if id(place.film) not in self.states and not place.graded:
@@ -347,24 +377,25 @@ class _Mixture:
         shares: list[float] = []
         centre = [0]
         for j, place in enumerate(self.places):
-            own = _STEPS if place.width is not None else np.zeros(1)
+            own = self.fineness.steps if place.width is not None else np.zeros(1)
             centre.append(1 + len(number) + len(own) // 2)
             number += [j] * (len(own) + len(place.kinks))
             steps += [*own.tolist(), *(0.0 for _ in place.kinks)]
             shares += [*(0.0 for _ in own), *place.kinks]
         none, far = np.zeros((*widths.shape[:-1], 1)), np.full((*thickness.shape[:-1], 1), 1e12)
         total = widths + np.concatenate([none, widths[..., :-1]], axis=-1)
-        up = _nearer(widths, thickness * widths / np.where(np.real(total) > 0.0, total, 1.0))
+        farthest = float(self.fineness.steps[-1])
+        up = _nearer(farthest, widths, thickness * widths / np.where(np.real(total) > 0.0, total, 1.0))
         total = widths + np.concatenate([widths[..., 1:], none], axis=-1)
         gap = np.concatenate([thickness[..., 1:], far], axis=-1)
-        down = _nearer(widths, gap * widths / np.where(np.real(total) > 0.0, total, 1.0))
+        down = _nearer(farthest, widths, gap * widths / np.where(np.real(total) > 0.0, total, 1.0))
         reach = np.where(np.array(steps) < 0.0, up[..., number], down[..., number])
         edges = self.lower[..., number] + reach * steps - thickness[..., number] * shares
         edges = np.concatenate([np.zeros((*edges.shape[:-1], 1)), edges], axis=-1)
         order = np.argsort(np.real(edges).reshape(-1, edges.shape[-1])[0], kind="stable")
         return edges[..., order], np.argsort(order)[centre]
 
-    def pairs(self, edges: FloatArray, reflection: Reflection, span: float) -> tuple[tuple[int, ...], IntArray]:
+    def pairs(self, edges: FloatArray) -> tuple[tuple[int, ...], IntArray]:
         """Return into how many pairs of slabs each piece is cut, 0 for one slab, and the place that it is part of."""
         lower = np.real(self.lower).reshape(-1, len(self.places))[0]
         middle, length = 0.5 * (edges[1:] + edges[:-1]), np.diff(edges)
@@ -372,7 +403,9 @@ class _Mixture:
         graded = np.array([each.graded for each in self.places])[place] & (middle < lower[-1])
         changing = graded.copy()
         for j in np.flatnonzero(self.widths > 0.0):
-            first, last = np.searchsorted(middle, lower[j] + _STEPS[-1] * self.widths[j] * np.array([-1.0, 1.0]))
+            first, last = np.searchsorted(
+                middle, lower[j] + self.fineness.steps[-1] * self.widths[j] * np.array([-1.0, 1.0])
+            )
             changing[first:last] = True
         # Three probes of each piece say how it changes; the real parts are all that counts here.
         probes = np.real(self.numbers((edges[:-1, None] + length[:, None] * _PROBES).ravel()))
@@ -380,14 +413,15 @@ class _Mixture:
         change = math.sqrt(3.0) * (probes.max(axis=1) - probes.min(axis=1))
         strain = np.where(graded, np.maximum(change[:, 0], _LEAST_CHANGE), change[:, 0])
         strongest = np.abs(probes[..., 6:8]).sum(axis=-1).max(initial=1e-12)
-        h = reflection.diffraction_vector
+        h = self.reflection.diffraction_vector
         curvature = h * strain * length / 8.0 + change[:, 6:8].sum(axis=-1) / strongest
-        x = 0.5 * h * length * (span + float(np.abs(probes[..., 0]).max(initial=0.0)))
-        count = np.maximum(np.ceil((curvature * x * x / (30.0 * _ERROR)) ** 0.25), 1.0)
+        x = 0.5 * h * length * (self.fineness.span + float(np.abs(probes[..., 0]).max(initial=0.0)))
+        count = np.maximum(np.ceil((curvature * x * x / (30.0 * self.fineness.error)) ** 0.25), 1.0)
         if (total := float(count[changing].sum())) > MOST_SLABS / 2:
             raise ParameterError(
-                f"films: their gradients would take {2.0 * total:.3g} slabs, expected at most {MOST_SLABS}; lower "
-                "thickness or composition of the film with a gradient, or give a narrower scan"
+                f"films: gradients and soft interfaces would take {2.0 * total:.3g} slabs, expected at most "
+                f"{MOST_SLABS}; lower the thickness of films with a gradient, fix the drift of superlattices at 0, or "
+                "give a narrower scan"
             )
         return tuple(np.where(changing, count, 0.0).astype(int).tolist()), place
 
@@ -437,9 +471,9 @@ class _Mixture:
         return film.state(self.values, self.reflection, height).numbers
 
 
-def _nearer(width: Any, share: Any) -> Any:
+def _nearer(steps: float, width: Any, share: Any) -> Any:
     """Return the width, or less where all steps would go farther than a share of the distance to the next interface."""
-    share = share / _STEPS[-1]
+    share = share / steps
     return np.where(np.real(share) < np.real(width), share, width)
 
 

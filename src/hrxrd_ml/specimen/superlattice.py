@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 from hrxrd_ml.arrays import Values
 from hrxrd_ml.crystal.reflection import Reflection
@@ -131,6 +131,11 @@ def depth_of(part: Part, values: Values) -> Any:
     return values[f"{part.name}_thickness"]
 
 
+def has_own_lattice(part: Part) -> TypeGuard[Film]:
+    """Whether what is grown on it is grown on another lattice than that of the substrate."""
+    return isinstance(part, Film) and part.hkl is not None
+
+
 def film_space(parts: Sequence[Part], reflection: Reflection) -> ParameterSpace:
     """Return the parameters of all films and superlattices.
 
@@ -146,5 +151,7 @@ def film_space(parts: Sequence[Part], reflection: Reflection) -> ParameterSpace:
         if names.count(name) > 1:
             raise ParameterError(f"two films are named {name!r}; names must differ")
     for part in parts:
+        if has_own_lattice(part):
+            reflection = part.reference(reflection)
         space = space + part.space(reflection)
     return space

@@ -193,6 +193,7 @@ class LayerSettings:
     tilt: float | None = key(values.number(-5.0, 5.0, "deg"), None)
     interface: float | None = key(values.number(0.0, 1e4, "Å"), None)
     amorphous: bool | None = key(values.flag, None)
+    hkl: tuple[int, int, int] | None = key(values.indices, None)
 
 
 _LAYERS = "a list of tables { crystal = ..., thickness = ... }, from the substrate up"
