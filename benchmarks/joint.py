@@ -171,7 +171,17 @@ def report(rows: list[Row]) -> None:
         lines.append([name, *(f"{value:.3g}" for value in off), *ratios, wanted])
     _bench.table(
         f"Median error |found - true| of {count} samples, and those of 2 and 3 reflections over those of the first alone",
-        ["parameter", "one", "two", "three", "two/one", "three/one", "stderr two/one", "stderr three/one", "goal (two)"],
+        [
+            "parameter",
+            "one",
+            "two",
+            "three",
+            "two/one",
+            "three/one",
+            "stderr two/one",
+            "stderr three/one",
+            "goal (two)",
+        ],
         lines,
     )
     lines = []
