@@ -50,15 +50,12 @@ SAMPLE = (*implanted_space().names, "damage", "correlation_length", "substrate_d
 Row = dict[str, Any]
 
 
-def models(crystal: str) -> list[hx.RockingCurveModel]:
+def models(crystal: str, **options: Any) -> list[hx.RockingCurveModel]:
     """Return the models of the curves of a sample."""
     surface, *reflections = REFLECTIONS[crystal]
-    return [
-        hx.RockingCurveModel(
-            hx.Reflection(crystal, hkl, "CuKa1", surface=surface), axis_kind="offset", unit="arcsec", prefix=f"r{k}_"
-        )
-        for k, hkl in enumerate(reflections)
-    ]
+    seen = [hx.Reflection(crystal, hkl, "CuKa1", surface=surface) for hkl in reflections]
+    common: Any = {"axis_kind": "offset", "unit": "arcsec", **options}
+    return [hx.RockingCurveModel(reflection, prefix=f"r{k}_", **common) for k, reflection in enumerate(seen)]
 
 
 def drawn(joint: hx.JointModel, rng: np.random.Generator) -> dict[str, float]:
@@ -223,6 +220,43 @@ def report(rows: list[Row]) -> None:
             print(f"\nsample {row['sample']} ({row['crystal']}), {row['what']}: χ² {above:.3g} above that of the truth")
 
 
+IMPLANTED = {
+    **{"Dmax1": 0.006, "D01": 0.0015, "L1": 4600.0, "Rp1": 3200.0, "D02": 0.003, "L2": 2600.0, "Rp2": -800.0},
+    **{"r0_damage": 0.15, "r0_substrate_damage": 0.008, "correlation_length": 120.0},
+    **{"r0_scale": 1e5, "r0_fwhm": 12.0, "r0_background": 4.0, "r0_offset": 5.0},
+    **{"r1_scale": 1e5, "r1_fwhm": 18.0, "r1_background": 3.0, "r1_offset": -20.0},
+}
+"""A sample and its curves, GGG 444 and 888."""
+
+
+def troubles() -> None:
+    """Print what becomes of two curves whose steps contradict each other, and of one that drowns the other."""
+    x = [np.linspace(-900.0, 250.0, 400), np.linspace(-3400.0, 700.0, 500)]
+    gaussian = hx.JointModel(models("GGG")[:2])
+    lines = []
+
+    def fit(what: str, model: hx.JointModel, truth: Any, start: dict[str, Any]) -> None:
+        mu = np.split(truth[0].eval(truth[1], x=x), [len(x[0])])
+        counts = [np.random.default_rng(7 + k).poisson(each).astype(float) for k, each in enumerate(mu)]
+        result = model.fit(counts, model.make_params(**start), x=x)
+        shown = [result.params[name] for name in ("L1", "r0_damage", "correlation_length", "r1_step")]
+        chi2 = [f"{part.pearson_chi2():.2f}" for part in result.parts]
+        lines.append([what, *chi2, *(f"{par.value:.5g} ± {par.stderr:.2g}" for par in shown)])
+
+    stretched = gaussian, gaussian.make_params(**IMPLANTED, r1_step=1.01)
+    fit("steps differ by 1 %, held", gaussian, stretched, IMPLANTED)
+    fit("the step of 888 is free", gaussian, stretched, IMPLANTED | {"r1_step": {"value": 1.0, "vary": True}})
+    tails = hx.JointModel(models("GGG", resolution="pseudo_voigt")[:2])
+    strong = IMPLANTED | {"r0_scale": 1e7}
+    tailed = tails, tails.make_params(**strong, r0_eta=0.3)
+    fit("444 has 10⁷ counts and tails, Gaussian", gaussian, tailed, strong)
+    first, second = models("GGG", statistics="relative", relative_error=0.05)[0], models("GGG")[1]
+    fit("444 weighed as if 5 % off", hx.JointModel([first, second]), tailed, strong)
+    fit("pseudo-Voigt", tails, tailed, strong)
+    header = ["what", "χ²/N 444", "χ²/N 888", "L1", "damage", "correlation length", "step of 888"]
+    _bench.table("Two curves that do not go together (true: 4600, 0.15, 120)", header, lines)
+
+
 def _alone(rows: list[Row], sample: int, count: int) -> float:
     """Return the seconds of the single fits of the first curves of a sample."""
     names = [f"curve {k + 1}" for k in range(count)]
@@ -236,7 +270,11 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first sample")
     parser.add_argument("--workers", type=int, default=1, help="processes, one core each")
     parser.add_argument("--out", type=Path, help="folder for joint.json, which is written sample by sample")
+    parser.add_argument("--troubles", action="store_true", help="only what is said of curves that do not go together")
     arguments = parser.parse_args()
+    if arguments.troubles:
+        troubles()
+        return
     numbers = range(arguments.first, arguments.first + arguments.samples)
     rows: list[Row] = []
     with ProcessPoolExecutor(arguments.workers, initializer=begin_worker) as pool:
