@@ -36,16 +36,19 @@ INSIDE = {"68 %": 1.0, "95 %": 1.959964}
 
 REFLECTIONS = {
     "GGG": ((1, 1, 1), (4, 4, 4), (8, 8, 8), (8, 8, 0)),
-    "Si": ((0, 0, 1), (0, 0, 4), (1, 1, 5), (2, 2, 4)),
+    "Si": ((0, 0, 1), (0, 0, 4), (3, 3, 5), (2, 2, 4)),
     "YIG": ((1, 1, 1), (4, 4, 4), (8, 8, 8), (8, 8, 0)),
-    "GaAs": ((0, 0, 1), (0, 0, 4), (0, 0, 6), (1, 1, 5)),
-    "UO2": ((0, 0, 1), (0, 0, 4), (0, 0, 6), (1, 1, 5)),
-    "InP": ((0, 0, 1), (0, 0, 4), (0, 0, 6), (1, 1, 5)),
+    "GaAs": ((0, 0, 1), (0, 0, 4), (3, 3, 5), (1, 1, 5)),
+    "UO2": ((0, 0, 1), (0, 0, 2), (0, 0, 6), (0, 0, 4)),
+    "InP": ((0, 0, 1), (0, 0, 4), (3, 3, 5), (1, 1, 5)),
 }
 """Of each crystal the surface, and the reflections in the order in which they are measured."""
 
 SAMPLE = (*implanted_space().names, "damage", "correlation_length", "substrate_damage", "substrate_correlation_length")
 """What belongs to the sample; damage as the first reflection sees it."""
+
+SHOWN = ("L1", "damage", "correlation_length", "substrate_damage")
+"""Parameters whose errors are shown crystal by crystal."""
 
 Row = dict[str, Any]
 
@@ -169,8 +172,8 @@ def report(rows: list[Row]) -> None:
     lines = []
     for name in SAMPLE:
         off = [float(np.median(np.abs(each[way][name][:, 0]))) for way in ways]
-        size = [float(np.median(each[way][name][:, 1])) for way in ways]
-        ratios = [f"{off[k] / off[0]:.2f}" for k in (1, 2)] + [f"{size[k] / size[0]:.2f}" for k in (1, 2)]
+        ratios = [f"{off[k] / off[0]:.2f}" for k in (1, 2)]
+        ratios += [f"{np.median(_smaller(each[way][name], each[ways[0]][name])):.2f}" for way in ways[1:]]
         wanted = _bench.goal(off[1] / off[0], 0.333) if name in ("damage", "correlation_length") else ""
         lines.append([name, *(f"{value:.3g}" for value in off), *ratios, wanted])
     _bench.table(
@@ -188,6 +191,18 @@ def report(rows: list[Row]) -> None:
         ],
         lines,
     )
+    crystals = [row["crystal"] for row in rows if row["what"] == ways[0]]
+    lines = []
+    for crystal in dict.fromkeys(crystals):
+        mine = np.array(crystals) == crystal
+        shown = [str(mine.sum())]
+        for name in SHOWN:
+            for way in ways[1:]:
+                shown.append(f"{np.median(_smaller(each[way][name], each[ways[0]][name])[mine]):.2f}")
+        seen = ", ".join("".join(map(str, hkl)) for hkl in REFLECTIONS[crystal][1:])
+        lines.append([f"{crystal} {seen}", *shown])
+    header = [f"{name}, {count}" for name in SHOWN for count in (2, 3)]
+    _bench.table("Standard errors over those of the first reflection, medians", ["curves", "samples", *header], lines)
     lines = []
     for what in whats:
         own = [row for row in rows if row["what"] == what]
@@ -255,6 +270,11 @@ def troubles() -> None:
     fit("pseudo-Voigt", tails, tailed, strong)
     header = ["what", "χ²/N 444", "χ²/N 888", "L1", "damage", "correlation length", "step of 888"]
     _bench.table("Two curves that do not go together (true: 4600, 0.15, 120)", header, lines)
+
+
+def _smaller(pairs: np.ndarray, than: np.ndarray) -> np.ndarray:
+    """Return ratios of standard errors, sample by sample."""
+    return pairs[:, 1] / np.maximum(than[:, 1], 1e-300)
 
 
 def _alone(rows: list[Row], sample: int, count: int) -> float:
