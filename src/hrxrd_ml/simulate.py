@@ -49,8 +49,8 @@ MOST_FILMS = 500
 MOST_WORK = 50_000_000
 """Lamellae times angles, some 20 s of one core for a Jacobian; what is fitted has a thousandth of it."""
 
-_MOST_AVERAGED = 4 * MOST_WORK
-"""The same summed over the curves of an average; inside the default bounds of parameters, a tenth is needed."""
+_MOST_AVERAGED = 10 * MOST_WORK
+"""The same summed over the curves of an average: some ten seconds for a curve; an implanted layer needs a tenth."""
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
@@ -434,10 +434,10 @@ class BoundCurve:
         spread = values.get("strain_spread", 0.0)
         nodes = nodes_of(layer, spread, model.reflection.diffraction_vector, model.tolerance)
         curves = len(nodes[0])
-        if curves * lamellae * beams > _MOST_AVERAGED:
+        if (work := curves * lamellae * beams) > _MOST_AVERAGED:
             what = (
                 f"strain_spread = {spread:.3g} (lower it, or its upper bound) needs the average of {curves} curves of "
-                f"{lamellae} lamellae at {beams} angles, {curves * lamellae * beams / _MOST_AVERAGED:.2g} times too many"
+                f"{lamellae} lamellae at {beams} angles, {work / _MOST_AVERAGED:.2g} times too many"
             )
             raise ParameterError(too_much(what, layer.thickness, float(np.abs(layer.strain).max())))
         layers = spread_out(layer, spread, nodes)
