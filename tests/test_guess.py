@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hrxrd_ml import Film, Reflection, RockingCurveModel
-from hrxrd_ml.errors import CurveError
+from hrxrd_ml import Film, Reflection, RockingCurve, RockingCurveModel
+from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.guess.classical import ClassicalGuess
 from hrxrd_ml.guess.landmarks import landmarks
 from hrxrd_ml.guess.starts import start_values
@@ -259,3 +259,33 @@ def test_stepwise_leaves_what_is_held_at_its_default(model):
     bent = measured(model, 7, curvature=45.0)
     result = stepwise(model, bent, model.guess(bent), held=["curvature", "strain_spread"])
     assert not any(result.params[name].vary for name in ("curvature", "strain_spread"))
+
+
+def test_a_fit_without_time_keeps_the_best_so_far_and_says_so(model):
+    bent = measured(model, 7, curvature=45.0)
+    start = model.make_params(**TRUTH)
+    result = stepwise(model, bent, start, seconds=1e-6)
+    assert not result.success
+    assert "stopped after 1e-06 s" in result.bound_notes[0]
+    assert result.nfev == 1
+    assert result.covar is not None
+    assert not any("stopped" in note for note in model.fit(bent, start).bound_notes)
+
+
+def test_a_fit_goes_round_what_cannot_be_calculated(model, monkeypatch):
+    curve, start = measured(model, 3), model.make_params(**TRUTH | {"L1": 4300.0})
+    layer, refused = RockingCurve.layer, []
+
+    def shallow(self, values, *args, **kwargs):
+        if values["L1"] > 4500.0:
+            refused.append(values["L1"])
+            raise ParameterError("the layer is too deep")
+        return layer(self, values, *args, **kwargs)
+
+    monkeypatch.setattr(RockingCurve, "layer", shallow)
+    result = model.fit(curve, start)
+    assert refused
+    assert 4300.0 < result.params["L1"].value <= 4500.0
+    assert "the fit left out what cannot be calculated: the layer is too deep" in result.bound_notes
+    with pytest.raises(ParameterError, match="too deep"):
+        model.fit(curve, model.make_params(**TRUTH))

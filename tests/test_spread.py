@@ -8,6 +8,7 @@ import pytest
 
 import hrxrd_ml as hx
 from hrxrd_ml import Film, RockingCurve, RockingCurveModel
+from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.spread import normal_nodes
 from hrxrd_ml.units import ARCSEC
@@ -168,3 +169,20 @@ def test_models_tell_their_even_parameters_with_prefix():
     assert model.even == {"a_strain_spread": "", "a_curvature": "a_curvature_skew"}
     both = model + RockingCurveModel(GGG, prefix="b_")
     assert set(both.even) == {"a_strain_spread", "a_curvature", "b_strain_spread", "b_curvature"}
+
+
+@pytest.mark.parametrize(("length", "strain", "spread"), [(3e4, 0.06, 0.1), (1e5, 0.005, 0.1)])
+def test_an_average_of_too_many_curves_is_refused_by_name(length, strain, spread):
+    deep = {"L1": length, "Rp1": length / 2.0, "L2": length / 2.0, "Rp2": 0.0, "Dmax1": strain, "D02": strain / 2.0}
+    model = model_of(GGG, "implanted")
+    values, bound = values_of(model, deep), model.bind(OFFSETS * ARCSEC)
+    assert np.all(np.isfinite(bound.reflectivity(values)[1].coherent))
+    with pytest.raises(ParameterError, match=r"strain_spread = .* .*needs the average of \d+ curves .* times too many"):
+        bound.reflectivity(values | {"strain_spread": spread})
+
+
+def test_an_average_inside_the_usual_bounds_is_calculated():
+    model = model_of(GGG, "implanted")
+    values = {spec.name: spec.max for spec in model.sample if spec.name != "damage"}
+    curve = model.bind(OFFSETS[::10] * ARCSEC).curve(values_of(model, values))
+    assert np.all(np.isfinite(curve))

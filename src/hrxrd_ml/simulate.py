@@ -41,7 +41,7 @@ from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
 from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
-from hrxrd_ml.specimen.spread import mean, reach, spread_out, spread_space
+from hrxrd_ml.specimen.spread import mean, nodes_of, reach, spread_out, spread_space
 from hrxrd_ml.specimen.stack import Fineness, Stack
 from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space, has_own_lattice
 from hrxrd_ml.units import ARCSEC
@@ -51,6 +51,9 @@ MOST_FILMS = 500
 
 MOST_WORK = 50_000_000
 """Lamellae times angles, some 20 s of one core for a Jacobian; what is fitted has a thousandth of it."""
+
+_MOST_AVERAGED = 10 * MOST_WORK
+"""The same summed over the curves of an average: some ten seconds for a curve; an implanted layer needs a tenth."""
 
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
@@ -471,9 +474,16 @@ class BoundCurve:
         if lamellae * beams > MOST_WORK:
             what = f"{lamellae} lamellae at {beams} angles, {lamellae * beams / MOST_WORK:.2g} times too many"
             raise ParameterError(too_much(what, layer.thickness, float(np.abs(layer.strain).max())))
-        layers = spread_out(
-            layer, values.get("strain_spread", 0.0), model.reflection.diffraction_vector, model.tolerance
-        )
+        spread = values.get("strain_spread", 0.0)
+        nodes = nodes_of(layer, spread, model.reflection.diffraction_vector, model.tolerance)
+        curves = len(nodes[0])
+        if (work := curves * lamellae * beams) > _MOST_AVERAGED:
+            what = (
+                f"strain_spread = {spread:.3g} (lower it, or its upper bound) needs the average of {curves} curves of "
+                f"{lamellae} lamellae at {beams} angles, {work / _MOST_AVERAGED:.2g} times too many"
+            )
+            raise ParameterError(too_much(what, layer.thickness, float(np.abs(layer.strain).max())))
+        layers = spread_out(layer, spread, nodes)
         coherent, jacobian, scattered = mean((weight, self._of_layer(values, grid, each)) for weight, each in layers)
         slopes = np.zeros((len(own) + len(defects), polarisations, len(angles.nodes)))
         if names:

@@ -71,7 +71,8 @@ class Strategy(Protocol):
     ) -> RockingCurveResult:
         """Fit; ``held`` are parameters that the experiment file sets, so that no step may free them.
 
-        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`.
+        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`, and ``seconds`` where
+        the experiment limits the time.
         """
 
 
@@ -218,12 +219,14 @@ def fit_curve(
     model, weights, guess = guess_curve(curve, experiment)
     guessed = time.perf_counter()
     method = experiment.fit.method or "least_squares"
-    settings = {
+    settings: dict[str, Any] = {
         "weights": weights,
         "method": method,
         "max_nfev": experiment.fit.max_nfev,
         "iter_cb": progress,
     }
+    if experiment.fit.seconds is not None:
+        settings["seconds"] = experiment.fit.seconds
     held = [name for name, own in experiment.parameters.items() if own.keys() & {"value", "vary", "expr"}]
     try:
         with evaluated_expressions(experiment.parameters, str(experiment.path or "experiment")):

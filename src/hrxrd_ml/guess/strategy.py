@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.guess.classical import ClassicalGuess
 from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.inference.coordinates import lower_to_caps
+from hrxrd_ml.inference.levenberg import OUT_OF_TIME
 from hrxrd_ml.model.plausible import shift_of_strain
 from hrxrd_ml.model.provider import guess_provider
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
@@ -45,9 +47,17 @@ _STRAINS, _DEPTHS = ("Dmax1", "D01", "D02"), ("L1", "Rp1", "L2", "Rp2")
 _LINES = ("CuKa1", "CoKa1", "MoKa1", "CrKa1", "AgKa1")
 """Lines that are asked for in place of one that does not describe a curve."""
 
-_DOUBT, _CLEARLY, _SAME_LINE, _QUESTION = 1.4, 1.25, 1e-3, 60
-"""Reduced chi-square above which they are, its ratio at which one is named, how near a line is the same one, and how
-many evaluations each gets."""
+_DOUBT, _CLEARLY, _SAME_LINE = 1.4, 1.25, 1e-3
+"""Reduced chi-square above which they are, its ratio at which one is named, and how near a line is the same one."""
+
+_FIRST, _PROMISING, _QUESTION = 12, 2.0, 60
+"""Evaluations that each line gets; those that then are not farther above what was found than this go on to the last."""
+
+SECONDS = 60.0
+"""Time of the processor that an unattended fit of a curve takes at most; most need some seconds."""
+
+_SECOND = 0.5
+"""Part of the time that has to be left for a second start."""
 
 _OFF_BOUND = 0.01
 """Part of its range by which a parameter that is freed begins off its bound."""
@@ -59,12 +69,56 @@ GOOD_ENOUGH = 1.2
 def one_step(
     model: RockingCurveModel, curve: xr.DataArray, params: Parameters, *, held: Collection[str] = (), **settings: Any
 ) -> RockingCurveResult:
-    """Fit all free parameters at once: the simplest strategy."""
-    return model.fit(curve, params, **settings)
+    """Fit all free parameters at once: the simplest strategy; ``seconds`` as in `stepwise`, no limit if not given."""
+    clock = _Clock(settings.pop("seconds", math.inf))
+    return clock.noted(clock.fit(model, curve, params, settings))
+
+
+class _Clock:
+    """Fits that share a time, as far as they are by the solver that keeps what it has when it stops."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._end = seconds, time.thread_time() + seconds
+        self.ran_out = False
+
+    def fit(self, model: Any, curve: Any, params: Parameters, settings: dict[str, Any]) -> RockingCurveResult:
+        """Fit as long as there is time."""
+        if settings.get("method", "least_squares") == "least_squares" and math.isfinite(self.seconds):
+            options = {**(settings.get("fit_kws") or {}), "seconds": self.share_left * self.seconds}
+            settings = settings | {"fit_kws": options}
+        result: RockingCurveResult = model.fit(curve, params, **settings)
+        self.ran_out |= _out_of_time(result)
+        return result
+
+    @property
+    def share_left(self) -> float:
+        """Part of the time that is left."""
+        return max(self._end - time.thread_time(), 0.0) / self.seconds if math.isfinite(self.seconds) else 1.0
+
+    def noted(self, result: RockingCurveResult) -> RockingCurveResult:
+        """Return a result that says so where its time, or that of another fit, ran out."""
+        if self.ran_out:
+            what = "the fit" if _out_of_time(result) else "a fit with more parameters freed"
+            note = (
+                f"{what} was stopped after {self.seconds:.3g} s of the processor, with the best values so far; give it "
+                "more by [fit] seconds (in Python, stepwise(…, seconds=…)), or another start"
+            )
+            result.bound_notes = (note, *result.bound_notes)
+        return result
+
+
+def _out_of_time(result: RockingCurveResult) -> bool:
+    return getattr(result, "status", None) == OUT_OF_TIME
 
 
 def stepwise(
-    model: RockingCurveModel, curve: xr.DataArray, params: Parameters, *, held: Collection[str] = (), **settings: Any
+    model: RockingCurveModel,
+    curve: xr.DataArray,
+    params: Parameters,
+    *,
+    held: Collection[str] = (),
+    seconds: float = SECONDS,
+    **settings: Any,
 ) -> RockingCurveResult:
     """Fit the plain model and, where it does not describe the curve, again with its refinements freed.
 
@@ -80,20 +134,30 @@ def stepwise(
         Start values.
     held : collection of str
         Parameters, without prefix, that are not to be freed.
+    seconds : float
+        Time of the processor for all of it, for each curve, with the method "least_squares".  A fit that reaches it
+        keeps the best values so far, and a note says so.
     **settings
         ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
     """
     if model.members[0] is not model:
-        return jointly(model, curve, params, held=held, **settings)
-    result = _refined(model, curve, params, held, settings)
-    note = other_wavelength(model, curve, result)
+        return jointly(model, curve, params, held=held, seconds=seconds, **settings)
+    clock = _Clock(seconds)
+    result = clock.noted(_refined(model, curve, params, held, settings, clock))
+    note = "" if clock.ran_out else other_wavelength(model, curve, result)
     if note:
         result.bound_notes = (note, *result.bound_notes)
     return result
 
 
 def jointly(
-    model: Any, curves: Any, params: Parameters, *, held: Collection[str] = (), **settings: Any
+    model: Any,
+    curves: Any,
+    params: Parameters,
+    *,
+    held: Collection[str] = (),
+    seconds: float = SECONDS,
+    **settings: Any,
 ) -> RockingCurveResult:
     """Fit several curves of one sample, and again with more that is free, as long as that pays for itself.
 
@@ -108,12 +172,13 @@ def jointly(
         Start values.
     held : collection of str
         Parameters that are not to be freed.
-    **settings
+    seconds, **settings
         As for `stepwise`.
     """
-    result = model.fit(curves, params, **settings)
+    clock = _Clock(seconds * len(model.rocking_curves))
+    result = clock.fit(model, curves, params, settings)
     for group in _joint_steps(model, params, held):
-        if result.redchi <= GOOD_ENOUGH:
+        if result.redchi <= GOOD_ENOUGH or clock.ran_out:
             break
         freed = result.params.copy()
         for name in group:
@@ -121,10 +186,10 @@ def jointly(
             par.set(expr="", vary=True)
             if par.value <= par.min and math.isfinite(par.max):
                 par.value = par.min + _OFF_BOUND * (par.max - par.min)
-        other = model.fit(curves, freed, **settings)
+        other = clock.fit(model, curves, freed, settings)
         if other.bic < result.bic:
             result = other
-    return result
+    return clock.noted(result)
 
 
 def _joint_steps(model: Any, params: Parameters, held: Collection[str]) -> list[list[str]]:
@@ -146,10 +211,15 @@ def _joint_steps(model: Any, params: Parameters, held: Collection[str]) -> list[
 
 
 def _refined(
-    model: RockingCurveModel, curve: xr.DataArray, params: Parameters, held: Collection[str], settings: dict[str, Any]
+    model: RockingCurveModel,
+    curve: xr.DataArray,
+    params: Parameters,
+    held: Collection[str],
+    settings: dict[str, Any],
+    clock: _Clock,
 ) -> RockingCurveResult:
     """Do what `stepwise` does."""
-    plain = model.fit(curve, params, **settings)
+    plain = clock.fit(model, curve, params, settings)
     refinements = REFINEMENTS if model.simulation.diffractometer is None else DECLARED_REFINEMENTS
     untouched = [name for name in refinements if name in model.space and name not in held]
     untouched = [name for name in untouched if _is_default(model, params, name)]
@@ -157,19 +227,19 @@ def _refined(
     scaled = curve.attrs.get("kind") != "counts" or np.ptp(np.asarray(curve.coords.get("attenuation", 1.0))) > 0.0
     if scaled and "dead_time" in untouched:
         untouched.remove("dead_time")
-    if plain.redchi <= GOOD_ENOUGH or not untouched:
+    if plain.redchi <= GOOD_ENOUGH or not untouched or clock.ran_out:
         return plain
     refined = copy.deepcopy(model)
     for name in untouched:
         refined.set_param_hint(name, vary=True)
     weights = settings.get("weights")
     kept = curve if weights is None else curve[np.asarray(weights) > 0.0]
-    result = refined.fit(curve, ClassicalGuess().widen(refined, kept, plain.params), **settings)
-    if result.redchi > GOOD_ENOUGH and guess_by(params).get("provider") == "network":
+    result = clock.fit(refined, curve, ClassicalGuess().widen(refined, kept, plain.params), settings)
+    if result.redchi > GOOD_ENOUGH and clock.share_left > _SECOND and guess_by(params).get("provider") == "network":
         # Where the model misses something, several minima are about as deep: another start is worth its time.
         network: Any = guess_provider("network")
         likely = replace(network, rounds=network.rounds[:1])  # no further draws: they cannot mend what the model lacks
-        other = refined.fit(curve, refined.guess(kept, provider=likely), **settings)
+        other = clock.fit(refined, curve, refined.guess(kept, provider=likely), settings)
         result = min(result, other, key=lambda fit: float(fit.chisqr))
     return result if result.bic < plain.bic else plain
 
@@ -217,8 +287,15 @@ def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: Rock
             prefix=model.prefix,
         )
         lower_to_caps(start, alike.nested)
-        found = alike.fit(curve, start, weights=result.weights, calc_covar=False, max_nfev=_QUESTION)
-        best = min(best, (found.redchi, line))
+        for evaluations in (_FIRST, _QUESTION):
+            options = {"evaluations": evaluations}
+            found = alike.fit(curve, start, weights=result.weights, calc_covar=False, fit_kws=options)
+            start = found.params
+            if found.redchi > _PROMISING * result.redchi:
+                break
+            best = min(best, (found.redchi, line))
+            if found.success:
+                break
     if not best[1] or best[0] > result.redchi / _CLEARLY:
         return ""
     return (

@@ -11,6 +11,8 @@ its Jacobian does not tell: a secant estimate of that part is used while it fore
 J. E. Dennis, D. M. Gay and R. E. Welsch (ACM Trans. Math. Softw. 7 (1981) 348).
 """
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -58,9 +60,12 @@ class Minimum:
 
     @property
     def success(self) -> bool:
-        """Whether the search ended by itself rather than by the limit on its evaluations."""
-        return self.status != 4
+        """Whether the search ended by itself rather than by a limit on its evaluations or its time."""
+        return self.status not in (4, OUT_OF_TIME)
 
+
+OUT_OF_TIME = 6
+"""Status of a search that its time ended."""
 
 _MESSAGES = {
     1: "The sum of squares no longer falls (ftol).",
@@ -68,6 +73,7 @@ _MESSAGES = {
     3: "The minimum is nearer than the noise can tell.",
     4: "The evaluations ran out.",
     5: "The sum of squares falls, but by far less than the noise in a hundred evaluations (creep).",
+    OUT_OF_TIME: "The time ran out: these are the best values so far (seconds).",
 }
 
 
@@ -131,6 +137,7 @@ def minimise_in_box(
     edm: float = 1.0e-4,
     noise: float = 0.0,
     evaluations: int | None = None,
+    seconds: float = math.inf,
 ) -> Minimum:
     """Minimise the sum of squares of residuals.
 
@@ -151,9 +158,12 @@ def minimise_in_box(
         error.
     evaluations
         End, with the best point so far, after so many residuals.
+    seconds
+        The same after so much time of the processor.
     """
     squares = _SumOfSquares(residual, jacobian, noise)
-    found = descend(squares, start, lower, upper, ftol=ftol, xtol=xtol, edm=edm, evaluations=evaluations)
+    ends = {"ftol": ftol, "xtol": xtol, "edm": edm, "seconds": seconds}
+    found = descend(squares, start, lower, upper, evaluations=evaluations, **ends)
     assert squares.jac is not None
     y = found.x
     touched = np.where(y <= lower, -1, np.where(y >= upper, 1, 0))
@@ -184,8 +194,10 @@ def descend(
     xtol: float = 1.0e-8,
     edm: float = 1.0e-4,
     evaluations: int | None = None,
+    seconds: float = math.inf,
 ) -> Descent:
     """Minimise a function that is known by quadratic models; see `minimise_in_box` for the options."""
+    end = time.thread_time() + seconds
     y = np.clip(start, lower, upper)
     value = function.value(y, True)
     scale = np.zeros(len(start))
@@ -200,6 +212,9 @@ def descend(
     while not status:
         if evaluations is not None and count >= evaluations:
             status = 4
+            break
+        if time.thread_time() >= end:
+            status = OUT_OF_TIME
             break
         count += 1
         if accepted:

@@ -17,7 +17,7 @@ from lmfit.minimizer import SCALAR_METHODS, AbortFitException, reduce_chisquare
 from numpy.typing import NDArray
 from scipy.optimize import least_squares
 
-from hrxrd_ml.errors import CurveError, ParameterError
+from hrxrd_ml.errors import CurveError, HrxrdError, ParameterError, in_short
 from hrxrd_ml.inference.coordinates import NestedCoordinates, bend_of, dependency_order, floor_of, lower_to_caps
 from hrxrd_ml.inference.covariance import draw_inside
 from hrxrd_ml.inference.levenberg import minimise_in_box
@@ -30,7 +30,7 @@ from hrxrd_ml.parameters import Nested
 Array = NDArray[np.float64]
 
 _GRADIENT_METHODS = frozenset({"CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SLSQP"})
-_OWN_OPTIONS = frozenset({"ftol", "xtol", "edm"})
+_OWN_OPTIONS = frozenset({"ftol", "xtol", "edm", "evaluations", "seconds"})
 _OTHER_METHODS = ("brute", "basinhopping", "ampgo", "emcee", "shgo", "dual_annealing")
 _NOT_A_MINIMUM = frozenset({"brute", "emcee"})
 _NO_ERRORBARS = " Could not estimate error-bars."
@@ -59,6 +59,7 @@ class CurveMinimizer(Minimizer):
     jacfcn: Callable[..., Any] | None
     calc_covar: bool
     _transforms: tuple[MinuitTransform, ...]
+    _beyond: str
 
     def __init__(
         self,
@@ -204,9 +205,10 @@ class CurveMinimizer(Minimizer):
     def least_squares(self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any) -> FitStatistics:
         """Least squares in coordinates where bounds and nested constraints are one box.
 
-        By Levenberg-Marquardt inside the box, options ``ftol``, ``xtol``, ``edm`` (`minimise_in_box`). Any
-        other option of `scipy.optimize.least_squares` (``loss``, ``tr_solver``, …), or a model without exact
-        Jacobian, selects that function's trust-region method. A ``jac`` of one's own, ``jac(params, data,
+        By Levenberg-Marquardt inside the box, options ``ftol``, ``xtol``, ``edm``, ``evaluations``, ``seconds``
+        (`minimise_in_box`). Any other option of `scipy.optimize.least_squares` (``loss``, ``tr_solver``, …), or a
+        model without exact Jacobian, selects that function's trust-region method. A step to what cannot be calculated
+        is not taken, and a note says what it was. A ``jac`` of one's own, ``jac(params, data,
         weights, x=x)`` with shape (n, nvarys), replaces the exact Jacobian, the name of a difference scheme
         does without one.
         """
@@ -233,6 +235,7 @@ class CurveMinimizer(Minimizer):
         result.call_kws = dict(options)
         robust = options.get("loss", "linear") != "linear"
         best: list[Any] = [np.inf, start, None]
+        self._beyond = ""
 
         def residual(y: Array, expanded: bool = False) -> Array:
             return self._count(y, best, expanded and jac is None)
@@ -263,6 +266,8 @@ class CurveMinimizer(Minimizer):
         self._set(result.x)
         result.residual = found.fun
         result._calculate_statistics()
+        if self._beyond:
+            result.bound_notes = (*result.bound_notes, f"the fit left out what cannot be calculated: {self._beyond}")
         return result, (found.x, np.asarray(found.jac) if robust else None)
 
     def _count(self, y: Array, best: list[Any], expanded: bool) -> Array:
@@ -274,7 +279,13 @@ class CurveMinimizer(Minimizer):
             result.aborted, result.success = True, False
             result.message = f"Fit aborted: number of function evaluations > {self.max_nfev}"
             raise AbortFitException(result.message)
-        residual = self.objective.residual(y, expanded)
+        try:
+            residual = self.objective.residual(y, expanded)
+        except HrxrdError as error:
+            if best[2] is None:
+                raise
+            self._beyond = in_short(error)
+            return np.full_like(best[2], np.inf)
         chisqr = float(residual @ residual)
         if chisqr < best[0]:
             best[:] = [chisqr, y.copy(), residual]

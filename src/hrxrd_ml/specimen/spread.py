@@ -44,9 +44,30 @@ def reach(spread: float, tolerance: float) -> float:
     return 1.0 + abs(spread) * _farthest(tolerance)
 
 
-def spread_out(
-    layer: Layer, spread: float, diffraction_vector: float, tolerance: float
-) -> Iterator[tuple[float, Layer]]:
+Nodes = tuple[FloatArray, FloatArray]
+"""Places in standard deviations, and their weights, whose sum is 1."""
+
+
+def nodes_of(layer: Layer, spread: float, diffraction_vector: float, tolerance: float) -> Nodes:
+    """Return the nodes of the average; a single one if there is no spread.
+
+    Parameters
+    ----------
+    layer : Layer
+        Of the mean strain.
+    spread : float
+        Relative standard deviation of the strain.
+    diffraction_vector : float
+        H [1/Å].
+    tolerance : float
+        Aimed-at error of the average, relative to R + 1e-6.
+    """
+    if spread == 0.0:
+        return np.zeros(1), np.ones(1)
+    return normal_nodes(abs(spread) * phase(layer, diffraction_vector), tolerance)
+
+
+def spread_out(layer: Layer, spread: float, nodes: Nodes) -> Iterator[tuple[float, Layer]]:
     """Yield the weights and layers whose curves make the average.
 
     Parameters
@@ -56,15 +77,13 @@ def spread_out(
         average of derivatives by that row is the derivative of the average.
     spread : float
         Relative standard deviation of the strain; one layer if 0.
-    diffraction_vector : float
-        H [1/Å].
-    tolerance : float
-        Aimed-at error of the average, relative to R + 1e-6.
+    nodes : tuple of ndarray
+        See `nodes_of`.
     """
     if spread == 0.0:
         yield 1.0, layer
         return
-    for x, weight in zip(*normal_nodes(abs(spread) * phase(layer, diffraction_vector), tolerance), strict=True):
+    for x, weight in zip(*nodes, strict=True):
         yield float(weight), _scaled(layer, 1.0 + spread * float(x), float(x))
 
 
@@ -91,7 +110,7 @@ def phase(layer: Layer, diffraction_vector: float) -> float:
     return diffraction_vector * float(np.ptp(np.append(0.0, np.cumsum(inside))))
 
 
-def normal_nodes(phase: float, tolerance: float) -> tuple[FloatArray, FloatArray]:
+def normal_nodes(phase: float, tolerance: float) -> Nodes:
     """Return nodes and weights of averages over the standard normal distribution, right for waves up to exp(i phase x).
 
     By Gauss and Hermite, whose error is ``phase**(2 n) n!/(2 n)!``, while few nodes are enough; they need as many as

@@ -305,11 +305,12 @@ def _mask(table: Table, key: str) -> tuple[tuple[float, float], ...]:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """``[fit]``: minimiser, ranges [low, high] of the axis (in its unit) to leave out, limit on calls."""
+    """``[fit]``: minimiser, ranges [low, high] of the axis (in its unit) to leave out, limits on calls and on time."""
 
     method: str | None = key(values.choice(METHODS), None)
     mask: tuple[tuple[float, float], ...] = key(_mask, ())
     max_nfev: int | None = key(values.integer(1, 10_000_000), None)
+    seconds: float | None = key(values.number(0.0, 1e7, "s", above=True), None)
 
 
 @dataclass(frozen=True)
