@@ -9,14 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hrxrd_ml.cli.run import build_model, fit_curve, simulate_curve
+    from hrxrd_ml.cli.run import build_joint_model, build_model, fit_curve, fit_curves, simulate_curve
     from hrxrd_ml.crystal.reflection import Reflection
     from hrxrd_ml.crystal.structure import Crystal
     from hrxrd_ml.crystal.susceptibility import Susceptibility
     from hrxrd_ml.errors import HrxrdError
     from hrxrd_ml.instrument.diffractometer import Diffractometer
     from hrxrd_ml.io.curve import make_curve
-    from hrxrd_ml.io.experiment.read import read_experiment
+    from hrxrd_ml.io.experiment.read import read_experiment, read_sample
     from hrxrd_ml.io.read import read_curve
     from hrxrd_ml.model.joint import JointModel
     from hrxrd_ml.model.loading import load_model, load_result
@@ -49,9 +49,11 @@ __all__ = [
     "Superlattice",
     "Susceptibility",
     "__version__",
+    "build_joint_model",
     "build_model",
     "compare",
     "fit_curve",
+    "fit_curves",
     "load_model",
     "load_result",
     "make_curve",
@@ -60,6 +62,7 @@ __all__ = [
     "predict",
     "read_curve",
     "read_experiment",
+    "read_sample",
     "report",
     "sample",
     "save_dataset",
@@ -82,9 +85,11 @@ _HOMES = {
     "RockingCurveResult": "model.result",
     "Superlattice": "specimen.superlattice",
     "Susceptibility": "crystal.susceptibility",
+    "build_joint_model": "cli.run",
     "build_model": "cli.run",
     "compare": "results.dataset",
     "fit_curve": "cli.run",
+    "fit_curves": "cli.run",
     "load_model": "model.loading",
     "load_result": "model.loading",
     "make_curve": "io.curve",
@@ -92,6 +97,7 @@ _HOMES = {
     "predict": "results.predict",
     "read_curve": "io.read",
     "read_experiment": "io.experiment.read",
+    "read_sample": "io.experiment.read",
     "report": "results.html",
     "sample": "results.posterior",
     "save_dataset": "results.dataset",

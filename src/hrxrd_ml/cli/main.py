@@ -23,7 +23,7 @@ from hrxrd_ml.io.files import staged_folder, write_text
 if TYPE_CHECKING:
     import xarray as xr
 
-    from hrxrd_ml.io.experiment.settings import Experiment
+    from hrxrd_ml.io.experiment.settings import Experiment, Sample
     from hrxrd_ml.model.result import RockingCurveResult
 
 # Everything that is slow to import is imported where it is used, so that --help and complaints come at once.
@@ -123,7 +123,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_curve(parser: argparse.ArgumentParser) -> None:
-    formats, beside = "measured curve: text, .xrdml, .ras, .rasx, .brml", "by default the file of the same stem"
+    formats = "measured curve: text, .xrdml, .ras, .rasx, .brml; or an experiment file with several [[curve]] tables"
+    beside = "by default the file of the same stem"
     parser.add_argument("curve", metavar="CURVE", type=path_argument, help=formats)
     parser.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument, nargs="?", help=beside)
 
@@ -150,21 +151,24 @@ def _fit(arguments: argparse.Namespace) -> int:
         raise _UsageError("--model-error and --seed are about sampling; give --emcee with a number of steps too")
     if arguments.seed is not None and arguments.seed < 0:
         raise _UsageError(f"--seed must be a whole number from 0, got {arguments.seed}")
-    return _fit_and_write(*_read(arguments.curve, arguments.experiment), arguments)
+    return _fit_and_write(*_read_any(arguments), arguments)
 
 
 def _guess(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.cli import outputs, run
 
-    curve, experiment = _read(arguments.curve, arguments.experiment)
-    model, _, params = run.guess_curve(curve, experiment)
-    # Where parameters stand that nobody has set, a later fit would take them for chosen and not free them.
-    chosen = params.copy()
-    for name in set(model.space.names) - set(experiment.parameters):
-        par, spec = params[name], model.space[name]
-        if not par.vary and par.expr is None and par.value == spec.value:
-            del chosen[name]
-    _write(f"# {_read_as(curve)}\n{outputs.parameters_toml(chosen)}", arguments.out, (arguments.curve, experiment.path))
+    curve, experiment = _read_any(arguments)
+    model, _, params = run.guess_any(curve, experiment)
+    # Where parameters stand that nobody has set, a later fit would take them for chosen and not free them; what follows
+    # another curve by itself need not be said.
+    chosen, followers = params.copy(), getattr(model, "followers", {})
+    for name, spec in dict(model.specs()).items():
+        par = params[name]
+        untouched = not par.vary and par.expr is None and par.value == spec.value
+        if name not in experiment.parameters and (untouched or (name in followers and par.expr is not None)):
+            chosen.pop(name, None)
+    head = "".join(f"# {line}\n" for line in _read_as(curve))
+    _write(f"{head}{outputs.parameters_toml(chosen)}", arguments.out, (arguments.curve, experiment.path))
     return 0
 
 
@@ -215,14 +219,27 @@ def _read(curve: Path, experiment: Path | None) -> tuple[xr.DataArray, Experimen
     return read_curve(curve, experiment=settings), settings
 
 
-def _read_as(curve: xr.DataArray) -> str:
-    """What was decided about the angles and the values of a curve."""
-    return f"read as: {curve.attrs['read_as']}"
+def _read_any(arguments: argparse.Namespace) -> tuple[Any, Experiment | Sample]:
+    """Curve and experiment, or all curves of a sample and its file."""
+    from hrxrd_ml.io.experiment.read import describes_sample, read_sample
+    from hrxrd_ml.io.read import read_curve
+
+    if arguments.experiment is not None or not arguments.curve.is_file() or not describes_sample(arguments.curve):
+        return _read(arguments.curve, arguments.experiment)
+    sample = read_sample(arguments.curve)
+    return [read_curve(own.file, experiment=own.experiment) for own in sample.curves], sample
+
+
+def _read_as(curve: Any) -> list[str]:
+    """What was decided about the angles and the values of each curve."""
+    curves = curve if isinstance(curve, list) else [curve]
+    names = [f"{Path(str(each.attrs.get('source', ''))).name}, " if curves[1:] else "" for each in curves]
+    return [f"{name}read as: {each.attrs['read_as']}" for name, each in zip(names, curves, strict=True)]
 
 
 def _fit_and_write(
-    curve: xr.DataArray,
-    experiment: Experiment,
+    curve: Any,
+    experiment: Experiment | Sample,
     arguments: argparse.Namespace,
     truth: Mapping[str, float] | None = None,
 ) -> int:
@@ -232,13 +249,13 @@ def _fit_and_write(
     from hrxrd_ml.results.dataset import root_of, to_dataset
     from hrxrd_ml.specimen.superlattice import films_of
 
-    run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
+    run.build_any(experiment, curve)  # whatever is wrong with it is said before a folder is made
     fit = dataset = None
     failed: list[str] = []
     try:
         with staged_folder(arguments.out) as folder:
-            fit = run.fit_curve(curve, experiment, progress=_progress if arguments.verbose else None)
-            dataset = root_of(to_dataset(fit.result, fit.guess))
+            fit = run.fit_any(curve, experiment, progress=_progress if arguments.verbose else None)
+            dataset = to_dataset(fit.result, fit.guess)
             failed += outputs.write_fit(fit, dataset, folder)
     except InputFileError as error:
         if fit is None or dataset is None:
@@ -246,16 +263,20 @@ def _fit_and_write(
         failed.append(str(error))  # the disk, after the fit
     if arguments.verbose:
         _say(fit.result.fit_report())
-    _say(_read_as(curve))
-    _say(tables.parameter_table(dataset, truth))
-    _say(tables.summary(dataset, fit.seconds))
-    for film in (film for part in fit.result.model.simulation.films for film in films_of(part)):
-        for spec in fit.result.model.space if film.x is not None else ():
+    for line in _read_as(curve):
+        _say(line)
+    _say(tables.parameter_table(root_of(dataset), truth))
+    _say(tables.summary(root_of(dataset), fit.seconds))
+    for part in fit.result.parts if fit.result.parts[1:] else ():
+        _say(f"{part.model.label}: chi2/N = {part.pearson_chi2():.3g}")
+    first = fit.result.model.rocking_curves[0]
+    for film in (film for part in first.simulation.films for film in films_of(part)):
+        for spec in first.space if film.x is not None else ():
             if spec.name in (f"{film.name}_x", f"{film.name}_x1"):
                 _say(f"{spec.name}: {spec.description}")
     for note in fit.result.bound_notes:
         _say(f"note: {note}")
-    _tell(arguments.out, outputs.FILES, failed)
+    _tell(arguments.out, outputs.files_of(dataset), failed)
     later = [*(() if arguments.emcee else outputs.POSTERIOR_FILES), *(() if arguments.report else ("fit.html",))]
     if old := [name for name in later if (arguments.out / name).exists()]:
         _say(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")
@@ -284,7 +305,7 @@ def _fit_and_write(
 
 
 def _sample_and_write(
-    result: RockingCurveResult, dataset: xr.Dataset, arguments: argparse.Namespace, failed: list[str]
+    result: RockingCurveResult, dataset: xr.Dataset | xr.DataTree, arguments: argparse.Namespace, failed: list[str]
 ) -> xr.Dataset:
     """Sample, write the files, and add to ``failed`` what could not be written."""
     from hrxrd_ml.cli import outputs

@@ -20,7 +20,7 @@ from hrxrd_ml.errors import InputFileError, in_short
 from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.io.files import write_text
 from hrxrd_ml.reading import read_whole
-from hrxrd_ml.results.dataset import log10_rms, save_dataset
+from hrxrd_ml.results.dataset import curves_of, log10_rms, save_dataset
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -32,7 +32,13 @@ COLUMNS = ("data", "sigma", "guess", "best_fit")
 _TRUTH = "# parameters:"
 
 
-def write_fit(fit: Fit, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> list[str]:
+def files_of(dataset: xr.Dataset | xr.DataTree) -> tuple[str, ...]:
+    """Return the names of the files of a fit; each of several curves has a table of its own."""
+    tables = [f"fit_{label}.csv" if label else "fit.csv" for label in curves_of(dataset)]
+    return tuple(name for each in FILES for name in (tables if each == "fit.csv" else [each]))
+
+
+def write_fit(fit: Fit, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]) -> list[str]:
     """Write all files of a fit into a folder that exists; return what could not be written, and why."""
 
     def draw(path: Path) -> None:
@@ -41,16 +47,22 @@ def write_fit(fit: Fit, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> 
         plots.overview(dataset).savefig(path, dpi=300)
 
     text = json.dumps(record(fit), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def tabulate(curve: xr.Dataset) -> Writer:
+        return lambda path: write_text(path, table(curve))
+
     writers: tuple[Writer, ...] = (
         lambda path: write_text(path, text + "\n"),
-        lambda path: write_text(path, table(dataset)),
+        *(tabulate(curve) for curve in curves_of(dataset).values()),
         lambda path: save_dataset(dataset, path),
         draw,
     )
-    return write_each(dict(zip(FILES, writers, strict=True)), folder)
+    return write_each(dict(zip(files_of(dataset), writers, strict=True)), folder)
 
 
-def write_posterior(posterior: xr.Dataset, dataset: xr.Dataset, folder: str | os.PathLike[str]) -> list[str]:
+def write_posterior(
+    posterior: xr.Dataset, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
+) -> list[str]:
     """Write all files of a posterior, and of the fit that it belongs to, as `write_fit`."""
     from hrxrd_ml.results import plots
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrxrd_ml.errors import ExperimentError, HrxrdError, ParameterError, in_short
 from hrxrd_ml.io.expressions import evaluate, read_expressions
 from hrxrd_ml.parameters import unknown_name
 
 if TYPE_CHECKING:
-    import xarray as xr
     from lmfit import Parameters
 
-    from hrxrd_ml.model.rocking_curve import RockingCurveModel
+    from hrxrd_ml.model.composite import CurveFitting
 
 Overrides = Mapping[str, Mapping[str, float | bool | str]]
 
 
-def hint_parameters(model: RockingCurveModel, overrides: Overrides, source: str = "experiment") -> None:
+def hint_parameters(model: CurveFitting, overrides: Overrides, source: str = "experiment") -> None:
     """Put overrides of parameters into the hints of a model, from which all its parameters are made.
 
     Raises
@@ -29,12 +28,13 @@ def hint_parameters(model: RockingCurveModel, overrides: Overrides, source: str 
         If a parameter is unknown, its value lies outside its bounds, or its expression is unknown to the grammar
         (`hrxrd_ml.io.expressions`), depends on itself or cannot be evaluated.
     """
+    specs = {name.removeprefix(model.prefix): spec for name, spec in model.specs()}
     for name, settings in overrides.items():
         where = f"{source}: [parameters] {name}"
-        if name not in model.space:
-            raise ExperimentError(f"{where}: {unknown_name(name, model.space.names)}")
-        spec = model.space[name]
-        low, high = float(settings.get("min", spec.min)), float(settings.get("max", spec.max))
+        if name not in specs:
+            raise ExperimentError(f"{where}: {unknown_name(name, tuple(specs))}")
+        spec, hint = specs[name], model.param_hints.get(name, {})
+        low, high = (float(settings.get(key, hint.get(key, getattr(spec, key)))) for key in ("min", "max"))
         if low >= high:
             raise ExperimentError(f"{where}: min = {low:g} must be below max = {high:g} (one of them is the default)")
         value = float(settings.get("value", min(max(spec.value, low), high)))
@@ -47,12 +47,14 @@ def hint_parameters(model: RockingCurveModel, overrides: Overrides, source: str 
             spec.check(value)
         except ParameterError as error:
             raise ExperimentError(f"{source}: [parameters] {error}") from error
+        if settings.keys() & {"value", "vary"}:
+            hint.pop("expr", None)  # of a curve that follows another one
         model.set_param_hint(name, value=value, min=low, max=high, vary=bool(settings.get("vary", spec.vary)))
     if tied := {model.prefix + name: str(own["expr"]) for name, own in overrides.items() if "expr" in own}:
         _hint_expressions(model, tied, source)
 
 
-def _hint_expressions(model: RockingCurveModel, texts: Mapping[str, str], source: str) -> None:
+def _hint_expressions(model: CurveFitting, texts: Mapping[str, str], source: str) -> None:
     """Hint at expressions of parameters, of which each has a finite value where the fit starts."""
     params = model.make_params()
     try:
@@ -90,7 +92,7 @@ def evaluated_expressions(overrides: Overrides, source: str = "experiment") -> I
         ) from error
 
 
-def start_parameters(model: RockingCurveModel, curve: xr.DataArray, overrides: Overrides) -> Parameters:
+def start_parameters(model: CurveFitting, curve: Any, overrides: Overrides) -> Parameters:
     """Guess of a model, with the values that were given in place of the guessed ones.
 
     Where a given value leaves another one that was only guessed outside a nested constraint, that one moves.

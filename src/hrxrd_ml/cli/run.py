@@ -7,7 +7,7 @@ here it becomes a `RockingCurveModel`, start values and a result.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,7 +25,9 @@ from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.io.curve import leave_out, make_curve
-from hrxrd_ml.io.experiment.settings import Experiment, LayerSettings, ReflectionSettings, SuperlatticeSettings
+from hrxrd_ml.io.experiment.settings import Experiment, LayerSettings, ReflectionSettings, Sample, SuperlatticeSettings
+from hrxrd_ml.model.composite import CurveFitting
+from hrxrd_ml.model.joint import JointModel
 from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.parameters import unknown_name
@@ -62,8 +64,8 @@ class Strategy(Protocol):
 
     def __call__(
         self,
-        model: RockingCurveModel,
-        curve: xr.DataArray,
+        model: Any,
+        curve: Any,
         params: Parameters,
         *,
         held: Collection[str] = (),
@@ -139,7 +141,7 @@ def build_diffractometer(experiment: Experiment, source: str) -> Diffractometer 
         raise type(error)(f"{source}: [diffractometer] {error}") from error
 
 
-def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> RockingCurveModel:
+def build_model(experiment: Experiment, curve: xr.DataArray | None = None, *, prefix: str = "") -> RockingCurveModel:
     """Model of an experiment, its overrides of parameters included.
 
     Parameters
@@ -148,6 +150,8 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
         See `hrxrd_ml.io.experiment.read.read_experiment`.
     curve
         Curve whose kind and unit of axis the model takes; those of the experiment if None.
+    prefix
+        Of the parameters.
 
     Raises
     ------
@@ -166,12 +170,69 @@ def build_model(experiment: Experiment, curve: xr.DataArray | None = None) -> Ro
             unit=labels.get("units") or experiment.axis.unit or "deg",
             films=films,
             diffractometer=diffractometer,
+            prefix=prefix,
             **{name: value for name, value in options.items() if value is not None},
         )
     except ParameterError as error:
         raise ParameterError(f"{source}: [model] {error}") from error
     hint_parameters(model, experiment.parameters, source)
     return model
+
+
+def build_joint_model(sample: Sample, curves: Sequence[xr.DataArray] | None = None) -> JointModel:
+    """Model of all curves of a sample, its overrides of parameters included; as `build_model`."""
+    labelled = [None] * len(sample.curves) if curves is None else curves
+    models = [
+        build_model(own.experiment, curve, prefix=f"{own.label}_")
+        for own, curve in zip(sample.curves, labelled, strict=True)
+    ]
+    source = str(sample.path or "experiment")
+    try:
+        model = JointModel(models, shared=sample.shared, own=sample.own)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {error}") from error
+    hint_parameters(model, sample.parameters, source)
+    return model
+
+
+def fit_curves(
+    curves: Sequence[xr.DataArray],
+    sample: Sample,
+    *,
+    strategy: Strategy = stepwise,
+    progress: Callable[..., Any] | None = None,
+) -> Fit:
+    """Fit several curves of one sample together, as `fit_curve` fits one.
+
+    Parameters
+    ----------
+    curves
+        Labelled curves, in the order of the experiment file.
+    sample
+        See `hrxrd_ml.io.experiment.read.read_sample`.
+    strategy, progress
+        As for `fit_curve`.
+
+    Raises
+    ------
+    HrxrdError
+        If the curves cannot be fitted as the file says.
+    """
+    begin = time.perf_counter()
+    model, weights, guess = _guess_curves(curves, sample)
+    return _fitted(model, list(curves), guess, weights, sample, strategy, progress, begin)
+
+
+def _guess_curves(curves: Sequence[xr.DataArray], sample: Sample) -> tuple[JointModel, Any, Parameters]:
+    """Model, weights and start values of several curves."""
+    model = build_joint_model(sample, curves)
+    masks = [own.experiment.fit.mask for own in sample.curves]
+    kept = [leave_out(curve, mask) if mask else curve for curve, mask in zip(curves, masks, strict=True)]
+    weights = None
+    if any(masks):
+        weights = [np.isin(c["x"].values, k["x"].values).astype(float) for c, k in zip(curves, kept, strict=True)]
+    with evaluated_expressions(sample.parameters, str(sample.path or "experiment")):
+        return model, weights, start_parameters(model, kept, sample.parameters)
 
 
 def guess_curve(curve: xr.DataArray, experiment: Experiment) -> tuple[RockingCurveModel, FloatArray | None, Parameters]:
@@ -217,6 +278,37 @@ def fit_curve(
     """
     begin = time.perf_counter()
     model, weights, guess = guess_curve(curve, experiment)
+    return _fitted(model, curve, guess, weights, experiment, strategy, progress, begin)
+
+
+def build_any(experiment: Experiment | Sample, curve: Any = None) -> CurveFitting:
+    """Model of an experiment with one curve, or of a sample with several."""
+    return build_joint_model(experiment, curve) if isinstance(experiment, Sample) else build_model(experiment, curve)
+
+
+def guess_any(curve: Any, experiment: Experiment | Sample) -> tuple[CurveFitting, Any, Parameters]:
+    """Model, weights and start values, as `guess_curve`, for one curve or several."""
+    return _guess_curves(curve, experiment) if isinstance(experiment, Sample) else guess_curve(curve, experiment)
+
+
+def fit_any(curve: Any, experiment: Experiment | Sample, **options: Any) -> Fit:
+    """Fit one curve or several, as their file says; see `fit_curve`."""
+    if isinstance(experiment, Sample):
+        return fit_curves(curve, experiment, **options)
+    return fit_curve(curve, experiment, **options)
+
+
+def _fitted(
+    model: CurveFitting,
+    curve: Any,
+    guess: Parameters,
+    weights: Any,
+    experiment: Experiment | Sample,
+    strategy: Strategy,
+    progress: Callable[..., Any] | None,
+    begin: float,
+) -> Fit:
+    """Fit from start values as an experiment file says; ``begin`` is when the guess began."""
     guessed = time.perf_counter()
     method = experiment.fit.method or "least_squares"
     settings: dict[str, Any] = {

@@ -2,14 +2,17 @@
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 from hrxrd_ml.errors import ExperimentError, InputFileError
-from hrxrd_ml.io.experiment.settings import Experiment
-from hrxrd_ml.io.experiment.table import Table
+from hrxrd_ml.io.experiment.parameters import read_parameters
+from hrxrd_ml.io.experiment.settings import CurveOfSample, Experiment, FitSettings, Sample
+from hrxrd_ml.io.experiment.table import Table, shown
+from hrxrd_ml.io.experiment.values import text
 from hrxrd_ml.reading import read_whole
 
 MAX_FILE_SIZE = 1_000_000
@@ -32,9 +35,88 @@ def read_experiment(path: str | os.PathLike[str]) -> Experiment:
         If the file cannot be read, is not TOML, or holds an unknown key, a wrong type or an impossible value.
     """
     path = Path(path)
+    data = _toml(path)
+    if "curve" in data:
+        raise ExperimentError(
+            f"{path}: this file describes several curves of one sample: fit them with hrxrd-ml fit {path.name}, or "
+            "read it with hrxrd_ml.read_sample"
+        )
+    return experiment_from_mapping(data, source=str(path), folder=path.parent, path=path)
+
+
+def describes_sample(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an experiment file with several ``[[curve]]`` tables."""
+    return Path(path).suffix.lower() == ".toml" and "curve" in _toml(Path(path))
+
+
+def read_sample(path: str | os.PathLike[str]) -> Sample:
+    """Read and check an experiment file that describes several curves of one sample.
+
+    Each ``[[curve]]`` names a ``file``, relative to this one, and has sections ``reflection``, ``axis``, ``intensity``
+    and ``fit`` of its own, which add to those of the whole file and go before them. ``name`` begins the names of its
+    own parameters; by default it is made of the indices, as in r444.
+
+    Raises
+    ------
+    ExperimentError
+        As for `read_experiment`.
+    """
+    path = Path(path)
+    data = _toml(path)
+    tables = data.get("curve")
+    if not isinstance(tables, list) or not tables or not all(isinstance(each, Mapping) for each in tables):
+        raise ExperimentError(f"{path}: expected tables [[curve]], each with a file, got {shown(tables)}")
+    common = {name: value for name, value in data.items() if name not in ("curve", "parameters", "joint", "fit")}
+    curves: list[CurveOfSample] = []
+    for place, own in enumerate(tables, start=1):
+        table = Table(own, str(path), f"curve #{place}", ("file", "name", *_OF_CURVE), path.parent)
+        table.require("file", "the path of a data file, relative to this one")
+        merged = {**common, **({"fit": data["fit"]} if "fit" in data else {})}
+        for section in _OF_CURVE:
+            parts = [part.get(section, {}) for part in (data, own)]
+            if not all(isinstance(part, Mapping) for part in parts):
+                table.fail(section, "a table")
+            if parts[0] or parts[1]:
+                merged[section] = {**parts[0], **parts[1]}
+        where = f"{path}: [[curve]] #{place}"
+        experiment = experiment_from_mapping(merged, source=where, folder=path.parent, path=path)
+        curves.append(CurveOfSample(_label(table, experiment, curves), path.parent / text(table, "file"), experiment))
+    top = Table(data, str(path), "", ("curve", "joint", "parameters", *_SECTIONS), path.parent)
+    joint = Table(data.get("joint", {}), str(path), "joint", ("shared", "own"), path.parent)
+    chosen = {key: _names(joint, key) for key in ("shared", "own") if key in joint}
+    parameters = read_parameters(top, "parameters") if "parameters" in data else {}
+    fit = top.inner(FitSettings, "fit", data.get("fit", {})).fill(FitSettings)
+    return Sample(tuple(curves), parameters, fit, path=path, **chosen)
+
+
+_SECTIONS = ("reflection", "axis", "intensity", "sample", "diffractometer", "model", "parameters", "fit")
+_OF_CURVE = ("reflection", "axis", "intensity", "fit")
+
+
+def _label(table: Table, experiment: Experiment, before: Sequence[CurveOfSample]) -> str:
+    """Return the label of a curve: what was given, or r and the indices, and a letter where that is taken."""
+    taken = [curve.label for curve in before]
+    if "name" in table:
+        label = text(table, "name")
+        if not label.isidentifier() or label in taken:
+            table.fail("name", "a name of letters, digits and _ that no other curve has")
+        return label
+    plain = "r" + "".join(str(index).replace("-", "m") for index in experiment.reflection.hkl)
+    return next(name for name in (plain, *(f"{plain}{letter}" for letter in ascii_lowercase)) if name not in taken)
+
+
+def _names(table: Table, key: str) -> tuple[str, ...]:
+    names = table.data[key]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        table.fail(key, 'a list of names of parameters, such as ["background"]')
+    return tuple(names)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds."""
     try:
-        text = read_whole(path, MAX_FILE_SIZE).decode("utf-8-sig")
-        data = tomllib.loads(text.replace("\r\n", "\n"))
+        content = read_whole(path, MAX_FILE_SIZE).decode("utf-8-sig")
+        return tomllib.loads(content.replace("\r\n", "\n"))
     except FileNotFoundError:
         raise ExperimentError(f"{path}: no such experiment file; give the path of a TOML file") from None
     except OSError as error:
@@ -46,7 +128,6 @@ def read_experiment(path: str | os.PathLike[str]) -> Experiment:
     except (ValueError, RecursionError) as error:  # tomllib raises others than its own, for very long integers
         hint = "" if path.suffix.lower() == ".toml" else "; expected an experiment file (.toml)"
         raise ExperimentError(f"{path}: not valid TOML: {str(error) or 'nested too deeply'}{hint}") from error
-    return experiment_from_mapping(data, source=str(path), folder=path.parent, path=path)
 
 
 def experiment_from_mapping(
@@ -74,8 +155,7 @@ def experiment_from_mapping(
     ExperimentError
         For every unknown key, wrong type or impossible value.
     """
-    sections = ("reflection", "axis", "intensity", "sample", "diffractometer", "model", "parameters", "fit")
-    top = Table(data, source, "", sections, folder or Path())
+    top = Table(data, source, "", _SECTIONS, folder or Path())
     # What is not written of a model follows from the sample, so that there always is one to read.
     experiment = replace(top, data={"model": {}, **top.data}).fill(Experiment, path=path)
     if experiment.diffractometer is not None and "resolution" in top.data.get("model", {}):

@@ -331,3 +331,24 @@ class Experiment:
     )
     fit: FitSettings = key(values.section(FitSettings), FitSettings())
     path: Path | None = None
+
+
+@dataclass(frozen=True)
+class CurveOfSample:
+    """One curve of several: its label, which begins the names of its own parameters, its file, and its experiment."""
+
+    label: str
+    file: Path
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All that an experiment file with several ``[[curve]]`` tables says, checked."""
+
+    curves: tuple[CurveOfSample, ...]
+    parameters: Mapping[str, Mapping[str, ParameterValue]]
+    fit: FitSettings
+    shared: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
+    path: Path | None = None
