@@ -250,3 +250,23 @@ def test_guess_from_both_curves_reaches_the_noise(joint, counts):
     truth = joint.fit(counts, joint.make_params(**TRUTH), x=X)
     assert found.chisqr < truth.chisqr + 3.0
     assert guess["L1"].user_data["guess"]["provider"] == "network"
+
+
+class Misled:
+    """Knows 888, and takes the layer of 444 for the substrate."""
+
+    def guess(self, one, curve):
+        values = {"Dmax1": 0.001, "D01": 0.0005, "L1": 1500.0, "Rp1": 1000.0, "offset": -300.0, "fwhm": 30.0}
+        if one.prefix == "r888_":
+            values = {name: TRUTH.get(name, TRUTH.get(f"r888_{name}")) for name in one.space.names}
+            values["damage"], values["substrate_damage"] = (
+                4 * TRUTH[f"r444_{n}"] for n in ("damage", "substrate_damage")
+            )
+        return one.make_params(**{name: value for name, value in values.items() if value is not None})
+
+
+def test_a_curve_that_was_misread_alone_is_placed_by_the_other(joint, counts):
+    assert Misled().guess(joint.members[0], None)["r444_offset"].value == -300.0
+    guess = joint.guess(counts, x=X, provider=Misled())
+    assert abs(guess["r444_offset"].value) < 5.0
+    assert joint.fit(counts, guess, x=X).redchi == pytest.approx(1.0, abs=0.2)

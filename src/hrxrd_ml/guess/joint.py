@@ -45,6 +45,9 @@ _NOISE, _BELIEVED, _SAME = 1.5, 3.0, 0.5
 """Standard deviations above what noise alone makes up to which a guess is taken at once, and where other starts lead to
 nothing better; and by how much the halved sum of squares of something better is lower."""
 
+_LEVELS = ("scale", "background")
+"""What a curve tells wherever its peak is."""
+
 _ALIKE = 1.0
 """Squared difference, in errors, up to which two trials have the same curves."""
 
@@ -99,6 +102,8 @@ def guess(model: Any, observations: Sequence[Observation], provider: GuessProvid
                 break
             before = ends[0].cost
             others = [_with_profile(rough, starts[k], model, found) for k, found in _profiles(effort, pairs)]
+            if len(starts) > 1:  # a curve alone may have taken the layer for the substrate
+                others += [_start(model, params, singles, k, placed=False) for k in range(len(singles))]
             if others:
                 follow(others, 2 * _FOLLOWED)
             # The noise of one sample in a dozen is that high: a minimum below which nothing is found is believed.
@@ -152,14 +157,19 @@ def _excess(objective: Objective, values: Mapping[str, float]) -> float:
     return (excess + len(objective.names)) / math.sqrt(variance)
 
 
-def _start(model: Any, params: Parameters, singles: Sequence[Parameters], first: int) -> dict[str, float]:
-    """Return values of all parameters: what the curves share as one of them has it, the others of each by itself."""
+def _start(
+    model: Any, params: Parameters, singles: Sequence[Parameters], first: int, *, placed: bool = True
+) -> dict[str, float]:
+    """Return values of all parameters: what the curves share as one of them has it, the others of each by itself.
+
+    If not ``placed``, the peaks of the other curves are where they are by default, as wide as they are by default.
+    """
     start = params.copy()
     order = [*(k for k in range(len(singles)) if k != first), first]
     for k in order:
         for name, par in singles[k].items():
             own = start[model.renamed(name)]
-            if own.expr is None:
+            if own.expr is None and (placed or k == first or name.endswith(_LEVELS)):
                 own.value = min(max(float(par.value), own.min), own.max)
         for name, par in singles[k].items():
             reference, factor = model.followers.get(name, (None, 1.0))
