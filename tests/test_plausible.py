@@ -156,7 +156,10 @@ def test_what_a_detector_did_is_named_with_its_mask(implanted, kind, text):
         (note,) = of_detector(counts, factor * expected, x)
         assert text in note
         ranges = eval(note.split("mask = ")[1].split(" and ")[0], {"__builtins__": {}})
-        assert all(any(low < angle < high for low, high in ranges) for angle in (x[where] if kind == "wrapped twice" else x[where][:3]))
+        assert all(
+            any(low < angle < high for low, high in ranges)
+            for angle in (x[where] if kind == "wrapped twice" else x[where][:3])
+        )
 
 
 def test_a_good_detector_is_not_accused(implanted):
