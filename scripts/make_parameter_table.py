@@ -14,7 +14,8 @@ from hrxrd_ml.instrument.background import BACKGROUNDS, make_background
 from hrxrd_ml.instrument.counting import base_space
 from hrxrd_ml.instrument.resolution import RESOLUTIONS, Response, make_resolution
 from hrxrd_ml.io.files import write_text
-from hrxrd_ml.specimen.damage import DAMAGES
+from hrxrd_ml.specimen.damage import DAMAGES, SUBSTRATE, Displacements
+from hrxrd_ml.specimen.defects import Loops
 from hrxrd_ml.specimen.profile import PROFILES
 from hrxrd_ml.specimen.profile.implanted import MINIMUM_STRAIN
 from hrxrd_ml.specimen.spread import spread_space
@@ -40,12 +41,19 @@ SECTIONS: tuple[tuple[str, str, tuple[tuple[str, ParameterSpace], ...]], ...] = 
         "Damage",
         "`damage=` chooses one of them. L is the exponent of the static Debye–Waller factor, E = exp(−L). The number "
         "of spline coefficients is `damage_knots`, 8 by default; the spline reaches as deep as the strain profile.",
-        tuple((f"`{kind}`", part().space) for kind, part in DAMAGES.items() if part),
+        (
+            *((f"`{kind}`", part().space) for kind, part in DAMAGES.items() if part),
+            ("`tied` with `loops` or `clusters`", ParameterSpace((Loops().amount(),))),
+        ),
     ),
     (
         "Diffuse scattering",
-        "`diffuse=` chooses one of them.",
-        tuple((f"`{kind}`", part().space) for kind, part in DIFFUSES.items() if part),
+        "`diffuse=` chooses one of them; [defects](defects.md) tells of loops and clusters. The default of "
+        "`burgers_vector` is the shortest lattice vector of the crystal.",
+        (
+            *((f"`{kind}`", part().space) for kind, part in DIFFUSES.items() if part),
+            ("`correlation` with displacements", ParameterSpace((Displacements().amount(SUBSTRATE),))),
+        ),
     ),
     ("Scale and axis", "Every model has them.", (("any", base_space()),)),
     (

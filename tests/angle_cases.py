@@ -7,8 +7,8 @@ import numpy as np
 
 import four_wave
 from hrxrd_ml import Film, Reflection, RockingCurve
-from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.layers import sublayers
+from hrxrd_ml.specimen.stack import Stack
 
 REACH = np.radians(1.5)
 """How far a scan goes to both sides of the substrate peak, where the geometry allows it."""

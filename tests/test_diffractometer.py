@@ -262,8 +262,9 @@ def test_every_parameter_has_a_scope():
     assert {name for name, scope in scopes.items() if scope == "diffractometer"} == {
         "fwhm", "line_window", "line_centre", "dead_time",
     }  # fmt: skip
-    assert {"scale", "offset", "step", "background"} == {n for n, scope in scopes.items() if scope == "curve"}
-    assert {"bend", "bend_skew", "Dmax1", "damage", "strain_spread"} <= {n for n, s in scopes.items() if s == "sample"}
+    own = {"scale", "offset", "step", "background", "damage", "substrate_damage"}
+    assert own == {n for n, scope in scopes.items() if scope == "curve"}
+    assert {"bend", "bend_skew", "Dmax1", "strain_spread"} <= {n for n, s in scopes.items() if s == "sample"}
     free = RockingCurve.of(Reflection("GGG", (4, 4, 4)), resolution="split_pseudo_voigt")
     assert {free.space[name].scope for name in ("fwhm", "eta", "tail", "asymmetry", "curvature")} == {"curve"}
 

@@ -11,7 +11,7 @@ from hrxrd_ml.diffraction.lamellae import Lamellae
 from hrxrd_ml.errors import CrystalError, InputFileError, ParameterError
 from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.specimen.damage import TiedDamage
-from hrxrd_ml.specimen.film import Stack
+from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.units import ARCSEC
 
 GGG = hx.Reflection("GGG", (4, 4, 4), "CuKa1")
@@ -312,6 +312,29 @@ def test_what_is_not_said_of_the_model_follows_from_the_films_as_in_experiment_f
 
 
 # --- corners of the domain ---
+
+
+def test_compositions_end_where_the_lattice_is_another_one():
+    """GaNAs with half of the arsenic replaced has a lattice 10 % smaller than GaAs: no fit goes there."""
+    dilute = Film("f", "GaNAs", 500.0, x=0.02)
+    spec = dilute.space(GAAS)["f_x"]
+    edge = Crystal.named("GaNAs", spec.max)
+    assert edge.a / GAAS.crystal.a == pytest.approx(0.9, abs=2e-3)
+    assert np.isfinite(mismatch(dilute, dilute.space(GAAS).defaults() | {"f_x": spec.max}, GAAS)[0])
+    assert Film("f", "InGaAs", 500.0, x=0.1).space(GAAS)["f_x"].max == 1.0
+    with pytest.raises(CrystalError, match="need the lattice of the substrate"):
+        Film("f", "GaNAs", 500.0, x=0.9).space(GAAS)
+
+
+@pytest.mark.parametrize(("name", "x", "element"), [("GaAs0.95Bi0.05", 0.05, "Bi"), ("GaN0.02As0.98", 0.02, "N")])
+def test_dilute_alloys_of_gaas_are_strained_as_their_element_is_large(name, x, element):
+    """Against tensile GaNAs and compressive GaAsBi by Vegard's law; structure factors lose arsenic."""
+    crystal = Crystal.named(name)
+    end = {"Bi": 6.33, "N": 4.50}[element]
+    assert crystal.a == pytest.approx(x * end + (1.0 - x) * Crystal.named("GaAs").a, rel=1e-9)
+    share = {site.element: site.occupancy for site in crystal.sites}
+    assert share[element] == pytest.approx(x)
+    assert share["As"] == pytest.approx(1.0 - x)
 
 
 def test_fringes_of_an_asymmetric_reflection_are_followed():

@@ -68,6 +68,9 @@ def test_damage_grows_with_the_square_of_the_diffraction_vector_unless_freed(joi
     assert params["r888_substrate_damage"].value == pytest.approx(4 * 0.02, rel=1e-9)
     params["r888_damage"].set(expr="", vary=True)
     joint.check_params(params)
+    unread = joint.make_params(r444_damage=0.3)
+    unread["r888_damage"].set(expr="", vary=True)
+    assert unread["r888_damage"].value == pytest.approx(4 * 0.3, rel=1e-9)
 
 
 def test_jacobian_is_exact_through_what_is_shared_and_tied(joint, result):

@@ -95,7 +95,7 @@ def test_model_has_the_named_parts_and_the_axis_of_the_curve():
         ({"sample": {"layers": [{"crystal": "YIG", "thickness": 100.0, "roughness": 5.0}]}}, "no key 'roughness'"),
         ({"sample": {"layers": [{"crystal": "Si", "thickness": 100.0}]}}, "need the lattice of the substrate"),
         ({"sample": {"layers": [{"crystal": "YIG", "thickness": 9.0, "x": 0.5}]}}, r"e\.toml: \[sample\] .*alloy"),
-        ({"model": {"diffuse": "loops"}}, r"e\.toml: \[model\].*diffuse"),
+        ({"model": {"diffuse": "voids"}}, r"e\.toml: \[model\].*diffuse"),
         ({"parameters": {"fwmh": {"value": 3.0}}}, "did you mean fwhm"),
         ({"parameters": {"fwhm": {"value": 900.0}}}, "outside its bounds"),
         ({"parameters": {"fwhm": {"min": 900.0}}}, "must be below max"),

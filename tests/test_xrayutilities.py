@@ -76,11 +76,11 @@ class Case:
         model = model(self.stack(sign), energy=self.energy, resolution_width=0, polarization=polarization)
         return model.simulate(angles, hkl=self.hkl, geometry=self.geometry, **options)
 
-    def ours(self, polarization):
-        """By the two-beam theory with the linear deviation."""
+    def ours(self, polarization, linear=True):
+        """By the two-beam theory, with the linear deviation or as the package usually calculates."""
         reflection = self.reflection.replace(polarization_ratio={"S": 0.0, "P": np.inf}[polarization])
         materials = []
-        for chi, factor in zip(self.chi, self.factors, strict=True):
+        for chi, factor in zip(self.chi, self.factors if linear else np.ones(len(self.chi)), strict=True):
             materials.append(Material(chi.chi0, (chi.chih, factor * chi.chih), (chi.chih, factor * chi.chih)))
         n = len(self.layers)
         lamellae = Lamellae(
@@ -90,7 +90,7 @@ class Case:
             (*materials[:0:-1], materials[0]),
             np.arange(n),
         )
-        return coherent.reflectivity(reflection, lamellae, self.dtheta, linear=True)
+        return coherent.reflectivity(reflection, lamellae, self.dtheta, linear=linear)
 
     def four_waves(self, mirrored=False):
         """By the solver of these tests; mirrored: with the other sign of chi_h''."""
@@ -130,3 +130,27 @@ def test_sign_of_absorption(case):
     right = np.abs(case.four_waves() - theirs).max()
     wrong = np.abs(case.four_waves(mirrored=True) - theirs).max()
     assert wrong > 100.0 * right
+
+
+PERIODS = {"GaAs": (("AlAs", 110.0), ("GaAs", 150.0)), "Si": (("SiGe", 60.0), ("Si", 240.0))}
+
+
+@pytest.mark.parametrize(
+    ("substrate", "repeats", "hkl", "exit"),
+    [
+        ("GaAs", 5, (0, 0, 4), "low"),
+        ("GaAs", 50, (0, 0, 4), "low"),
+        ("GaAs", 10, (0, 0, 2), "low"),
+        ("GaAs", 20, (1, 1, 5), "low"),
+        ("GaAs", 20, (1, 1, 5), "high"),
+        ("GaAs", 50, (1, 1, 5), "high"),
+        ("Si", 25, (0, 0, 4), "low"),
+    ],
+)
+def test_superlattices_are_those_of_the_general_model(substrate, repeats, hkl, exit):
+    """In 224 it loses 3e-3 by rounding; `test_epitaxy` has those, by the solver of these tests."""
+    case = Case(substrate, PERIODS[substrate] * repeats, hkl, exit, 1.2e-2)
+    theirs, ours = case.theirs(xu.simpack.DynamicalModel, "S"), case.ours("S", linear=False)
+    off = np.abs(ours - theirs) / (theirs + 1e-8)
+    assert np.max(off) < 1e-3
+    assert np.median(off) < 1e-4

@@ -150,6 +150,14 @@ def wrong_name():
     return raised(model.fit, curve, params, fwmh=20.0)
 
 
+def other_sample():
+    """Two curves of which each is described by a profile of its own kind."""
+    given = {"r444_": {"profile": "bspline"}, "r888_": {}}
+    orders = zip((4, 8), given.items(), strict=True)
+    models = [hx.RockingCurveModel(hx.Reflection("GGG", (n,) * 3), prefix=p, **kind) for n, (p, kind) in orders]
+    return raised(hx.JointModel, models)
+
+
 def no_guard():
     """A process that was spawned, reads the script for its main module and meets the start of processes there."""
     process = multiprocessing.current_process()
@@ -199,5 +207,6 @@ CASES = {
     "checkpoint": foreign_checkpoint,
     "out of bounds": out_of_bounds,
     "wrong name": wrong_name,
+    "different samples": other_sample,
     "no guard": no_guard,
 }

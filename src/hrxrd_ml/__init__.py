@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from hrxrd_ml.results import plots as plot
     from hrxrd_ml.results.dataset import compare, save_dataset, to_dataset
     from hrxrd_ml.results.html import report
+    from hrxrd_ml.results.plan import Measurement, plan
     from hrxrd_ml.results.posterior import sample
     from hrxrd_ml.results.predict import predict
     from hrxrd_ml.simulate import RockingCurve
     from hrxrd_ml.specimen.film import Film
+    from hrxrd_ml.specimen.superlattice import Superlattice
 
 __all__ = [
     "Crystal",
@@ -37,12 +39,14 @@ __all__ = [
     "Film",
     "HrxrdError",
     "JointModel",
+    "Measurement",
     "ParameterSpace",
     "ParameterSpec",
     "Reflection",
     "RockingCurve",
     "RockingCurveModel",
     "RockingCurveResult",
+    "Superlattice",
     "Susceptibility",
     "__version__",
     "build_model",
@@ -51,6 +55,7 @@ __all__ = [
     "load_model",
     "load_result",
     "make_curve",
+    "plan",
     "plot",
     "predict",
     "read_curve",
@@ -68,12 +73,14 @@ _HOMES = {
     "Film": "specimen.film",
     "HrxrdError": "errors",
     "JointModel": "model.joint",
+    "Measurement": "results.plan",
     "ParameterSpace": "parameters",
     "ParameterSpec": "parameters",
     "Reflection": "crystal.reflection",
     "RockingCurve": "simulate",
     "RockingCurveModel": "model.rocking_curve",
     "RockingCurveResult": "model.result",
+    "Superlattice": "specimen.superlattice",
     "Susceptibility": "crystal.susceptibility",
     "build_model": "cli.run",
     "compare": "results.dataset",
@@ -81,6 +88,7 @@ _HOMES = {
     "load_model": "model.loading",
     "load_result": "model.loading",
     "make_curve": "io.curve",
+    "plan": "results.plan",
     "predict": "results.predict",
     "read_curve": "io.read",
     "read_experiment": "io.experiment.read",

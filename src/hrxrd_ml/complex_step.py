@@ -57,6 +57,12 @@ def exp(x: Any) -> Any:
     return np.exp(x.real) * (1.0 + 1j * x.imag) if np.iscomplexobj(x) else np.exp(x)
 
 
+def sqrt(x: Any) -> Any:
+    """Return the square root of a positive array, as `exp` does it: sqrt(a + i b) = sqrt(a) + i b/(2 sqrt(a))."""
+    root = np.sqrt(x.real)
+    return root + 1j * (0.5 * x.imag / root) if np.iscomplexobj(x) else root
+
+
 def gradient(function: Callable[[Values], ArrayLike], values: Values, names: Sequence[str]) -> FloatArray:
     """Return the derivatives of a number by parameters, shape (len(names),)."""
     return np.broadcast_to(derivative(function(stepped(values, names))), (len(names), 1, 1))[:, 0, 0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -18,9 +18,10 @@ from numpy.typing import ArrayLike
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.complex_step import gradient
 from hrxrd_ml.crystal.reflection import Reflection
-from hrxrd_ml.diffraction.beams import check_horizon
+from hrxrd_ml.diffraction.beams import Beams, check_horizon
 from hrxrd_ml.diffraction.coherent import weighted_reflectivity, weighted_reflectivity_and_jacobian
-from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DiffuseModel, make_diffuse
+from hrxrd_ml.diffraction.diffuse import CorrelationDiffuse, DefectDiffuse, DiffuseModel, make_diffuse
+from hrxrd_ml.diffraction.overgrowth import covered, own_beams
 from hrxrd_ml.diffraction.reflectivity import Conditions, Diffracting
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.instrument.angles import AngleGrid
@@ -35,12 +36,14 @@ from hrxrd_ml.instrument.resolution import Broadening, Resolution, Response, mak
 from hrxrd_ml.parameters import ParameterSpace, checked_keywords, space_of
 from hrxrd_ml.specimen.cut import too_much
 from hrxrd_ml.specimen.damage import Damage, TiedDamage, make_damage
-from hrxrd_ml.specimen.film import Film, Stack, film_space
+from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.layers import Layer, discretise, uniform_films
 from hrxrd_ml.specimen.profile import make_profile
 from hrxrd_ml.specimen.profile.base import Profile, end_of
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.spread import mean, nodes_of, reach, spread_out, spread_space
+from hrxrd_ml.specimen.stack import Fineness, Stack
+from hrxrd_ml.specimen.superlattice import Part, depth_of, film_space, has_own_lattice
 from hrxrd_ml.units import ARCSEC
 
 MOST_FILMS = 500
@@ -89,7 +92,7 @@ class RockingCurve:
     diffractometer : Diffractometer, optional
         Declared parts in place of a ``resolution`` that is fitted; the polarisation K of the reflection follows from
         them unless the reflection was given one.
-    films : sequence of Film
+    films : sequence of Film and Superlattice
         Films on the substrate, from the substrate up. The strain profile begins at the surface of the topmost one,
         and is relative to the lattice of the film that it is in.
     """
@@ -102,7 +105,7 @@ class RockingCurve:
     background: str | Background = "constant"
     tolerance: float = 1e-4
     max_depth: float = 8000.0
-    films: tuple[Film, ...] = ()
+    films: tuple[Part, ...] = ()
     diffractometer: Diffractometer | None = None
 
     @classmethod
@@ -143,7 +146,7 @@ class RockingCurve:
             usual = getattr(make_damage(damage) if isinstance(damage, str) else damage, "measure", None)
             diffuse = make_diffuse(diffuse, usual, reflection.crystal.shortest_translation)
         if isinstance(damage, str):
-            damage = make_damage(damage, damage_knots, getattr(diffuse, "defects", None))
+            damage = make_damage(damage, damage_knots, diffuse.measure if isinstance(diffuse, DefectDiffuse) else None)
         return cls(reflection, profile, damage, diffuse, **options)
 
     def __post_init__(self) -> None:
@@ -164,13 +167,31 @@ class RockingCurve:
             object.__setattr__(self, "reflection", lit_by(self.diffractometer, self.reflection))
         if self.profile is None and self.damage is not None:
             raise ParameterError("damage needs a strain profile that ends somewhere; profile is none")
-        defects = getattr(self.diffuse, "defects", None)
-        if defects is not None and self.damage is not None and getattr(self.damage, "measure", None) != defects:
+        made = self.diffuse.measure if isinstance(self.diffuse, DefectDiffuse) else None
+        if made is not None and self.damage is not None and getattr(self.damage, "measure", None) != made:
             raise ParameterError(
                 f"damage {self.damage!r} contradicts the diffuse model, whose defects make it; leave it out, or "
                 "give 'tied' or 'bspline' for the profile of their density, or the same defects to both"
             )
+        if self.overgrown is not None and (self.profile is not None or self.diffuse is not None):
+            raise ParameterError("films with hkl, a lattice of their own, go with profile and diffuse component none")
         self.response, self.level  # noqa: B018 (raise if resolution or background does not fit)
+
+    @cached_property
+    def on_substrate(self) -> tuple[Part, ...]:
+        """Films with the lattice of the substrate."""
+        own = [k for k, film in enumerate(self.films) if has_own_lattice(film)]
+        return self.films[: own[0]] if own else self.films
+
+    @cached_property
+    def overgrown(self) -> RockingCurve | None:
+        """Films from the first one with a lattice of its own on, as a curve of their own."""
+        if len(self.on_substrate) == len(self.films):
+            return None
+        first, *others = self.films[len(self.on_substrate) :]
+        assert isinstance(first, Film)
+        films = (replace(first, hkl=None), *others)
+        return RockingCurve(first.reference(self.reflection), None, None, None, tolerance=self.tolerance, films=films)
 
     @cached_property
     def response(self) -> Broadening:
@@ -248,7 +269,7 @@ class RockingCurve:
     def deeper(self, values: Values) -> int:
         """Return by how many half octaves the layer is deeper than what was expected; 0 if it is not."""
         end = values["L1"] if isinstance(self.profile, ImplantedProfile) else end_of(self.profile, values)
-        depth = max(end, sum(values[f"{film.name}_thickness"] for film in self.films))
+        depth = max(end, sum(depth_of(film, values) for film in self.films))
         return max(math.ceil(2.0 * math.log2(max(depth / self._usual_depth, 1.0)) - 1e-9), 0)
 
     def bind(self, dtheta: ArrayLike) -> BoundCurve:
@@ -278,9 +299,13 @@ class RockingCurve:
         names : sequence of str, optional
             Parameters of the sample by which derivatives are wanted.
         """
-        if self.profile is None and not self.films:
+        if self.profile is None and not self.on_substrate:
             return Layer.nothing(names)
-        films = Stack.of(self.films, values, self.reflection) if self.films else None
+        films = None
+        if self.on_substrate:
+            ends = strain_range if isinstance(strain_range, tuple) else (strain_range,)
+            fineness = Fineness(max(map(abs, ends)), self.tolerance)
+            films = Stack.of(self.on_substrate, values, self.reflection, fineness=fineness, names=names)
         if films is not None and self.profile is None and self.diffuse is None:
             return uniform_films(films, values, names)
         length = self.defect_length(values)
@@ -297,6 +322,24 @@ class RockingCurve:
             line_width=2.0 / (self.reflection.diffraction_vector * length) if length > 0.0 else math.inf,
             reach=reach(values.get("strain_spread", 0.0), self.tolerance),
         )
+
+    def over(
+        self,
+        coherent: FloatArray,
+        jacobian: FloatArray,
+        beams: Beams,
+        values: Values,
+        weights: FloatArray,
+        names: Sequence[str] | None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return reflectivity and derivatives of a crystal with these films on it; see `overgrowth.covered`."""
+        own = own_beams(self.conditions, beams)
+        span = float(np.abs(own.dtheta).max()) / math.tan(self.reflection.bragg_angle)
+        layer = self.layer(values, span, names=names)
+        coherent, jacobian = covered(coherent, jacobian, beams, self.conditions, layer, weights)
+        if self.overgrown is None:
+            return coherent, jacobian
+        return self.overgrown.over(coherent, jacobian, own, values, weights, names)
 
     @cached_property
     def _extinction_length(self) -> float:
@@ -500,6 +543,9 @@ class BoundCurve:
         else:
             coherent, by_row = weighted_reflectivity_and_jacobian(c, seen.slopes, self._weights, seen.media, grid.beams)
             jacobian = np.moveaxis(by_row, 1, 0)
+        if model.overgrown is not None:
+            names = None if layer.slopes is None else layer.slopes.names
+            coherent, jacobian = model.overgrown.over(coherent, jacobian, grid.beams, values, self._weights, names)
         if model.diffuse is not None:
             # It is broad beside what the acceptances of the polarisations differ by: both see one mean of these.
             scatterers = seen.scatterers(*grid.picked, self._weights.sum(axis=0))
@@ -515,17 +561,23 @@ class BoundCurve:
         """Return the expected intensity, shape (n,), or a part of it: what needs no other angles is left out."""
         return self._evaluate(values, (), part)[0]
 
+    def coherent(self, values: Values) -> FloatArray:
+        """Return the expected intensity without what is scattered diffusely, shape (n,)."""
+        return self._evaluate(values, (), slice(None), diffuse=False)[0]
+
     def jacobian(self, values: Values, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
         """Return the expected intensity (n,) and its derivatives (n, len(names)) with respect to named parameters."""
         return self._evaluate(values, tuple(names), slice(None))
 
-    def _evaluate(self, values: Values, names: tuple[str, ...], part: slice) -> tuple[FloatArray, FloatArray]:
+    def _evaluate(
+        self, values: Values, names: tuple[str, ...], part: slice, *, diffuse: bool = True
+    ) -> tuple[FloatArray, FloatArray]:
         for spec in self.model.space:
             spec.check(values[spec.name])
         grid, model = self._part(values, part), self.model
         result = self._reflectivity(values, grid, [name for name in names if name in model.physics])
         return measure(
-            np.concatenate([(result.coherent + result.diffuse)[None], result.slopes]),
+            np.concatenate([(result.coherent + diffuse * result.diffuse)[None], result.slopes]),
             result.names,
             values,
             names,

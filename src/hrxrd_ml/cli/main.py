@@ -230,6 +230,7 @@ def _fit_and_write(
     from hrxrd_ml.cli.overrides import evaluated_expressions
     from hrxrd_ml.results import tables
     from hrxrd_ml.results.dataset import root_of, to_dataset
+    from hrxrd_ml.specimen.superlattice import films_of
 
     run.build_model(experiment, curve)  # whatever is wrong with it is said before a folder is made
     fit = dataset = None
@@ -248,9 +249,10 @@ def _fit_and_write(
     _say(_read_as(curve))
     _say(tables.parameter_table(dataset, truth))
     _say(tables.summary(dataset, fit.seconds))
-    for film in fit.result.model.simulation.films:
-        if film.x is not None:
-            _say(f"{film.name}_x: {fit.result.model.space[f'{film.name}_x'].description}")
+    for film in (film for part in fit.result.model.simulation.films for film in films_of(part)):
+        for spec in fit.result.model.space if film.x is not None else ():
+            if spec.name in (f"{film.name}_x", f"{film.name}_x1"):
+                _say(f"{spec.name}: {spec.description}")
     for note in fit.result.bound_notes:
         _say(f"note: {note}")
     _tell(arguments.out, outputs.FILES, failed)

@@ -25,12 +25,14 @@ from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.io.curve import leave_out, make_curve
-from hrxrd_ml.io.experiment.settings import Experiment, ReflectionSettings
+from hrxrd_ml.io.experiment.settings import Experiment, LayerSettings, ReflectionSettings, SuperlatticeSettings
 from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.results.derived import profile_end
-from hrxrd_ml.specimen.film import Film, Stack
+from hrxrd_ml.specimen.film import Film
+from hrxrd_ml.specimen.stack import Stack
+from hrxrd_ml.specimen.superlattice import Part, Superlattice, films_of
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -97,22 +99,28 @@ def build_reflection(settings: ReflectionSettings, source: str = "experiment") -
         raise CrystalError(f"{source}: [reflection] {error}") from error
 
 
-def build_films(experiment: Experiment, source: str) -> tuple[Film, ...]:
-    """Films of an experiment, from the substrate up.
+def build_films(experiment: Experiment, source: str) -> tuple[Part, ...]:
+    """Films and superlattices of an experiment, from the substrate up.
 
     Raises
     ------
     HrxrdError
         If there is no such crystal, or numbers contradict each other.
     """
-    films = []
-    for layer in experiment.sample.layers:
-        given = {name: value for name, value in vars(layer).items() if value is not None}
-        try:
-            films.append(Film(**given))
-        except (ParameterError, CrystalError) as error:
-            raise type(error)(f"{source}: [sample] {error}") from error
-    return tuple(films)
+
+    def build(layer: LayerSettings | SuperlatticeSettings) -> Part:
+        if isinstance(layer, SuperlatticeSettings):
+            return Superlattice(**_given(layer) | {"layers": tuple(Film(**_given(each)) for each in layer.layers)})
+        return Film(**_given(layer))
+
+    try:
+        return tuple(map(build, experiment.sample.layers))
+    except (ParameterError, CrystalError) as error:
+        raise type(error)(f"{source}: [sample] {error}") from error
+
+
+def _given(settings: LayerSettings | SuperlatticeSettings) -> dict[str, Any]:
+    return {name: value for name, value in vars(settings).items() if value is not None}
 
 
 def build_diffractometer(experiment: Experiment, source: str) -> Diffractometer | None:
@@ -304,12 +312,17 @@ def _default_range(model: RockingCurveModel, values: Mapping[str, float]) -> tup
         depth = np.linspace(0.0, profile_end(simulation, values), 200)
         shift = -simulation.profile.evaluate(depth, values) * np.tan(reflection.bragg_angle)
         low, high = min(0.0, float(shift.min())), max(0.0, float(shift.max()))
-    if simulation.films:
-        films = Stack.of(simulation.films, values, reflection)
+    if simulation.on_substrate:
+        films = Stack.of(simulation.on_substrate, values, reflection)
         shift = -films.strain * np.tan(reflection.bragg_angle)
-        # Some fringes of the thinnest one beside its peak.
-        fringes = 4.0 * reflection.wavelength / (2.0 * films.thickness.min())
+        # Some fringes of the thinnest one beside its peak, or satellites of a superlattice.
+        thinnest = min(sum(film.thickness for film in films_of(part)) for part in simulation.on_substrate)
+        fringes = 4.0 * reflection.wavelength / (2.0 * thinnest)
         low, high = min(low, float(shift.min())) - fringes, max(high, float(shift.max())) + fringes
+    own = simulation
+    while (own := own.overgrown) is not None:
+        apart, room = own.reflection.bragg_angle - reflection.bragg_angle, 20.0 * own.reflection.darwin_width()
+        low, high = min(low, apart - room), max(high, apart + room)
     margin = 0.3 * (high - low) + 20.0 * reflection.darwin_width()
     first, last = model.frame.angles(np.array([low - margin, high + margin]))
     return float(first), float(last)

@@ -257,6 +257,11 @@ class Crystal:
         dispersive, absorptive = _structure_factors(self, hkl, wavelength)
         return dispersive - 1j * absorptive
 
+    def chi0(self, wavelength: float) -> complex:
+        """χ0 = −r_e λ² F_0/(πV), which refracts and absorbs in whatever direction."""
+        mean = self.structure_factor((0, 0, 0), wavelength)
+        return -CLASSICAL_ELECTRON_RADIUS * wavelength**2 / (math.pi * self.volume) * mean
+
     def susceptibility(
         self, hkl: tuple[int, int, int], wavelength: float, reference: Crystal | None = None
     ) -> Susceptibility:

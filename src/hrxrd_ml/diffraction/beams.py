@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray
+from hrxrd_ml.complex_step import sqrt
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.errors import CurveError
@@ -75,7 +76,7 @@ class Beams:
             return np.stack(np.broadcast_arrays(*rows), axis=-2)
         sine, cosine, cos_exit, square = self._directions(np.asarray(along)[..., None])
         inner, outer = _root(sine * sine + real), _root(square + real)
-        coupling = 1.0 / np.sqrt(inner * outer)
+        coupling = 1.0 / sqrt(inner * outer)
         normal = at.diffraction_vector * math.cos(at.inclination)
         rows = [
             k * (inner + outer) - normal,
@@ -130,7 +131,7 @@ class Beams:
 
 def _root(square: Any) -> Any:
     """Return the sine of an angle from its square, at least `_LOWEST_SINE`."""
-    return np.sqrt(np.where(np.real(square) > _LOWEST_SINE**2, square, _LOWEST_SINE**2))
+    return sqrt(np.where(np.real(square) > _LOWEST_SINE**2, square, _LOWEST_SINE**2))
 
 
 def check_horizon(reflection: Reflection, dtheta: FloatArray, *, exit: bool = True) -> None:

@@ -79,7 +79,7 @@ def amplitude(c: Coefficients, backend: str = "numba", *, both: bool = True) -> 
 def _amplitude(c: Coefficients, both: bool) -> ComplexArray:
     if c.graded:
         return _kernel("graded", "amplitude")(*_arguments(c), 2 if both else 1)
-    return _kernel("uniform", "amplitude")(*_arguments(c))
+    return _kernel("uniform", "amplitude")(*_arguments(c), _runs(c))
 
 
 def weighted_reflectivity(c: Coefficients, weights: FloatArray, backend: str = "numba") -> FloatArray:
@@ -123,12 +123,14 @@ def weighted_reflectivity_and_jacobian(
     """
     function = _kernel("graded_jacobian" if c.graded else "uniform_jacobian", "reflectivity_and_jacobian")
     arguments, optical = _arguments(c), slopes.media is not None
+    if not c.graded:
+        arguments = (*arguments, _runs(c))
     changes = [np.ascontiguousarray(a) for a in (slopes.u0, slopes.debye_waller, slopes.thickness)]
     values, jacobians = [], []
     for row in weights:
         value, jacobian, by_media = function(*arguments, np.ascontiguousarray(row), *changes, optical)
         if slopes.media is not None:
-            jacobian[:-1] += np.tensordot(slopes.media, media.by_columns(beams, by_media), 2)
+            jacobian[:-1] += media.by_parameters(beams, by_media, slopes.media)
         values.append(value)
         jacobians.append(jacobian)
     return np.array(values), jacobians[0][None] if len(jacobians) == 1 else np.array(jacobians)
@@ -237,6 +239,12 @@ def _arguments(c: Coefficients) -> tuple[Any, ...]:
         np.ascontiguousarray(c.medium, dtype=np.int64), _real(c.thickness), _real(c.u0),
         _real(c.debye_waller), float(c.substrate_debye_waller),
     )  # fmt: skip
+
+
+def _runs(c: Coefficients) -> NDArray[np.int64]:
+    """Return the runs of lamellae, all of them once where nothing is repeated."""
+    runs = np.array([[0, len(c.thickness), 1]]) if c.runs is None else c.runs
+    return np.ascontiguousarray(runs, dtype=np.int64)
 
 
 def _real(array: FloatArray) -> FloatArray:

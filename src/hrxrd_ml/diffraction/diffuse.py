@@ -309,16 +309,17 @@ class DefectDiffuse:
 
     Parameters
     ----------
-    defects : Defects
+    measure : Defects
+        What the damage of layer and substrate comes from.
     """
 
-    defects: Defects
+    measure: Defects
 
     @property
     def space(self) -> ParameterSpace:
         """Parameters with units and bounds."""
-        substrate = ParameterSpace((self.defects.amount(SUBSTRATE),)) + self.defects.others(SUBSTRATE)
-        return substrate + self.defects.others()
+        substrate = ParameterSpace((self.measure.amount(SUBSTRATE),)) + self.measure.others(SUBSTRATE)
+        return substrate + self.measure.others()
 
     def length(self, values: Values) -> float:
         """Return the length over which displacements around a defect in the layer matter [Å]."""
@@ -326,12 +327,12 @@ class DefectDiffuse:
 
     def substrate_exponent(self, values: Values, diffraction_vector: float) -> Any:
         """Return what the defects in the substrate do."""
-        return substrate_exponent(self.defects, values, diffraction_vector)
+        return substrate_exponent(self.measure, values, diffraction_vector)
 
     def line(self, values: Values, deviation: Deviation, kappa: Any, where: str = "") -> DefectLine:
         """Return the line of the layer, or of the substrate; an array function."""
-        factors = factors_of(self.defects.weights, deviation.bragg_angle, deviation.inclination)
-        return DefectLine(self.defects.cutoff(values, deviation.diffraction_vector, where), kappa, factors)
+        factors = factors_of(self.measure.weights, deviation.bragg_angle, deviation.inclination)
+        return DefectLine(self.measure.cutoff(values, deviation.diffraction_vector, where), kappa, factors)
 
     def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
         """Return the diffuse reflectivity and its derivatives; see `DiffuseModel.reflectivity`."""
@@ -426,6 +427,6 @@ def make_diffuse(kind: str, measure: Measure | None = None, burgers_vector: floa
     """
     make = named("diffuse model", kind, DIFFUSES)
     made = make() if make else None
-    if isinstance(made, DefectDiffuse) and isinstance(made.defects, Loops) and burgers_vector:
+    if isinstance(made, DefectDiffuse) and isinstance(made.measure, Loops) and burgers_vector:
         return DefectDiffuse(Loops(burgers_vector))
     return replace(made, measure=measure) if isinstance(made, CorrelationDiffuse) and measure else made

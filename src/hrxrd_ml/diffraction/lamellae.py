@@ -124,6 +124,9 @@ class Coefficients:
         `Media.couplings`, at E = 1.
     substrate_debye_waller : float
         E of the substrate.
+    runs : ndarray of int, shape (r, 3), or None
+        Of uniform lamellae: first, last and one, how often they are repeated, surface first and one behind the other;
+        None where nothing is repeated.
     """
 
     thickness: FloatArray
@@ -133,11 +136,18 @@ class Coefficients:
     waves: FloatArray
     couplings: ComplexArray
     substrate_debye_waller: float = 1.0
+    runs: IntArray | None = None
 
     @property
     def graded(self) -> bool:
         """Whether the lamellae are graded (three nodes) rather than uniform (one node)."""
         return self.u0.shape[1] == 3
+
+    @property
+    def order(self) -> list[int]:
+        """Numbers of the lamellae from the surface down, what is repeated one after the other."""
+        runs = [(0, len(self.thickness), 1)] if self.runs is None else self.runs.tolist()
+        return [j for first, last, repeats in runs for _ in range(repeats) for j in range(first, last)]
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def amplitude(c: Coefficients) -> ComplexArray:
         u, absorption, sigma_h, sigma_hbar = wave(-1)
         e = c.substrate_debye_waller
         r = substrate(u + 1j * absorption, e * sigma_h, e * sigma_hbar)
-        for j in reversed(range(len(c.thickness))):
+        for j in reversed(c.order):
             u, absorption, sigma_h, sigma_hbar = wave(c.medium[j])
             t = c.thickness[j]
             if not c.graded:

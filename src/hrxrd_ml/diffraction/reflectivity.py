@@ -18,8 +18,8 @@ from hrxrd_ml.diffraction.diffuse import Scatterers
 from hrxrd_ml.diffraction.lamellae import Coefficients, Slopes
 from hrxrd_ml.diffraction.media import Media, Scattering, Waves
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.layers import Layer
+from hrxrd_ml.specimen.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Diffracting:
         What each lamella is made of.
     slopes : Slopes or None
         Derivatives by the p parameters of the sample.
+    runs : ndarray of int, shape (r, 3), or None
+        Of ``Layer``.
     """
 
     conditions: Conditions
@@ -73,6 +75,7 @@ class Diffracting:
     media: Media
     medium: IntArray
     slopes: Slopes | None = None
+    runs: IntArray | None = None
 
     @classmethod
     def of(cls, conditions: Conditions, layer: Layer) -> Diffracting:
@@ -95,7 +98,7 @@ class Diffracting:
         _check_exits(deviation, stack, media)
         tilt = stack.tilt[layer.film][:, None]
         u0 = deviation.u0(layer.strain, tilt=tilt)
-        seen = cls(conditions, layer.thickness, layer.debye_waller, u0, media, layer.film)
+        seen = cls(conditions, layer.thickness, layer.debye_waller, u0, media, layer.film, runs=layer.runs)
         if changes is None or changes.parallel is None or changes.susceptibility is None or changes.tilt is None:
             return seen
         by_tilt = changes.tilt[:, layer.film][..., None]
@@ -122,8 +125,9 @@ class Diffracting:
         """
         waves = self.films.waves(beams).on(substrate) if len(self.films.along) else substrate
         return Coefficients(
-            self.thickness, self.u0, self.debye_waller, self.medium, waves.rows, waves.couplings, substrate_debye_waller
-        )
+            self.thickness, self.u0, self.debye_waller, self.medium, waves.rows, waves.couplings,
+            substrate_debye_waller, self.runs,
+        )  # fmt: skip
 
     def scatterers(
         self, beams: Beams, substrate: Scattering, extinction: FloatArray, weights: FloatArray
@@ -140,11 +144,11 @@ def _check_exits(deviation: Deviation, stack: Stack, media: Media) -> None:
     """Refuse a film whose Bragg angle cannot be reached through the surface."""
     whole = deviation.diffraction_vector / deviation.wavenumber
     normal = whole * np.cos(deviation.inclination + stack.tilt) / (1.0 + stack.strain)
-    for film, across, along in zip(stack.films[::-1], normal, media.along, strict=False):
-        sine, turned = 0.5 * math.hypot(across, along), math.atan2(along, across)
-        if sine >= 1.0 or abs(turned) >= math.asin(sine):
-            exit = "grazing exit" if along > 0.0 else "grazing incidence"
-            raise ParameterError(
-                f"film {film.name}: at its Bragg angle its planes, inclined by {math.degrees(abs(turned)):.3g} deg, "
-                f"send no wave out through the surface ({exit}); measure it with another reflection or the other exit"
-            )
+    across, along = normal[:-1], media.along[:-1]
+    sine, turned = 0.5 * np.hypot(across, along), np.arctan2(along, across)
+    for k in np.flatnonzero((sine >= 1.0) | (np.abs(turned) >= np.arcsin(np.minimum(sine, 1.0))))[:1]:
+        exit, angle = "grazing exit" if along[k] > 0.0 else "grazing incidence", math.degrees(abs(turned[k]))
+        raise ParameterError(
+            f"film {stack.names[k]}: at its Bragg angle its planes, inclined by {angle:.3g} deg, "
+            f"send no wave out through the surface ({exit}); measure it with another reflection or the other exit"
+        )

@@ -17,11 +17,12 @@ from scipy.stats import qmc
 from hrxrd_ml.guess.competing import with_competing_minimum, with_description, with_larger_strain
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
-from hrxrd_ml.guess.starts import fresh_values, offsets, spline_trials, start_values, tilt, unexplained
+from hrxrd_ml.guess.starts import amount_of, fresh_values, offsets, spline_trials, start_values, tilt, unexplained
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.profile.spline import SplineProfile
+from hrxrd_ml.specimen.superlattice import films_of
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ _INSTRUMENT = (
     "scale", "offset", "fwhm", "eta", "asymmetry", "tail", "curvature", "curvature_skew", "line_window", "line_centre",
     "bend", "bend_skew",
 )  # fmt: skip
-_SUBSTRATE = ("substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix")
+_SUBSTRATE = (
+    "substrate_damage", "substrate_correlation_length", "substrate_diffuse_mix", "substrate_msd",
+    "substrate_defect_fraction", "substrate_defect_radius",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -192,7 +196,9 @@ class ClassicalGuess:
         First from points that fill the surroundings of what was described evenly (Halton, Numer. Math. 2 (1960) 84),
         then from the best with one film at a time thicker and thinner.
         """
-        of_films = {f"{film.name}_thickness" for film in problem.simulation.films}
+        parts = problem.simulation.films
+        of_films = {f"{film.name}_thickness" for part in parts for film in films_of(part)}
+        of_films |= {f"{part.name}_period" for part in parts}
         names = [name for name in problem.free if name in of_films]
         if not names:
             return best
@@ -252,8 +258,8 @@ class ClassicalGuess:
             before = cost
             for factor in (3.0, 1.0 / 3.0):
                 trial = {name: reset.get(name, v) if name in problem.free else v for name, v in values.items()}
-                if "damage" in problem.free:
-                    trial["damage"] *= factor
+                if (amount := amount_of(problem.simulation.damage)) in problem.free:
+                    trial[amount] *= factor
                 restarted, found = search.run(problem.simulation.space.clip(trial, bounds=False), 60, 1e-5)
                 if restarted < cost:
                     cost, values = restarted, found

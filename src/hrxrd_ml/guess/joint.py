@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from lmfit import Parameters
@@ -45,6 +45,9 @@ _NOISE, _BELIEVED, _SAME = 1.5, 3.0, 0.5
 """Standard deviations above what noise alone makes up to which a guess is taken at once, and where other starts lead to
 nothing better; and by how much the halved sum of squares of something better is lower."""
 
+_ALIKE = 1.0
+"""Squared difference, in errors, up to which two trials have the same curves."""
+
 _BEHIND = 3.0
 """Cost over that of the best from which a trial is given up."""
 
@@ -78,31 +81,31 @@ def guess(model: Any, observations: Sequence[Observation], provider: GuessProvid
         rough, near = (_searched(model, observations, params, error) for error in (_ROUGH, _NEAR))
         exact = Objective.of(model.measured(observations, {}, params), params, rough.names, model.nested, model.even)
         pairs = list(zip(model.members, observations, strict=True))
-        ends: list[tuple[float, dict[str, float]]] = []
+        ends: list[_Trial] = []
 
-        def follow(starts: Sequence[Mapping[str, float]], most: int = _FOLLOWED) -> None:
-            trials = sorted((_follow(rough, start, _EVALUATIONS[0]) for start in starts), key=_cost)[:most]
-            low = [_follow(near, v, _EVALUATIONS[1]) for cost, v in trials if cost < _BEHIND * trials[0][0]]
-            ends.extend(
-                _follow(exact, v, _EVALUATIONS[2]) for cost, v in low if cost < _BEHIND * min(low, key=_cost)[0]
-            )
+        def follow(starts: Sequence[Mapping[str, float]], most: int = _FOLLOWED, *, mean: bool = False) -> None:
+            trials = _distinct(_follow(rough, start, _EVALUATIONS[0]) for start in starts)
+            if mean and len(trials) > 1:  # else the curves agree
+                trials = _distinct([*trials, _follow(rough, _together(near, starts), _EVALUATIONS[0])])
+            low = _distinct(_follow(near, trial.values, _EVALUATIONS[1]) for trial in trials[:most])
+            ends.extend(_follow(exact, trial.values, _EVALUATIONS[2]) for trial in low)
             ends.sort(key=_cost)
 
         for effort in _efforts(provider):
             singles = [member.guess(observation.to_guess(), provider=effort) for member, observation in pairs]
             starts = [_start(model, params, singles, k) for k in range(len(singles))]
-            follow([*starts, _together(near, starts)] if len(starts) > 1 else starts)
-            if _excess(exact, ends[0][1]) < _NOISE:
+            follow(starts, mean=True)
+            if _excess(exact, ends[0].values) < _NOISE:
                 break
-            before = ends[0][0]
+            before = ends[0].cost
             others = [_with_profile(rough, starts[k], model, found) for k, found in _profiles(effort, pairs)]
             if others:
                 follow(others, 2 * _FOLLOWED)
             # The noise of one sample in a dozen is that high: a minimum below which nothing is found is believed.
-            if others and (_excess(exact, ends[0][1]) < (_BELIEVED if ends[0][0] > before - _SAME else _NOISE)):
+            if others and (_excess(exact, ends[0].values) < (_BELIEVED if ends[0].cost > before - _SAME else _NOISE)):
                 break
         for name in exact.names:
-            params[name].value = ends[0][1][name]
+            params[name].value = ends[0].values[name]
         params.update_constraints()
         lower_to_caps(params, model.nested)
         return _remember(params, singles)
@@ -204,7 +207,15 @@ def _parents_first(model: Any, params: Parameters, names: Sequence[str]) -> list
     return [name for name in in_dependency_order(params, model.nested) if name in names]
 
 
-def _follow(objective: Objective, start: Mapping[str, float], evaluations: int) -> tuple[float, dict[str, float]]:
+class _Trial(NamedTuple):
+    """Where a search has ended."""
+
+    cost: float
+    values: dict[str, float]
+    residual: FloatArray
+
+
+def _follow(objective: Objective, start: Mapping[str, float], evaluations: int) -> _Trial:
     found = minimise_in_box(
         objective.residual,
         objective.jacobian,
@@ -216,7 +227,17 @@ def _follow(objective: Objective, start: Mapping[str, float], evaluations: int) 
         edm=1e-3,
         evaluations=evaluations,
     )
-    return found.cost, objective.values(objective.outward(found.x))
+    return _Trial(found.cost, objective.values(objective.outward(found.x)), found.fun)
+
+
+def _distinct(trials: Iterable[_Trial]) -> list[_Trial]:
+    """Return trials from the lowest one up, without those far above it and those whose curves another one has."""
+    kept: list[_Trial] = []
+    for trial in sorted(trials, key=_cost):
+        alike = (float(np.sum((trial.residual - other.residual) ** 2)) < _ALIKE for other in kept)
+        if not kept or (trial.cost < _BEHIND * kept[0].cost and not any(alike)):
+            kept.append(trial)
+    return kept
 
 
 def _together(objective: Objective, starts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -256,5 +277,5 @@ def _remember(params: Parameters, singles: Sequence[Parameters]) -> Parameters:
     return remember(params, who, max(scores, default=None), "; ".join(notes))
 
 
-def _cost(pair: tuple[float, dict[str, float]]) -> float:
-    return pair[0]
+def _cost(trial: _Trial) -> float:
+    return trial.cost

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
 from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen.damage import SplineDamage
+from hrxrd_ml.specimen.damage import SUBSTRATE, SplineDamage
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.profile.spline import SplineProfile
 from hrxrd_ml.units import ARCSEC
@@ -51,7 +52,7 @@ def offsets(problem: Problem, values: Values, marks: Landmarks, most: int = 4) -
 
 def fresh_values(problem: Problem) -> Values:
     """Return where components begin again that have got stuck on an edge."""
-    return {
+    values = {
         "diffuse_mix": 0.5,
         "substrate_diffuse_mix": 0.5,
         "substrate_damage": 0.01,
@@ -59,6 +60,30 @@ def fresh_values(problem: Problem) -> Values:
         "correlation_length": 20.0,
         "background": 0.5 * float(np.percentile(problem.intensity, 3.0)),
     }
+    return in_terms_of(problem.simulation, values)
+
+
+_RADIUS = 0.7
+"""Radius of defects over a correlation length whose line is about as wide."""
+
+
+def in_terms_of(simulation: RockingCurve, values: Mapping[str, float]) -> Values:
+    """Return values with damage and correlation lengths added as what the model has in their place."""
+    found, space = dict(values), simulation.space
+    length, usual = simulation.reflection.diffraction_vector, space.defaults()
+    parts: tuple[tuple[str, Any], ...] = (("", simulation.damage), (SUBSTRATE, simulation.diffuse))
+    for where, part in parts:
+        name, radius = amount_of(part, where), f"{where}defect_radius"
+        if name is not None and name in space and f"{where}damage" in values:
+            found[name] = values[f"{where}damage"] / part.measure.exponent(usual, length, where)
+        if radius in space and f"{where}correlation_length" in values:
+            found[radius] = _RADIUS * values[f"{where}correlation_length"]
+    return found
+
+
+def amount_of(part: Any, where: str = "") -> str | None:
+    """Return the name of what the damage of layer or substrate is in proportion to; None for parts of users."""
+    return part.measure.amount(where).name if hasattr(part, "measure") else None
 
 
 def unexplained(problem: Problem, marks: Landmarks) -> float:
@@ -108,7 +133,7 @@ def start_values(problem: Problem, marks: Landmarks) -> Values:
     tilted = tilt(problem, 0.8 * broad)
     if free & tilted.keys():
         values |= {**tilted, "fwhm": 0.6 * broad}
-    chosen = {name: value for name, value in values.items() if name in free}
+    chosen = {name: value for name, value in in_terms_of(simulation, values).items() if name in free}
     limits = {name: (problem.params[name].min, problem.params[name].max) for name in chosen}
     return given | {name: min(max(value, limits[name][0]), limits[name][1]) for name, value in chosen.items()}
 
@@ -148,10 +173,11 @@ def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth:
     def put(spline: SplineProfile, target: FloatArray) -> None:
         basis, _ = spline.basis(z / depth)
         for name, value in zip(spline.names, np.linalg.lstsq(basis, target, rcond=None)[0], strict=True):
-            spec = spline.space[name]
+            spec = simulation.space[name]
             values[name] = float(np.clip(value, spec.min, spec.max))
 
     put(simulation.profile, strain)
     if isinstance(simulation.damage, SplineDamage):
-        put(simulation.damage.spline, found["damage"] * strain / strain.max() + 1e-3)
+        size = found[simulation.damage.measure.amount().name]
+        put(simulation.damage.spline, size * (strain / strain.max() + 5e-3))
     return values

@@ -14,6 +14,7 @@ from hrxrd_ml.errors import CurveError
 from hrxrd_ml.guess.landmarks import Landmarks, landmarks
 from hrxrd_ml.guess.search import Problem
 from hrxrd_ml.inference.coordinates import lower_to_caps
+from hrxrd_ml.specimen.damage import TiedDamage
 from hrxrd_ml.units import ARCSEC, radians_per
 
 if TYPE_CHECKING:
@@ -73,8 +74,10 @@ class Task:
         from hrxrd_ml.model.rocking_curve import RockingCurveModel
 
         simulation = self.problem.simulation
+        measure = getattr(simulation.damage, "measure", None)
         simple = RockingCurveModel(
             simulation.reflection,
+            damage="auto" if measure is None else TiedDamage(measure),
             diffuse=simulation.diffuse,
             resolution=simulation.resolution,
             background=simulation.background,

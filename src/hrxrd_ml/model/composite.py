@@ -156,6 +156,7 @@ class CurveFitting(Model):
                 raise ParameterError(unknown_name(name, tuple(dict.fromkeys(known))))
         params = super().make_params(verbose=verbose, **given)
         self._check_hints(params)
+        params.update_constraints()  # what is tied has its value now, and keeps it when its expression is taken away
         for name, value in given.items():
             settings = value if isinstance(value, dict) else {"value": value}
             par = params.get(self._prefix + name)

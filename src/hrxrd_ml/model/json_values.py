@@ -22,6 +22,7 @@ from hrxrd_ml.specimen.damage import Displacements, Exponent, SplineDamage, Tied
 from hrxrd_ml.specimen.defects import Clusters, Loops
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.profile import PROFILES
+from hrxrd_ml.specimen.superlattice import Superlattice
 
 _NAMED = (
     *PROFILES.values(),
@@ -36,7 +37,7 @@ _NAMED = (
 )
 _PARTS: Mapping[str, type[Any]] = {
     part.__name__: part
-    for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Susceptibility, *_NAMED)
+    for part in (Crystal, Diffractometer, Film, RockingCurve, Site, Superlattice, Susceptibility, *_NAMED)
     if part is not None
 }
 """What a model is made of: the classes that a file may name."""

@@ -6,19 +6,23 @@ Pure functions that return notes, each with what to do; none changes a value.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from lmfit import Parameters
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
+from hrxrd_ml.diffraction.diffuse import DefectDiffuse
 from hrxrd_ml.inference.likelihood import Likelihood
 from hrxrd_ml.simulate import RockingCurve
-from hrxrd_ml.specimen.film import Stack
+from hrxrd_ml.specimen.damage import SUBSTRATE
+from hrxrd_ml.specimen.defects import number_density, powers_of_scale
 from hrxrd_ml.specimen.profile.base import extreme
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.units import ARCSEC
 
 Array = NDArray[np.float64]
@@ -46,6 +50,13 @@ _RESPONSE = ("scale", "offset", "fwhm", "curvature", "bend", "line_window")
 
 _ON_BOUND, _MANY, _MANY_SHARE = 1e-3, 5, 1.0 / 3.0
 """Distance from a bound in parts of its range, and how many of the free parameters at one are too many."""
+
+_OF_DEFECTS = (
+    "damage", "msd", "defect_fraction", "defect_radius", "cluster_strain", "correlation_length", "diffuse_mix",
+    "background",
+)  # fmt: skip
+_TRADED = 0.98
+"""What names of parameters of damage and defects end in, and the correlation from which one curve does not tell two."""
 
 _PLATEAU, _SATURATED = 3, 1000.0
 """Neighbours at the highest value, and the counts from which noise does not make them equal."""
@@ -113,11 +124,10 @@ def unseen(simulation: Any, values: Mapping[str, float], dtheta: Array, beyond: 
         if isinstance(profile, ImplantedProfile):  # its surface may be strained more, but too thinly for a peak
             own, largest = "Dmax1", float(profile.evaluate(np.array([values["Rp1"]]), values)[0])
         parts.append(("the largest strain of the profile", largest, own))
-    if simulation.films:
-        stack = Stack.of(simulation.films, values, simulation.reflection)
-        thick = stack.thickness >= 0.5 * stack.thickness.max()  # thin ones have no peak of their own
-        named = zip(simulation.films[::-1], stack.strain[:-1].tolist(), thick.tolist(), strict=True)
-        parts += [(f"film {film.name}", strain, None) for film, strain, shown in named if shown]
+    if simulation.on_substrate:
+        films = Stack.of(simulation.on_substrate, values, simulation.reflection).parts
+        thickest = max(thickness for _, thickness, _ in films)  # thin ones have no peak of their own
+        parts += [(f"film {name}", strain, None) for name, thickness, strain in films if thickness >= 0.5 * thickest]
     slope, zero = shift_of_strain(simulation), values["offset"] * ARCSEC + simulation.reflection.refraction_shift()
     found = []
     for name, strain, parameter in parts:
@@ -242,6 +252,64 @@ def _at_end(par: Any) -> bool:
     span = par.max - par.min
     near = _ON_BOUND * min(span, abs(par.value))
     return bool(par.max - par.value <= near or (par.value - par.min <= near and par.min != 0.0))
+
+
+# --- what damage and defects have in common ---
+
+
+def of_defects(params: Parameters, names: Sequence[str]) -> list[str]:
+    """Say which quantities of damage and defects a single curve has not told apart.
+
+    Parameters
+    ----------
+    params : lmfit.Parameters
+    names : sequence of str
+        Those that are free.
+    """
+    own = [name for name in names if name.endswith(_OF_DEFECTS)]
+    known = np.array([[abs(float((params[a].correl or {}).get(b, 0.0))) for b in own] for a in own])
+    count, group = connected_components(known > _TRADED, directed=False) if own else (0, np.zeros(0))
+    notes = []
+    for k in range(count):
+        members = np.flatnonzero(group == k)
+        if len(members) > 1:
+            listed = f"{', '.join(own[i] for i in members[:-1])} and {own[members[-1]]}"
+            largest = known[np.ix_(members, members)].max()
+            notes.append(
+                f"this curve does not tell {listed} apart (correlations up to {largest:.3f}): fit another reflection "
+                "of the sample with it (hx.JointModel), or hold one of them"
+            )
+    return notes
+
+
+def of_scale(simulation: Any, params: Parameters, named: Callable[[str], str]) -> list[str]:
+    """Say for which Burgers vector, or strain of clusters, fraction and radius of defects are what they are.
+
+    Parameters
+    ----------
+    simulation : RockingCurve
+        Of another kind, nothing is known.
+    params : lmfit.Parameters
+    named : callable
+        Gives the name that a parameter of the simulation has there.
+    """
+    diffuse = getattr(simulation, "diffuse", None)
+    if not isinstance(diffuse, DefectDiffuse):
+        return []
+    notes, values = [], {name: float(params[named(name)].value) for name in simulation.space.names}
+    for where in ("", SUBSTRATE):
+        amount, (radius, held) = f"{where}defect_fraction", diffuse.measure.others(where)
+        if not values.get(amount) or not values[radius.name] or not values[held.name] or params[named(held.name)].vary:
+            continue
+        powers = powers_of_scale(diffuse.measure, values, simulation.reflection.diffraction_vector, where)
+        unit = f" {held.unit}" if held.unit else ""
+        given = f"{named(held.name)} = {values[held.name]:.4g}{unit}"
+        density = 1e24 * number_density(values, where)
+        notes.append(
+            f"{named(amount)} and {named(radius.name)} are those for {given}, which is held, and mean {density:.2g} "
+            f"defects/cm³; for another one, they go as its power {powers[0]:.2f} and {powers[1]:.2f}"
+        )
+    return notes
 
 
 # --- what the detector did ---

@@ -277,10 +277,18 @@ class RockingCurveResult(ModelResult):
                     par = self.params[self.model.renamed(model.prefix + unseen.parameter)]
                     low, high = max(unseen.strains[0], par.min), min(unseen.strains[1], par.max)
                     widen(self.result, par.name, max(high - low, 0.0) / math.sqrt(12.0))
+        told = {tuple(plausible.of_scale(m.simulation, self.params, self._named(m))) for m in self.model.rocking_curves}
+        notes += told.pop() if len(told) == 1 else ()  # reflections that say something else tell them apart
+        if len(self.measured) == 1:
+            notes += plausible.of_defects(self.params, self.var_names)
         if hidden and self.covar is not None:  # larger errors reach farther
             others = competing(self.result, self.objective, self.covar, self.scale_covar)
             self.bound_notes = (*(n for n in self.bound_notes if not n.startswith(OTHER_VALUES)), *others)
         self.bound_notes = self.result.bound_notes = (*notes, *self.bound_notes)
+
+    def _named(self, model: Any) -> Callable[[str], str]:
+        """Return what names the parameters of one of the rocking curves in this result."""
+        return lambda name: self.model.renamed(model.prefix + name)
 
     def _of_data(self, free: int) -> list[str]:
         """Return notes on what a single curve says about its data, with so many parameters of its own."""

@@ -101,8 +101,8 @@ def estimate_errors(
 
 
 def _of_layer(name: str) -> bool:
-    """Whether a parameter, with any prefix, is the correlation length of the layer."""
-    return name.endswith("correlation_length") and "substrate_" not in name
+    """Whether a parameter, with any prefix, is the length of the defects in the layer."""
+    return name.endswith(("correlation_length", "defect_radius")) and "substrate_" not in name
 
 
 def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covariance, y: Array) -> list[str]:

@@ -6,8 +6,7 @@ Bands are one standard error, propagated from the covariance of the free paramet
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,9 +75,8 @@ def components(model: RockingCurveModel, params: Parameters, x: Array) -> dict[s
     dtheta = model.frame.offsets(x)
     base = simulation.level.counts(from_radians(dtheta, "arcsec"), values) * np.ones(len(dtheta))
     alive = values | {"dead_time": 0.0}
-    total = coherent = model.bind(x).curve(alive)
-    if simulation.diffuse is not None:
-        coherent = replace(simulation, diffuse=None).bind(dtheta).curve(alive)
+    bound: Any = model.bind(x)  # a BoundCurve, of a RockingCurve
+    total, coherent = bound.curve(alive), bound.coherent(alive)
     return {"coherent": coherent - base, "diffuse": total - coherent, "background": base}
 
 

@@ -82,3 +82,16 @@ def with_error(value: float, stderr: float) -> tuple[str, str]:
     digits = max(1 - exponent, 0)
     value = round(value, digits) + 0.0  # no -0.000
     return f"{value:.{digits}f}", f"{stderr:.{digits}f}"
+
+
+def plan_table(dataset: xr.Dataset) -> str:
+    """Table of what `hrxrd_ml.plan` has found: standard errors today and with each measurement, and bits gained."""
+    labels = dataset["candidate"].values.tolist()
+    rows: list[tuple[str, ...]] = [("stderr of", "today", *labels, "unit")]
+    for name in dataset["parameter"].values.tolist():
+        row = dataset.sel(parameter=name)
+        each = (f"{float(s):.2g} (×{float(r):.2f})" for s, r in zip(row["stderr"], row["ratio"], strict=True))
+        rows.append((name, f"{float(row['today']):.2g}", *each, str(row["unit"].item())))
+    rows.append(("information", "", *(f"{float(bits):.1f} bits" for bits in dataset["bits"]), ""))
+    rows.append(("highest count", "", *(f"{float(count):.2g}" for count in dataset["counts"]), ""))
+    return _aligned(rows)

@@ -19,9 +19,9 @@ import numpy as np
 from hrxrd_ml.arrays import FloatArray, IntArray, Values
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.specimen.damage import Damage, Strained
-from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.profile.base import Profile, Segments, extreme, steepest
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.stack import Stack
 
 PHASE_LIMIT = 5.0
 """Largest abs(u) t/2 over a lamella [rad]; the kernel's series are good to 8."""
@@ -96,7 +96,7 @@ class Pieces:
     order : ndarray of int, shape (k + 1,)
         How edges of the profile, then interfaces, are sorted by depth.
     film : ndarray of int, shape (k,)
-        The film that a piece is part of.
+        The slab of the films that a piece is part of.
     part : ndarray of int, shape (k,)
         The piece of the profile that it is part of.
     """
@@ -106,12 +106,12 @@ class Pieces:
     part: IntArray
 
     @classmethod
-    def of(cls, segments: Segments, interfaces: FloatArray) -> Pieces:
+    def of(cls, segments: Segments, interfaces: FloatArray, slabs: IntArray) -> Pieces:
         """Sort, counting what has been passed: so it is clear at coinciding edges, too, what lies between them."""
         known = len(segments.edges)
         order = np.argsort(np.concatenate([segments.edges, interfaces]), kind="stable")
         interface = (order >= known).astype(np.int64)
-        return cls(order, np.cumsum(interface)[:-1], np.cumsum(1 - interface)[:-1] - 1)
+        return cls(order, slabs[np.cumsum(interface)[:-1]], np.cumsum(1 - interface)[:-1] - 1)
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ class Plan:
 
     @property
     def film(self) -> IntArray | None:
-        """Which film each lamella is part of, shape (n,)."""
+        """Which slab of the films each lamella is part of, shape (n,)."""
         return None if self.pieces is None else self.pieces.film[self.cut.edge]
 
     def nodes(self, values: Values, stack: Stack | None, *, stepping: bool = False) -> Nodes:
@@ -234,7 +234,7 @@ def plan(
     size, edges, scale, pieces = reach * max(abs(largest), 1e-3), segments.edges, segments.scale, None
     if films is not None:
         size += float(np.abs(films.strain).max())
-        pieces = Pieces.of(segments, films.interfaces)
+        pieces = Pieces.of(segments, films.interfaces, films.order)
         edges = np.concatenate([edges, films.interfaces])[pieces.order]
         scale = np.append(scale, math.inf)[np.minimum(pieces.part, len(scale))]
     lowest, highest = strain_range if isinstance(strain_range, tuple) else (-strain_range, strain_range)

@@ -195,7 +195,11 @@ class SplineDamage:
         """The coefficients, and what else L depends on."""
         own = self.measure.amount()
         like = {name: getattr(own, name) for name in ("unit", "min", "max", "scope", "power_of_h")}
-        specs = (replace(spec, value=round(own.value / 3.0, 4), **like) for spec in self.spline.space)
+        like |= {"value": round(own.value / 3.0, 4)}
+        specs = (
+            replace(spec, description=f"{own.name} coefficient {number}, from the surface", **like)
+            for number, spec in enumerate(self.spline.space)
+        )
         return ParameterSpace(tuple(specs)) + self.measure.others()
 
     def evaluate(self, z: Any, values: Values, strained: Strained) -> Any:

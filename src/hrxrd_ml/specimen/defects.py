@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hrxrd_ml.arrays import Values
-from hrxrd_ml.complex_step import real
+from hrxrd_ml.complex_step import gradient, real
 from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
 from hrxrd_ml.specimen.damage import SUBSTRATE, Measure
 
@@ -57,14 +57,30 @@ def _radius(where: str) -> ParameterSpec:
     return ParameterSpec("defect_radius", "Å", 40.0, 10.0, 2e3, True, "radius R of defects in the layer")
 
 
-def _radius_of(values: Values, where: str) -> Any:
-    radius = values[f"{where}defect_radius"]
-    return radius if real(radius) > 0.0 else radius + 1e-6  # defects of no size scatter infinitely far
+def _positive(value: Any) -> Any:
+    """Return a length, or next to nothing in the place of none: what has no size scatters infinitely far."""
+    return value if real(value) > 0.0 else value + 1e-6
 
 
 def number_density(values: Values, where: str = "") -> float:
     """Return the number of defects in a volume, n = 3 c/(4 pi R**3), at its largest in the layer [1/Å³]."""
     return float(_PER_FRACTION * values[f"{where}defect_fraction"] / values[f"{where}defect_radius"] ** 3)
+
+
+def powers_of_scale(measure: Defects, values: Values, diffraction_vector: float, where: str = "") -> tuple[float, ...]:
+    """Return by which powers of the last of their parameters fraction and radius go, for the same L and the same line.
+
+    A curve determines L and k_m, and so two of three numbers.
+    """
+    *_, radius, scale = (spec.name for spec in measure.others(where))
+
+    def slopes(function: Any) -> Any:
+        of = gradient(lambda moved: function(moved, diffraction_vector, where), values, (radius, scale))
+        return of * [values[radius], values[scale]] / function(values, diffraction_vector, where)
+
+    exponent, cutoff = slopes(measure.exponent), slopes(measure.cutoff)
+    by_radius = -cutoff[1] / cutoff[0]
+    return float(-exponent[1] - exponent[0] * by_radius), float(by_radius)
 
 
 @dataclass(frozen=True)
@@ -100,8 +116,8 @@ class Loops:
 
     def cutoff(self, values: Values, diffraction_vector: float, where: str = "") -> Any:
         """Return k_m [1/Å]."""
-        size = _radius_of(values, where) * (diffraction_vector * values["burgers_vector"]) ** 0.5
-        return 7.5 * _LOOP / ((1.0 + self.weights[1] / 3.0) * size)
+        radius, burgers = (_positive(values[name]) for name in (f"{where}defect_radius", "burgers_vector"))
+        return 7.5 * _LOOP / ((1.0 + self.weights[1] / 3.0) * radius * (diffraction_vector * burgers) ** 0.5)
 
 
 @dataclass(frozen=True)
@@ -135,12 +151,13 @@ class Clusters:
 
     def cutoff(self, values: Values, diffraction_vector: float, where: str = "") -> Any:
         """Return k_m = 3 L/(8 n H² A²), with A = Γ ε R³ [1/Å]."""
-        return 0.375 * _huang(self._strength(values, diffraction_vector, where)) / _radius_of(values, where)
+        huang = _huang(self._strength(values, diffraction_vector, where))
+        return 0.375 * huang / _positive(values[f"{where}defect_radius"])
 
     def _strength(self, values: Values, diffraction_vector: float, where: str) -> Any:
         """Return p, the phase by which clusters shift the wave at their surface."""
         gamma = (1.0 + POISSON) / (3.0 * (1.0 - POISSON))
-        return diffraction_vector * gamma * values[f"{where}cluster_strain"] * _radius_of(values, where)
+        return diffraction_vector * gamma * values[f"{where}cluster_strain"] * values[f"{where}defect_radius"]
 
 
 def _huang(p: Any) -> Any:

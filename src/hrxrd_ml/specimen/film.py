@@ -14,13 +14,13 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from hrxrd_ml.arrays import FloatArray, Values
-from hrxrd_ml.complex_step import columns, real
 from hrxrd_ml.crystal.library import exchanged
 from hrxrd_ml.crystal.material import Material
+from hrxrd_ml.crystal.miller import parse_hkl
 from hrxrd_ml.crystal.reflection import Reflection
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.errors import CrystalError, ParameterError
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, checked_keywords
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, Row, checked_keywords
 from hrxrd_ml.specimen.damage import DISPLACEMENTS
 
 _LARGEST_MISMATCH = 0.1
@@ -29,6 +29,12 @@ _LARGEST_MISMATCH = 0.1
 _LARGEST_STRAIN = 0.05
 _LARGEST_TILT = 5.0
 """Of a film on its substrate [deg]."""
+
+MOST_NODES = 20
+"""Of a gradient."""
+
+Gradient = float | tuple[float, ...]
+"""A number, or numbers at equal distances from the lower to the upper end of a film."""
 
 _NODES = 8
 """Compositions at which an alloy is calculated; everything is a smooth function of it."""
@@ -46,6 +52,9 @@ class Film:
     * else the out-of-plane strain of the film is fitted, relative to its own unstrained lattice, and the film keeps
       the lattice of the substrate in the plane.
 
+    Each of the three is one number, or a gradient: numbers at equal distances from the lower end of the film to the
+    upper one, linear in between; ``x=(0.1, 0.3)`` is a composition that rises from 0.1 to 0.3 on the way up.
+
     Parameters
     ----------
     name : str
@@ -54,11 +63,11 @@ class Film:
         A crystal, a built-in name, or with ``x`` the name of an alloy, such as "AlGaAs".
     thickness : float
         [Å].
-    x : float, optional
+    x : float or tuple of float, optional
         Fraction of the first of the two elements that exchange, of As in GaAsP (of Ge in SiGe).
-    strain : float, optional
+    strain : float or tuple of float, optional
         Start value; where left out, that of a coherent film.
-    relaxation : float, optional
+    relaxation : float or tuple of float, optional
         0 for a film with the substrate's lattice in the plane, 1 for one with its own.
     density : float
         Factor on all susceptibilities.
@@ -67,6 +76,16 @@ class Film:
     tilt : float
         By which the film's planes are inclined against those of the substrate, in the plane of diffraction [deg];
         positive: its peak is at larger angles.
+    interface : float, optional
+        Width of the interface below it [Å], the standard deviation of the depths at which the material changes. Sharp
+        where left out; with a number, one to begin with, it is a parameter.
+    hkl : tuple of int or str, optional
+        With it, the film has a lattice and an orientation of its own, with these planes parallel to the surface, and
+        films above are grown on it: the substrate of a reflection, so to speak, of finite thickness. What they diffract
+        does not interfere with the rest, and they absorb on its way in and out. Where ``x`` is fitted, the film is
+        taken to be relaxed.
+    amorphous : bool
+        It diffracts nothing, absorbs and delays: its crystal says of what it is made, ``density`` how densely.
 
     Raises
     ------
@@ -79,15 +98,23 @@ class Film:
     name: str
     crystal: Crystal | str
     thickness: float
-    x: float | None = None
-    strain: float | None = None
-    relaxation: float | None = None
+    x: Gradient | None = None
+    strain: Gradient | None = None
+    relaxation: Gradient | None = None
     density: float = 1.0
     damage: float = 0.0
     tilt: float = 0.0
+    interface: float | None = None
+    amorphous: bool = False
+    hkl: tuple[int, int, int] | str | None = None
 
     def __post_init__(self) -> None:
         """Check what can be checked without a substrate."""
+        for key in ("x", "strain", "relaxation"):
+            if isinstance(getattr(self, key), list):
+                object.__setattr__(self, key, tuple(getattr(self, key)))
+            if not 2 <= len(_nodes(getattr(self, key), 2)) <= MOST_NODES:
+                raise ParameterError(f"{self.name}: {key}: expected a number, or 2 to {MOST_NODES} for a gradient")
         if not self.name.isidentifier():
             raise ParameterError(f"a film is named {self.name!r}; expected letters, digits and _, as in 'buffer_2'")
         if not 0.0 < self.thickness < math.inf:
@@ -96,9 +123,20 @@ class Film:
             raise ParameterError(f"{self.name}: expected a tilt within {_LARGEST_TILT:g} deg, got {self.tilt!r}")
         if self.strain is not None and (self.relaxation is not None or self.x is not None):
             raise ParameterError(f"{self.name}: give its strain, or what the strain follows from (x, relaxation)")
+        if self.interface is not None and not 0.0 <= self.interface < math.inf:
+            raise ParameterError(f"{self.name}: expected an interface from 0 Å, got {self.interface!r}")
         if self.x is not None and not isinstance(self.crystal, str):
             raise ParameterError(f'{self.name}: x is for the name of an alloy, such as crystal="AlGaAs"')
-        crystal = self.at(self.x)  # raises if there is no such crystal
+        if self.amorphous and not (self.x is self.strain is self.relaxation is self.interface is self.hkl is None):
+            raise ParameterError(f"{self.name}: what is amorphous has no x, strain, relaxation, interface or hkl")
+        if self.hkl is not None:
+            object.__setattr__(self, "hkl", parse_hkl(self.hkl))
+            if self.interface is not None:
+                raise ParameterError(f"{self.name}: below a film with hkl, between two lattices, it is sharp")
+            if self.x is not None and self.relaxation is None:
+                object.__setattr__(self, "relaxation", 1.0)
+        for x in _nodes(self.x, 1):
+            crystal = self.at(x)  # raises if there is no such crystal
         if str(self.crystal).lower().endswith(".cif"):  # read once: the file may change or move
             object.__setattr__(self, "crystal", crystal)
 
@@ -106,58 +144,130 @@ class Film:
         """Return the crystal at a composition."""
         return _composed(self.crystal, x)
 
+    def reference(self, reflection: Reflection) -> Reflection:
+        """Return the reflection of its own lattice, for a film with one."""
+        assert isinstance(self.hkl, tuple)
+        return Reflection(self.at(_nodes(self.x, 1)[0]), self.hkl, reflection.wavelength)
+
+    @property
+    def graded(self) -> bool:
+        """Whether anything changes between its ends."""
+        return any(isinstance(node, tuple) for node in (self.x, self.strain, self.relaxation))
+
+    @property
+    def kinks(self) -> tuple[float, ...]:
+        """Heights inside of it at which a gradient changes, as shares of its thickness from below."""
+        counts = {len(node) - 1 for node in (self.x, self.strain, self.relaxation) if isinstance(node, tuple)}
+        return tuple(sorted({k / count for count in counts for k in range(1, count)}))
+
     def space(self, reflection: Reflection) -> ParameterSpace:
         """Return the parameters with units, start values and bounds, on the substrate of a reflection."""
         rows = [("thickness", "Å", self.thickness, 1.0, 3.0 * self.thickness, True, "thickness of the film")]
+        if self.amorphous:
+            rows.append(("density", "", self.density, 0.1, 2.0, False, "factor on the susceptibility of the film"))
+            return self._space(rows)
         if self.x is not None:
-            fraction_of, _ = exchanged(str(self.crystal), self.x)
-            rows.append(("x", "", self.x, 0.0, 1.0, True, f"fraction of {fraction_of} in {self.crystal}"))
+            fraction_of, _ = exchanged(str(self.crystal), _nodes(self.x, 1)[0])
+            low, high = self._compositions(reflection)
+            rows += self._rows("x", self.x, low, high, True, f"fraction of {fraction_of} in {self.crystal}")
         if self.x is not None or self.relaxation is not None:
-            free = self.x is None
-            start = self.relaxation or 0.0
-            rows.append(
-                ("relaxation", "", start, 0.0, 1.0, free, "0: lattice of the substrate in the plane, 1: its own")
-            )
+            free = self.x is None or isinstance(self.relaxation, tuple)
+            text = "0: lattice of the substrate in the plane, 1: its own"
+            rows += self._rows("relaxation", self.relaxation or 0.0, 0.0, 1.0, free, text)
         else:
             start = self._coherent_strain(reflection) if self.strain is None else self.strain
-            limit = max(_LARGEST_STRAIN, 2.0 * abs(start))
-            rows.append(("strain", "", start, -limit, limit, True, "out-of-plane strain of the film's own lattice"))
+            limit = max(_LARGEST_STRAIN, 2.0 * max(map(abs, _nodes(start, 1))))
+            rows += self._rows("strain", start, -limit, limit, True, "out-of-plane strain of the film's own lattice")
         rows.append(("density", "", self.density, 0.5, 1.5, False, "factor on all susceptibilities of the film"))
         rows.append(("damage", "", self.damage, 0.0, 5.0, False, "damage L of the film"))
         limit = _LARGEST_TILT
         rows.append(("tilt", "deg", self.tilt, -limit, limit, False, "tilt of the film in the plane of diffraction"))
-        space = ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
-        return space.with_changes(f"{self.name}_damage", scope="curve", power_of_h=DISPLACEMENTS)
+        space = self._space(rows).with_changes(f"{self.name}_damage", scope="curve", power_of_h=DISPLACEMENTS)
+        return space if self.interface is None else space + interface_space(self.name, self.interface, "below the film")
 
-    def state(self, values: Values, reflection: Reflection) -> FilmState:
+    def _space(self, rows: Sequence[Row]) -> ParameterSpace:
+        return ParameterSpace(tuple(ParameterSpec(f"{self.name}_{row[0]}", *row[1:]) for row in rows))
+
+    @staticmethod
+    def _rows(key: str, start: Gradient, low: float, high: float, free: bool, text: str) -> list[Row]:
+        """Return the rows of a number, or of a gradient."""
+        if not isinstance(start, tuple):
+            return [(key, "", start, low, high, free, text)]
+        where = [f"{text}, node {k} of {len(start)} from below" for k in range(1, len(start) + 1)]
+        return [(f"{key}{k}", "", node, low, high, free, where[k - 1]) for k, node in enumerate(start, start=1)]
+
+    def _along(self, values: Values, key: str, height: Any) -> Any:
+        """Return a number of the film, or its gradient at heights; linear between nodes, constant beyond the ends."""
+        count = len(_nodes(getattr(self, key), 1))
+        if not isinstance(getattr(self, key), tuple):
+            return row(values[f"{self.name}_{key}"])
+        position, total = (count - 1) * height, 0.0
+        position = np.where(np.real(position) < 0.0, 0.0, position)
+        position = np.where(np.real(position) > count - 1, count - 1, position)
+        for k in range(count):
+            distance = np.where(np.real(position) < k, k - position, position - k)
+            hat = np.where(np.real(distance) < 1.0, 1.0 - distance, 0.0)
+            total = total + row(values[f"{self.name}_{key}{k + 1}"]) * hat
+        return total
+
+    def state(self, values: Values, reflection: Reflection, height: Any = 0.5) -> FilmState:
         """Return the film at values of its parameters.
 
         With relaxation rho, the lattice in the plane is ``1 + rho (f - 1)`` of the substrate's, where f is the ratio
         of both unstrained lattices, and the film's strain out of the plane -D times that in the plane, with D from
         `Crystal.biaxial_ratio`.
+
+        Parameters
+        ----------
+        values : mapping
+        reflection : Reflection
+            Of the substrate.
+        height : array, shape (n,) or (rows, n)
+            Shares of its thickness, from below, at which a graded film is wanted; of no matter for others.
         """
-        x = values.get(f"{self.name}_x")
+        density = row(values[f"{self.name}_density"])
+        if self.amorphous:
+            chi0 = self.at(None).chi0(reflection.wavelength)
+            return FilmState(0.0, 0.0, 0.0, 0.0, (density * chi0.real, density * chi0.imag, *[0.0] * 8))
+        x = None if self.x is None else self._along(values, "x", height)
         facts = self._facts(x, reflection)
-        if f"{self.name}_strain" in values:
-            parallel, strain = 0.0, facts.out * (1.0 + values[f"{self.name}_strain"]) - 1.0
+        if self.x is None and self.relaxation is None:
+            parallel, strain = 0.0, facts.out * (1.0 + self._along(values, "strain", height)) - 1.0
         else:
             if np.any(np.isnan(np.real(facts.biaxial))):
                 raise CrystalError(
-                    f"film {self.name}: the elastic constants of {self.at(None if x is None else real(x)).name} "
+                    f"film {self.name}: the elastic constants of {self._composition(x).name} "
                     "are not known, so its strain does not follow from its relaxation; leave out x and relaxation, "
                     "and give or fit its strain"
                 )
-            parallel = values[f"{self.name}_relaxation"] * (facts.inside - 1.0)
+            parallel = self._along(values, "relaxation", height) * (facts.inside - 1.0)
             own = (1.0 + parallel) / facts.inside - 1.0
             strain = facts.out * (1.0 - facts.biaxial * own) - 1.0
-        density, damage = values[f"{self.name}_density"], values[f"{self.name}_damage"]
         numbers = tuple(density * number for number in facts.susceptibility)
-        tilt = values[f"{self.name}_tilt"] * math.radians(1.0)
-        return FilmState(values[f"{self.name}_thickness"], strain, parallel, tilt, damage, numbers)
+        tilt = row(values[f"{self.name}_tilt"]) * math.radians(1.0)
+        return FilmState(strain, parallel, tilt, row(values[f"{self.name}_damage"]), numbers)
+
+    def _composition(self, x: Any) -> Crystal:
+        """Return the crystal at the first of some compositions."""
+        return self.at(None if x is None else float(np.real(x).flat[0]))
+
+    def _compositions(self, reflection: Reflection) -> tuple[float, float]:
+        """Return the compositions from 0 to 1, around its own, at which an alloy has the lattice of the substrate."""
+        x = np.linspace(0.0, 1.0, 1001)
+        ratios = chebyshev.chebval(2.0 * x - 1.0, _over_compositions(str(self.crystal), reflection)[:, :2])
+        fits = np.abs(ratios - 1.0).max(axis=0) < _LARGEST_MISMATCH
+        nodes = _nodes(self.x, 1)
+        first, last = np.searchsorted(x, [min(nodes), max(nodes)])
+        if not np.all(fits[first : last + 1]):
+            self._facts(np.array(nodes), reflection)  # says which
+            return 0.0, 1.0
+        off = np.flatnonzero(~fits)
+        low, high = off[off < first].max(initial=-1) + 1, off[off > last].min(initial=len(x)) - 1
+        return float(x[low]), float(x[high])
 
     def _coherent_strain(self, reflection: Reflection) -> float:
         """Return the strain of the film where it has the substrate's lattice in the plane; 0 if D is not known."""
-        facts = self._facts(self.x, reflection)
+        facts = self._facts(None, reflection)
         return 0.0 if math.isnan(facts.biaxial) else -facts.biaxial * (1.0 / facts.inside - 1.0)
 
     def _facts(self, x: Any, reflection: Reflection) -> _Facts:
@@ -168,14 +278,33 @@ class Film:
             series = _over_compositions(str(self.crystal), reflection)
             numbers = chebyshev.chebval(2.0 * x - 1.0, series)
             facts = _Facts(numbers[0], numbers[1], numbers[2], tuple(numbers[3:]))
-        out, inside = real(facts.out), real(facts.inside)
-        if max(abs(out - 1.0), abs(inside - 1.0)) > _LARGEST_MISMATCH:
+        ratios = np.asarray(np.real(facts.out)), np.asarray(np.real(facts.inside))
+        off = np.maximum(*(np.abs(ratio - 1.0) for ratio in ratios))
+        if off.max() > _LARGEST_MISMATCH:
+            out, inside = (ratio.ravel()[off.argmax()] for ratio in ratios)
             raise CrystalError(
-                f"film {self.name}: the lattice of {self.at(None if x is None else real(x)).name} is {out:.3g} (out of "
+                f"film {self.name}: the lattice of {self._composition(x).name} is {out:.3g} (out of "
                 f"the plane) and {inside:.3g} (in the plane) times that of {reflection.crystal.name}; films need the "
                 f"lattice of the substrate, within {100 * _LARGEST_MISMATCH:.0f} %"
             )
         return facts
+
+
+def row(value: Any) -> Any:
+    """Return the value of a parameter as a float, or its complex steps as rows, shape (rows, 1)."""
+    return value.reshape(-1, 1) if isinstance(value, np.ndarray) and value.ndim else value
+
+
+def interface_space(name: str, start: float, where: str) -> ParameterSpace:
+    """Return the parameter of a film or superlattice that is the width of its interfaces."""
+    text = f"width of the interface {where}, 1 sigma"
+    spec = ParameterSpec(f"{name}_interface", "Å", start, 0.0, max(4.0 * start, 20.0), True, text, even=True)
+    return ParameterSpace((spec,))
+
+
+def _nodes(number: Gradient | None, least: int) -> tuple[Any, ...]:
+    """Return the numbers of a gradient; one number is as many as are the least."""
+    return number if isinstance(number, tuple) else (number,) * least
 
 
 _TURNED = 0.3
@@ -244,31 +373,14 @@ def _alloy(name: str, x: float) -> Crystal:
     return Crystal.named(name, x)
 
 
-def film_space(films: Sequence[Film], reflection: Reflection) -> ParameterSpace:
-    """Return the parameters of all films.
-
-    Raises
-    ------
-    ParameterError
-        If two films have the same name.
-    """
-    space = ParameterSpace()
-    names = [film.name for film in films]
-    for film in films:
-        if names.count(film.name) > 1:
-            raise ParameterError(f"two films are named {film.name!r}; names must differ")
-        space = space + film.space(reflection)
-    return space
-
-
 @dataclass(frozen=True)
 class FilmState:
-    """A film at values of its parameters; floats, or columns of complex steps.
+    """A film at values of its parameters and at some heights in it.
+
+    Numbers are floats, or arrays with rows of complex steps in front and, where the film is graded, heights behind.
 
     Attributes
     ----------
-    thickness : float
-        [Å].
     strain, parallel : float
         Relative to the substrate's lattice, out of the plane and in the plane.
     tilt : float
@@ -279,71 +391,20 @@ class FilmState:
         ``Material.numbers``, on the origin of the substrate's cell.
     """
 
-    thickness: Any
     strain: Any
     parallel: Any
     tilt: Any
     damage: Any
     susceptibility: tuple[Any, ...]
 
-
-@dataclass(frozen=True)
-class Stack:
-    """Films at values of their parameters, surface first; the last entry of what has one more is the substrate.
-
-    Of floats the arrays have the shapes below; of complex steps they have rows in front, one for each parameter.
-
-    Attributes
-    ----------
-    films : tuple of Film
-        From the substrate up.
-    reflection : Reflection
-        Of the substrate.
-    thickness : ndarray, shape (k,)
-        [Å].
-    strain, parallel, tilt, damage : ndarray, shape (k + 1,)
-        Strains relative to the substrate's lattice, out of the plane and in the plane, tilt against it [rad], and L.
-    susceptibility : ndarray, shape (k + 1, 10)
-        ``Material.numbers``.
-    """
-
-    films: tuple[Film, ...]
-    reflection: Reflection
-    thickness: Any
-    strain: Any
-    parallel: Any
-    tilt: Any
-    damage: Any
-    susceptibility: Any
-
-    @classmethod
-    def of(cls, films: Sequence[Film], values: Values, reflection: Reflection) -> Stack:
-        """Return films, given from the substrate up, at values of their parameters."""
-        states = [film.state(values, reflection) for film in films[::-1]]
-        rest = Material.of(reflection).numbers
-        numbers = [columns(*state.susceptibility) for state in states] + [np.array(rest)]
-        lead = max((array.shape[:-1] for array in numbers), key=len)
-        return cls(
-            tuple(films),
-            reflection,
-            columns(*(state.thickness for state in states)),
-            columns(*(state.strain for state in states), 0.0),
-            columns(*(state.parallel for state in states), 0.0),
-            columns(*(state.tilt for state in states), 0.0),
-            columns(*(state.damage for state in states), 0.0),
-            np.stack([np.broadcast_to(array, (*lead, 10)) for array in numbers], axis=-2),
-        )
-
-    def at(self, values: Values) -> Stack:
-        """Return the same films at other values."""
-        return Stack.of(self.films, values, self.reflection)
-
     @property
-    def count(self) -> int:
-        """Number of films."""
-        return len(self.films)
-
-    @property
-    def interfaces(self) -> Any:
-        """Depths of the lower ends of the films [Å]."""
-        return np.cumsum(self.thickness, axis=-1)
+    def numbers(self) -> Any:
+        """All of them behind the axes that they have, shape (..., 14)."""
+        numbers = (self.strain, self.parallel, self.tilt, self.damage, *self.susceptibility)
+        arrays = [number for number in numbers if isinstance(number, np.ndarray)]
+        if not arrays:
+            return np.array(numbers)
+        found = np.empty((*np.broadcast_shapes(*(a.shape for a in arrays)), len(numbers)), np.result_type(*arrays))
+        for k, number in enumerate(numbers):
+            found[..., k] = number
+        return found

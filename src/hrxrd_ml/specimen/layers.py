@@ -19,8 +19,8 @@ from hrxrd_ml.arrays import FloatArray, IntArray, Values
 from hrxrd_ml.complex_step import derivative, stepped
 from hrxrd_ml.specimen.cut import THINNEST, plan
 from hrxrd_ml.specimen.damage import Damage, Strained
-from hrxrd_ml.specimen.film import Stack
 from hrxrd_ml.specimen.profile.base import Profile, extreme
+from hrxrd_ml.specimen.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class LayerSlopes:
     strain, damage : ndarray, shape (p, n, nodes)
         Of strain out of the plane and of L at the nodes.
     thickness : ndarray, shape (p, n)
-    parallel, tilt : ndarray, shape (p, films + 1), or None
+    parallel, tilt : ndarray, shape (p, slabs + 1), or None
         With films: of the strain in the plane, and of the tilt [rad].
-    susceptibility : ndarray, shape (p, films + 1, 10), or None
+    susceptibility : ndarray, shape (p, slabs + 1, 10), or None
         With films: of ``Stack.susceptibility``.
-    film_strain : ndarray, shape (p, films + 1), or None
+    film_strain : ndarray, shape (p, slabs + 1), or None
         With films and a profile: of ``Stack.strain``.
     """
 
@@ -69,9 +69,11 @@ class Layer:
     own_strain : ndarray, shape (n, 3), or None
         With films: strain relative to the crystal that a lamella is made of.
     film : ndarray of int, shape (n,), or None
-        With films: which one a lamella is part of, surface first; their number stands for the substrate.
+        With films: which of their slabs a lamella is part of; their number stands for the substrate.
     stack : Stack or None
         The films.
+    runs : ndarray of int, shape (r, 3), or None
+        Of uniform lamellae: first, last and one, how often they are repeated; None where nothing is.
     """
 
     thickness: FloatArray
@@ -82,6 +84,7 @@ class Layer:
     own_strain: FloatArray | None = None
     film: IntArray | None = None
     stack: Stack | None = None
+    runs: IntArray | None = None
 
     @cached_property
     def debye_waller(self) -> FloatArray:
@@ -178,9 +181,13 @@ def _rows(result: Any, count: int, shape: tuple[int, ...]) -> FloatArray:
 
 
 def uniform_films(films: Stack, values: Values, names: Sequence[str] | None = None) -> Layer:
-    """Return one uniform lamella for each film, where there is no profile in any of them: arrays with one node."""
-    count = films.count
-    thickness, strain, damage = films.thickness, films.strain[:-1, None], films.damage[:-1, None]
+    """Return one uniform lamella for each slab, where there is no profile in any of them: arrays with one node.
+
+    Depths are those of the topmost one of what is repeated.
+    """
+    count, repeated = films.count, films.runs[:, 2]
+    thickness = np.maximum(films.thickness, THINNEST)
+    strain, damage = films.strain[:-1, None], films.damage[:-1, None]
     slopes = None
     if names is not None:
         moved, p = films.at(stepped(values, names)), len(names)
@@ -193,8 +200,12 @@ def uniform_films(films: Stack, values: Values, names: Sequence[str] | None = No
             _rows(moved.tilt, p, (count + 1,)),
             _rows(moved.susceptibility, p, (count + 1, 10)),
         )
-    depth = (films.interfaces - 0.5 * thickness)[:, None]
-    return Layer(thickness, depth, strain, damage, slopes, np.zeros((count, 1)), np.arange(count), films)
+    bottom = np.cumsum(thickness)
+    depth = bottom - 0.5 * thickness
+    for first, last, repeats in films.runs[repeated > 1].tolist():
+        depth[last:] += (repeats - 1) * (bottom[last - 1] - bottom[first] + thickness[first])
+    runs = films.runs if np.any(repeated > 1) else None
+    return Layer(thickness, depth[:, None], strain, damage, slopes, np.zeros((count, 1)), np.arange(count), films, runs)
 
 
 def damage_at(

@@ -10,6 +10,9 @@ With real coefficients a series at a complex argument costs two real multiplicat
 recurrence).  Large y are halved k times first and doubled afterwards, on ``1 - cos`` rather than on cos so
 that nothing cancels.
 
+What is repeated is a matrix, whose columns are (a, b) for (1, 0) and (0, 1) below; it is squared again and again, and
+squares whose bit the number of repeats has set are applied.  Any factor common to a square is free, too.
+
 Lamellae so thick that the wave dies in them take the root and the exponential, in the scaled form that cannot
 overflow: a common factor of (a, b) is free.  Angles are taken in blocks as in ``diffraction.kernels.graded``, in any
 order.
@@ -31,7 +34,14 @@ from hrxrd_ml.diffraction.kernels.graded import A0R, ABSORPTION, BLOCK, MEDIUM, 
 W, MU = graded.WORKSPACE, graded.WORKSPACE + BLOCK
 Z = graded.WORKSPACE + 2 * BLOCK
 V, SINC, SERIES = (BLOCK * k for k in (2, 4, 6))  # after z of a polarisation; how far the next one is
-WORK = graded.WORKSPACE + BLOCK * 14
+# Matrices of what is repeated, one behind the other: real and imaginary parts of their four numbers, and the factor by
+# which the square of the one before was divided, for both polarisations. Columns are apart like waves of polarisations.
+SQUARES = graded.WORKSPACE + BLOCK * 14
+M11, M21, M12, M22, FACTOR = (BLOCK * k for k in (0, 2, 4, 6, 8))  # of a polarisation
+MATRIX = BLOCK * 9  # of one polarisation; both are one level
+LEVELS = 13  # repeats below 2**13
+COLUMNS = SQUARES + 2 * MATRIX * LEVELS  # the two columns while they are made, each (a, b) of both polarisations
+WORK = COLUMNS + BLOCK * 16
 
 # Thick is a lamella in which the wave grows by more than exp(_THICK) or turns by more than 2**_DOUBLINGS rad.
 _THICK = 0.25
@@ -118,13 +128,16 @@ def _double(w):  # type: ignore[no-untyped-def]
 
 
 @helper
-def advance(w, media, f, et, couplings):  # type: ignore[no-untyped-def]
-    """Carry (a, b) of both polarisations over a lamella of medium ``f``; ``et`` is E times the thickness."""
+def advance(w, media, f, et, couplings, at):  # type: ignore[no-untyped-def]
+    """Carry (a, b) of both polarisations over a lamella of medium ``f``; ``et`` is E times the thickness.
+
+    They stand in the row ``at`` and behind it.
+    """
     for p in range(2):
         h, k, factor = et * couplings[f, p], et * couplings[f, 2 + p], S + p * BLOCK
         hr, hi, kr, ki = h.real, h.imag, k.real, k.imag
         own = w[Z + SERIES * p : Z + SERIES * (p + 1)]
-        wave = w[A0R + 4 * BLOCK * p : A0R + 4 * BLOCK * (p + 1)]
+        wave = w[at + 4 * BLOCK * p : at + 4 * BLOCK * (p + 1)]
         for i in range(BLOCK):
             x, mu, s = w[W + i], w[MU + i], media[f, factor + i]
             gr, gi, cr, ci = -own[SINC + BLOCK + i], own[SINC + i], 1.0 - own[V + i], -own[V + BLOCK + i]
@@ -181,18 +194,90 @@ def lamella(w, media, f, t, u0, et, couplings):  # type: ignore[no-untyped-def]
     return 1.0 / quarter
 
 
+@helper
+def unit_columns(w):  # type: ignore[no-untyped-def]
+    """Start both columns: (1, 0) and (0, 1)."""
+    for k in range(16 * BLOCK):
+        w[COLUMNS + k] = 0.0
+    for p in range(2):
+        for i in range(BLOCK):
+            w[COLUMNS + 4 * BLOCK * p + i] = 1.0
+            w[COLUMNS + 8 * BLOCK + 4 * BLOCK * p + 2 * BLOCK + i] = 1.0
+
+
+@helper
+def take_columns(w):  # type: ignore[no-untyped-def]
+    """Make the columns the matrix of the first level."""
+    for p in range(2):
+        to, column = SQUARES + MATRIX * p, COLUMNS + 4 * BLOCK * p
+        for i in range(4 * BLOCK):
+            w[to + i] = w[column + i]
+            w[to + M12 + i] = w[column + 8 * BLOCK + i]
+
+
+@helper
+def square(w, level):  # type: ignore[no-untyped-def]
+    """Fill the matrix of a level with the square of the one before, but for a factor near its size."""
+    for p in range(2):
+        to = SQUARES + (2 * level + p) * MATRIX
+        old, new = w[to - 2 * MATRIX : to - MATRIX], w[to : to + MATRIX]
+        for i in range(BLOCK):
+            ar, ai, br, bi = old[M11 + i], old[M11 + BLOCK + i], old[M12 + i], old[M12 + BLOCK + i]
+            cr, ci, dr, di = old[M21 + i], old[M21 + BLOCK + i], old[M22 + i], old[M22 + BLOCK + i]
+            size = ar * ar + ai * ai + br * br + bi * bi + cr * cr + ci * ci + dr * dr + di * di
+            n = 2.0 / (size + 1e-300)
+            tr, ti = n * (ar + dr), n * (ai + di)
+            sr, si = br * cr - bi * ci, br * ci + bi * cr
+            new[M11 + i], new[M11 + BLOCK + i] = n * (ar * ar - ai * ai + sr), n * (2.0 * ar * ai + si)
+            new[M22 + i], new[M22 + BLOCK + i] = n * (dr * dr - di * di + sr), n * (2.0 * dr * di + si)
+            new[M12 + i], new[M12 + BLOCK + i] = tr * br - ti * bi, tr * bi + ti * br
+            new[M21 + i], new[M21 + BLOCK + i] = tr * cr - ti * ci, tr * ci + ti * cr
+            new[FACTOR + i] = n
+
+
+@helper
+def apply(w, level):  # type: ignore[no-untyped-def]
+    """Carry (a, b) over the matrix of a level."""
+    for p in range(2):
+        m = w[SQUARES + (2 * level + p) * MATRIX : SQUARES + (2 * level + p + 1) * MATRIX]
+        wave = w[A0R + 4 * BLOCK * p : A0R + 4 * BLOCK * (p + 1)]
+        for i in range(BLOCK):
+            ar, ai, br, bi = wave[i], wave[BLOCK + i], wave[2 * BLOCK + i], wave[3 * BLOCK + i]
+            pr, pi, qr, qi = m[M11 + i], m[M11 + BLOCK + i], m[M12 + i], m[M12 + BLOCK + i]
+            wave[i] = pr * ar - pi * ai + qr * br - qi * bi
+            wave[BLOCK + i] = pr * ai + pi * ar + qr * bi + qi * br
+            pr, pi, qr, qi = m[M21 + i], m[M21 + BLOCK + i], m[M22 + i], m[M22 + BLOCK + i]
+            wave[2 * BLOCK + i] = pr * ar - pi * ai + qr * br - qi * bi
+            wave[3 * BLOCK + i] = pr * ai + pi * ar + qr * bi + qi * br
+
+
 @entry
-def amplitude(waves, couplings, medium, t, u0, e, substrate_e):  # type: ignore[no-untyped-def]
+def amplitude(waves, couplings, medium, t, u0, e, substrate_e, runs):  # type: ignore[no-untyped-def]
     """Return r at the surface, shape (2, m) complex; arguments as in ``Coefficients``."""
-    n, m = t.shape[0], waves.shape[2]
+    m = waves.shape[2]
     out = np.empty((np.int64(2), m), dtype=np.complex128)
     w, media = np.empty(WORK), np.empty((waves.shape[0], np.int64(MEDIUM)))
     for begin in range(0, m, BLOCK):
         graded.load(media, waves, begin)
         graded.start(w, media, couplings, substrate_e)
-        for j in range(n - 1, -1, -1):
-            f, et = medium[j], e[j, 0] * t[j]
-            lamella(w, media, f, t[j], u0[j, 0], et, couplings)
-            advance(w, media, f, et, couplings)
+        for k in range(runs.shape[0] - 1, -1, -1):
+            first, last, repeats = runs[k, 0], runs[k, 1], runs[k, 2]
+            if repeats > 1:
+                unit_columns(w)
+            for j in range(last - 1, first - 1, -1):
+                f, et = medium[j], e[j, 0] * t[j]
+                lamella(w, media, f, t[j], u0[j, 0], et, couplings)
+                for at in range(COLUMNS if repeats > 1 else A0R, WORK if repeats > 1 else A0R + 1, 8 * BLOCK):
+                    advance(w, media, f, et, couplings, at)
+            if repeats > 1:
+                take_columns(w)
+                level = 0
+                while repeats > 0:
+                    if level > 0:
+                        square(w, level)
+                    if repeats % 2 == 1:
+                        apply(w, level)
+                    repeats //= 2
+                    level += 1
         graded.finish(w, begin, 2, out)
     return out

@@ -1,7 +1,9 @@
 """Compiled kernel for uniform lamellae: value and exact Jacobian by a reverse sweep.
 
 The method is that of ``diffraction.kernels.graded_jacobian``: (alpha, beta) = dR/d(a, b) goes from the surface down
-while the (a, b) of the way up are at hand.
+while the (a, b) of the way up are at hand.  Of what is repeated, G = dR/dM comes back through the squares, of M M as
+G M^T + M^T G with transposes, and of M (a, b) as the product of (alpha, beta) and (a, b); its two columns then go down
+over the lamellae of one period like (alpha, beta).
 """
 
 from __future__ import annotations
@@ -20,13 +22,31 @@ from hrxrd_ml.diffraction.kernels.graded_jacobian import (
     store,
     store_media,
 )
-from hrxrd_ml.diffraction.kernels.uniform import MU, SERIES, SINC, V, W, Z
+from hrxrd_ml.diffraction.kernels.uniform import (
+    COLUMNS,
+    FACTOR,
+    LEVELS,
+    M11,
+    M12,
+    M21,
+    M22,
+    MATRIX,
+    MU,
+    SERIES,
+    SINC,
+    SQUARES,
+    V,
+    W,
+    Z,
+)
 
 # Rows of the second workspace: dR/d(a, b) as there, the slopes d(sinc)/dz, the derivatives by Re w, E, ln t, Im w and
 # both factors S, and those by real and imaginary parts of the couplings (8).
 _ADJOINT, _SLOPE = 0, BLOCK * 8
 _GW, _GE, _GT, _GM, _GS, _COUPLE = (BLOCK * k for k in (12, 13, 14, 15, 16, 18))
-_WORK2 = BLOCK * 26
+# dR/dM as two columns, each (alpha, beta) of both polarisations; what of (alpha, beta) is below the repeats.
+_COLUMNS, _BELOW = BLOCK * 26, BLOCK * 42
+_WORK2 = BLOCK * 50
 _KEPT = B1I + BLOCK - A0R
 
 
@@ -150,13 +170,105 @@ def _add_medium(by, z, t, f):  # type: ignore[no-untyped-def]
         by[f, S + k] += z[_GS + k]
 
 
+@helper
+def _copy(source, at, to, out, count):  # type: ignore[no-untyped-def]
+    """Copy rows: as a loop it is vectorised, as a slice it is not."""
+    one, other = source[at : at + count], out[to : to + count]
+    for i in range(count):
+        other[i] = one[i]
+
+
+@helper
+def _retreat_over_square(w, z, level):  # type: ignore[no-untyped-def]
+    """From dR/d(matrix of a level) to that of the level below, whose square it is but for a factor."""
+    for p in range(2):
+        m = w[SQUARES + (2 * level - 2 + p) * MATRIX : SQUARES + (2 * level - 1 + p) * MATRIX]
+        factor = w[SQUARES + (2 * level + p) * MATRIX + FACTOR : SQUARES + (2 * level + p + 1) * MATRIX]
+        one = z[_COLUMNS + 4 * BLOCK * p : _COLUMNS + 4 * BLOCK * (p + 1)]  # dR/dM11, dR/dM21
+        two = z[_COLUMNS + 4 * BLOCK * (p + 2) : _COLUMNS + 4 * BLOCK * (p + 3)]  # dR/dM12, dR/dM22
+        for i in range(BLOCK):
+            n = factor[i]
+            ar, ai, br, bi = m[M11 + i], m[M11 + BLOCK + i], m[M12 + i], m[M12 + BLOCK + i]
+            cr, ci, dr, di = m[M21 + i], m[M21 + BLOCK + i], m[M22 + i], m[M22 + BLOCK + i]
+            er, ei, gr, gi = one[i], one[BLOCK + i], one[2 * BLOCK + i], one[3 * BLOCK + i]
+            fr, fi, hr, hi = two[i], two[BLOCK + i], two[2 * BLOCK + i], two[3 * BLOCK + i]
+            tr, ti = ar + dr, ai + di
+            # 11: 2 a e + b f + c g;  12: (a + d) f + c (e + h);  21: (a + d) g + b (e + h);  22: 2 d h + b f + c g
+            sr, si = er + hr, ei + hi
+            xr, xi = br * fr - bi * fi + cr * gr - ci * gi, br * fi + bi * fr + cr * gi + ci * gr
+            one[i], one[BLOCK + i] = n * (2.0 * (ar * er - ai * ei) + xr), n * (2.0 * (ar * ei + ai * er) + xi)
+            one[2 * BLOCK + i] = n * (tr * gr - ti * gi + br * sr - bi * si)
+            one[3 * BLOCK + i] = n * (tr * gi + ti * gr + br * si + bi * sr)
+            two[i] = n * (tr * fr - ti * fi + cr * sr - ci * si)
+            two[BLOCK + i] = n * (tr * fi + ti * fr + cr * si + ci * sr)
+            two[2 * BLOCK + i] = n * (2.0 * (dr * hr - di * hi) + xr)
+            two[3 * BLOCK + i] = n * (2.0 * (dr * hi + di * hr) + xi)
+
+
+@helper
+def _retreat_over_matrix(w, z, level):  # type: ignore[no-untyped-def]
+    """Add to dR/d(matrix of a level) where (a, b) below it is at hand, and carry (alpha, beta) down over it."""
+    for p in range(2):
+        m = w[SQUARES + (2 * level + p) * MATRIX : SQUARES + (2 * level + p + 1) * MATRIX]
+        wave = w[A0R + 4 * BLOCK * p : A0R + 4 * BLOCK * (p + 1)]
+        adjoint = z[_ADJOINT + 4 * BLOCK * p : _ADJOINT + 4 * BLOCK * (p + 1)]
+        one = z[_COLUMNS + 4 * BLOCK * p : _COLUMNS + 4 * BLOCK * (p + 1)]
+        two = z[_COLUMNS + 4 * BLOCK * (p + 2) : _COLUMNS + 4 * BLOCK * (p + 3)]
+        for i in range(BLOCK):
+            ar, ai, br, bi = wave[i], wave[BLOCK + i], wave[2 * BLOCK + i], wave[3 * BLOCK + i]
+            xr, xi, yr, yi = adjoint[i], adjoint[BLOCK + i], adjoint[2 * BLOCK + i], adjoint[3 * BLOCK + i]
+            one[i] += xr * ar - xi * ai
+            one[BLOCK + i] += xr * ai + xi * ar
+            one[2 * BLOCK + i] += yr * ar - yi * ai
+            one[3 * BLOCK + i] += yr * ai + yi * ar
+            two[i] += xr * br - xi * bi
+            two[BLOCK + i] += xr * bi + xi * br
+            two[2 * BLOCK + i] += yr * br - yi * bi
+            two[3 * BLOCK + i] += yr * bi + yi * br
+            pr, pi, qr, qi = m[M11 + i], m[M11 + BLOCK + i], m[M21 + i], m[M21 + BLOCK + i]
+            adjoint[i] = xr * pr - xi * pi + yr * qr - yi * qi
+            adjoint[BLOCK + i] = xr * pi + xi * pr + yr * qi + yi * qr
+            pr, pi, qr, qi = m[M12 + i], m[M12 + BLOCK + i], m[M22 + i], m[M22 + BLOCK + i]
+            adjoint[2 * BLOCK + i] = xr * pr - xi * pi + yr * qr - yi * qi
+            adjoint[3 * BLOCK + i] = xr * pi + xi * pr + yr * qi + yi * qr
+
+
+@helper
+def _power(w, repeats, below):  # type: ignore[no-untyped-def]
+    """Carry (a, b) over what is repeated, whose matrix is that of the first level; keep (a, b) at each level."""
+    level = 0
+    while repeats > 0:
+        if level > 0:
+            uniform.square(w, level)
+        if repeats % 2 == 1:
+            _copy(w, A0R, level * _KEPT, below, _KEPT)
+            uniform.apply(w, level)
+        repeats //= 2
+        level += 1
+
+
+@helper
+def _retreat_over_power(w, z, repeats, below):  # type: ignore[no-untyped-def]
+    """Carry (alpha, beta) down over what is repeated, and fill dR/dM of one repeat."""
+    for i in range(16 * BLOCK):
+        z[_COLUMNS + i] = 0.0
+    for level in range(LEVELS - 1, -1, -1):
+        if repeats >> level == 0:
+            continue
+        if (repeats >> level) % 2 == 1:
+            _copy(below, level * _KEPT, A0R, w, _KEPT)
+            _retreat_over_matrix(w, z, level)
+        if level > 0:
+            _retreat_over_square(w, z, level)
+
+
 @entry
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
-    waves, couplings, medium, t, u0, e, substrate_e, weights, du, de, dt, optical
+    waves, couplings, medium, t, u0, e, substrate_e, runs, weights, du, de, dt, optical
 ):
     """Return R (m,), dR/dp (p + 1, m) and the derivatives by what media have (k, 13, m).
 
-    Arguments as in ``diffraction.kernels.graded_jacobian``, with one node.
+    Arguments as in ``diffraction.kernels.graded_jacobian``, with one node, and ``runs`` as in ``Coefficients``.
     """
     n, m, parameters = t.shape[0], waves.shape[2], dt.shape[0]
     reflectivity, jacobian = np.empty(m), np.empty((parameters + 1, m))
@@ -164,31 +276,61 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     by_media, by = np.empty((wanted, np.int64(BY_MEDIUM), m)), np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
     pointer, parameter, _kind, value = sparse(du, de, dt)
     w, z, media = np.empty(uniform.WORK), np.empty(_WORK2), np.empty((waves.shape[0], np.int64(MEDIUM)))
-    kept, rows = np.empty((n, np.int64(_KEPT))), np.empty((parameters + 1, np.int64(BLOCK)))
+    columns, levels = 1, 0
+    for k in range(runs.shape[0]):
+        if runs[k, 2] > 1:
+            columns, levels = 2, LEVELS
+    kept, rows = np.empty((n, np.int64(_KEPT) * columns)), np.empty((parameters + 1, np.int64(BLOCK)))
+    squares = np.empty((runs.shape[0], 2 * np.int64(MATRIX) * levels))
+    below = np.empty((runs.shape[0], np.int64(_KEPT) * levels))
     for begin in range(0, m, BLOCK):
         graded.load(media, waves, begin)
         graded.start(w, media, couplings, substrate_e)
-        for j in range(n - 1, -1, -1):
-            for i in range(_KEPT):
-                kept[j, i] = w[A0R + i]
-            f, et = medium[j], e[j, 0] * t[j]
-            uniform.lamella(w, media, f, t[j], u0[j, 0], et, couplings)
-            uniform.advance(w, media, f, et, couplings)
+        for k in range(runs.shape[0] - 1, -1, -1):
+            first, last, repeats = runs[k, 0], runs[k, 1], runs[k, 2]
+            at, columns = A0R, 1
+            if repeats > 1:
+                at, columns = COLUMNS, 2
+                uniform.unit_columns(w)
+            for j in range(last - 1, first - 1, -1):
+                _copy(w, at, 0, kept[j], _KEPT * columns)
+                f, et = medium[j], e[j, 0] * t[j]
+                uniform.lamella(w, media, f, t[j], u0[j, 0], et, couplings)
+                for c in range(columns):
+                    uniform.advance(w, media, f, et, couplings, at + c * _KEPT)
+            if repeats > 1:
+                uniform.take_columns(w)
+                _power(w, repeats, below[k])
+                _copy(w, SQUARES, 0, squares[k], squares.shape[1])
         start_adjoint(w, z, weights, reflectivity, begin)
         clear(rows)
         by[:] = 0.0
-        for j in range(n):
-            for i in range(_KEPT):
-                w[A0R + i] = kept[j, i]
-            f, et = medium[j], e[j, 0] * t[j]
-            scale = uniform.lamella(w, media, f, t[j], u0[j, 0], et, couplings)
-            _slope(w, z, scale)
-            if optical:
-                _by_couplings(w, z, media, f, et, couplings)
-            _retreat(w, z, media, f, e[j, 0], t[j], couplings)
-            _add(rows, z, t[j], pointer, parameter, value, j)
-            if optical:
-                _add_medium(by, z, t[j], f)
+        for k in range(runs.shape[0]):
+            first, last, repeats = runs[k, 0], runs[k, 1], runs[k, 2]
+            columns = 1
+            if repeats > 1:
+                columns = 2
+                _copy(squares[k], 0, SQUARES, w, squares.shape[1])
+                _retreat_over_power(w, z, repeats, below[k])
+                _copy(z, _ADJOINT, _BELOW, z, _KEPT)
+            for j in range(first, last):
+                f, et = medium[j], e[j, 0] * t[j]
+                scale = uniform.lamella(w, media, f, t[j], u0[j, 0], et, couplings)
+                _slope(w, z, scale)
+                for c in range(columns):
+                    _copy(kept[j], c * _KEPT, A0R, w, _KEPT)
+                    if repeats > 1:
+                        _copy(z, _COLUMNS + c * _KEPT, _ADJOINT, z, _KEPT)
+                    if optical:
+                        _by_couplings(w, z, media, f, et, couplings)
+                    _retreat(w, z, media, f, e[j, 0], t[j], couplings)
+                    _add(rows, z, t[j], pointer, parameter, value, j)
+                    if optical:
+                        _add_medium(by, z, t[j], f)
+                    if repeats > 1:
+                        _copy(z, _ADJOINT, _COLUMNS + c * _KEPT, z, _KEPT)
+            if repeats > 1:
+                _copy(z, _BELOW, _ADJOINT, z, _KEPT)
         by_substrate(w, z, rows)
         store(rows, begin, jacobian)
         store_media(by, begin, by_media)

@@ -21,9 +21,10 @@ from hrxrd_ml.guess.network.scale import StrainAxis
 from hrxrd_ml.guess.network.targets import PROFILE, Frame
 from hrxrd_ml.guess.network.window import image_of
 from hrxrd_ml.guess.search import Problem, Values
-from hrxrd_ml.guess.starts import fresh_values, spline_trials, start_values
+from hrxrd_ml.guess.starts import amount_of, fresh_values, in_terms_of, spline_trials, start_values
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
+from hrxrd_ml.specimen.damage import SUBSTRATE
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.profile.spline import SplineProfile
 from hrxrd_ml.units import ARCSEC
@@ -216,14 +217,16 @@ class NetworkGuess:
         ``cost`` is that of the values by the likelihood, or infinite where it is not known.
         """
         stuck = []
-        for name in ("damage", "correlation_length", "substrate_damage", "substrate_correlation_length"):
+        amounts = amount_of(problem.simulation.damage), amount_of(problem.simulation.diffuse, SUBSTRATE)
+        lengths = ("correlation_length", "substrate_correlation_length", "defect_radius", "substrate_defect_radius")
+        for name in (*amounts, *lengths):
             if name in problem.free:
                 par = problem.params[name]
                 if min(values[name] - par.min, par.max - values[name]) < 2e-3 * max(values[name], 1e-3):
                     stuck.append(name)
         if not stuck:
             return values
-        fresh = fresh_values(problem) | {"damage": 0.1}
+        fresh = fresh_values(problem) | in_terms_of(problem.simulation, {"damage": 0.1})
         own = {name: value for name, value in fresh.items() if name in problem.free and name != "background"}
         exact = problem.exact()
         if not math.isfinite(cost):
@@ -286,7 +289,8 @@ def _merged(problem: Problem, start: Values, candidate: Mapping[str, float]) -> 
     """Return a candidate with what the network does not know; fixed parameters keep their values."""
     # The width that the network sees is that of the whole instrument; of a declared one it is known but for a rest.
     known = set() if problem.simulation.diffractometer is None else {"fwhm"}
-    free = {name: value for name, value in candidate.items() if name in problem.free and name not in known}
+    named = in_terms_of(problem.simulation, candidate)
+    free = {name: value for name, value in named.items() if name in problem.free and name not in known}
     inside = {name: min(max(v, problem.params[name].min), problem.params[name].max) for name, v in free.items()}
     return problem.simulation.space.clip({**start, **inside}, bounds=False)
 

@@ -185,25 +185,61 @@ class LayerSettings:
     name: str = key(_layer_name)
     crystal: str = key(_crystal, expected=_CRYSTAL)
     thickness: float = key(values.number(0.0, 1e7, "Å", above=True), expected="a number in Å")
-    x: float | None = key(values.number(0.0, 1.0), None)
-    strain: float | None = key(values.number(-0.1, 0.1), None)
-    relaxation: float | None = key(values.number(0.0, 1.0), None)
+    x: float | tuple[float, ...] | None = key(values.numbers(0.0, 1.0), None)
+    strain: float | tuple[float, ...] | None = key(values.numbers(-0.1, 0.1), None)
+    relaxation: float | tuple[float, ...] | None = key(values.numbers(0.0, 1.0), None)
     density: float | None = key(values.number(0.0, 2.0, "times the nominal one", above=True), None)
     damage: float | None = key(values.number(0.0, 20.0), None)
     tilt: float | None = key(values.number(-5.0, 5.0, "deg"), None)
+    interface: float | None = key(values.number(0.0, 1e4, "Å"), None)
+    amorphous: bool | None = key(values.flag, None)
+    hkl: tuple[int, int, int] | None = key(values.indices, None)
 
 
-def _layers(table: Table, key: str) -> tuple[LayerSettings, ...]:
+_LAYERS = "a list of tables { crystal = ..., thickness = ... }, from the substrate up"
+
+
+def _layer(table: Table, name: str) -> LayerSettings:
+    if "strain" in table and "relaxation" in table:
+        raise ExperimentError(f"{table.place('relaxation')}: give strain or relaxation, not both")
+    return table.fill(LayerSettings, name=name)
+
+
+def _period(table: Table, key: str) -> tuple[LayerSettings, ...]:
+    layers = table.data[key]
+    if not isinstance(layers, list) or not layers:
+        table.fail(key, _LAYERS)
+    begin = table.data["name"] if isinstance(table.data.get("name"), str) else table.section.rpartition("#")[2]
+    begin = begin if begin.isidentifier() else f"layer{begin}"
+    sections = [(f"{table.section} #{place}", place, data) for place, data in enumerate(layers, start=1)]
+    return tuple(_layer(table.inner(LayerSettings, where, data), f"{begin}_{place}") for where, place, data in sections)
+
+
+@dataclass(frozen=True)
+class SuperlatticeSettings:
+    """Layers of ``[sample]`` that are repeated; what is None was not said."""
+
+    name: str = key(_layer_name)
+    repeats: int = key(values.integer(1, 5000), expected="how often its layers are grown, an integer")
+    layers: tuple[LayerSettings, ...] = key(_period, expected=_LAYERS)
+    by: str | None = key(values.choice(("thickness", "period")), None)
+    drift: float | None = key(values.number(-0.2, 0.2), None)
+    interface: float | None = key(values.number(0.0, 1e4, "Å"), None)
+
+
+def _layers(table: Table, key: str) -> tuple[LayerSettings | SuperlatticeSettings, ...]:
     layers = table.data[key]
     if not isinstance(layers, list):
-        table.fail(key, "a list of tables { crystal = ..., thickness = ... }, from the substrate up")
-    read = []
+        table.fail(key, _LAYERS)
+    read: list[LayerSettings | SuperlatticeSettings] = []
     for place, data in enumerate(layers, start=1):
-        t = table.inner(LayerSettings, f"sample.layers #{place}", data)
-        read.append(t.fill(LayerSettings, name=f"layer{place}"))
-        if "strain" in t and "relaxation" in t:
-            raise ExperimentError(f"{t.place('relaxation')}: give strain or relaxation, not both")
+        where, name = f"sample.layers #{place}", f"layer{place}"
+        if isinstance(data, Mapping) and {"layers", "repeats"} & set(data):
+            read.append(table.inner(SuperlatticeSettings, where, data).fill(SuperlatticeSettings, name=name))
+        else:
+            read.append(_layer(table.inner(LayerSettings, where, data), name))
     names = [layer.name for layer in read]
+    names += [layer.name for each in read if isinstance(each, SuperlatticeSettings) for layer in each.layers]
     for name in names:
         if names.count(name) > 1:
             raise ExperimentError(f"{table.place(key)}: two layers are named {name!r}; names must differ")
@@ -214,7 +250,7 @@ def _layers(table: Table, key: str) -> tuple[LayerSettings, ...]:
 class SampleSettings:
     """``[sample]``: layers from the substrate up."""
 
-    layers: tuple[LayerSettings, ...] = key(_layers, ())
+    layers: tuple[LayerSettings | SuperlatticeSettings, ...] = key(_layers, ())
 
 
 @dataclass(frozen=True)

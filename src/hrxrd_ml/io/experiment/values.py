@@ -63,6 +63,19 @@ def number(low: float, high: float, unit: str = "", *, above: bool = False) -> R
     return read
 
 
+def numbers(low: float, high: float) -> Reader:
+    """A finite number within [low, high], or a list of two and more: a gradient from below."""
+
+    def read(table: Table, key: str) -> float | tuple[float, ...]:
+        value = table.data[key]
+        given = value if isinstance(value, list) and len(value) > 1 else [value]
+        if not all(is_number(each) and low <= each <= high for each in given):
+            table.fail(key, f"a number from {low:g} to {high:g}, or a list of at least two for a gradient")
+        return tuple(map(float, given)) if isinstance(value, list) else float(value)
+
+    return read
+
+
 def integer(low: int, high: int) -> Reader:
     """An integer within [low, high]."""
 
