@@ -136,6 +136,12 @@ def x00(axis="Omega/2Theta", time=2.0, factor=1.0, n=N) -> str:
     )
 
 
+def spec(scans=1) -> str:
+    rows = "".join(f"{a:.6f} {2 * a:.6f} 2 {v:g}\n" for a, v in zip(OMEGA, COUNTS, strict=True))
+    table = f"#D Tue Dec 01 10:00:00 2026\n#N 4\n#L Theta  Two Theta  Seconds  Detector\n{rows}"
+    return "#F a.spec\n" + "".join(f"\n#S {i + 1} ascan th 32.8 33.4 {N - 1} 2\n{table}" for i in range(scans))
+
+
 _COLUMN = {
     "time": '<RawDataView Start="{i}" Length="1" LogicName="MeasuredTime"/>',
     "absorber": '<RawDataView Start="{i}" Length="1" LogicName="AbsorptionFactor"/>',

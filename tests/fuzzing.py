@@ -784,6 +784,10 @@ FAMILIES: tuple[Family, ...] = (
         "curve.brml", lambda: (curve_files.brml(), curve_files.brml("Theta TwoTheta", curve_files.VIEWS)),
         damaged_archive
     ),
+    _curves("curve.uxd", lambda: (curve_files.uxd(), curve_files.uxd("CPS", "THETA", ranges=2, pairs=False)),
+    damaged_text),
+    _curves("curve.x00", lambda: (curve_files.x00(), curve_files.x00("Omega", factor=2.0)), damaged_text),
+    _curves("curve.spec", lambda: (curve_files.spec(), curve_files.spec(scans=2)), damaged_text),
     Family(
         "toml", "experiment file (TOML)", lambda: ({"sample.toml": EXPERIMENT.encode()},
         {"sample.toml": bad_input_cases.EXPERIMENT.encode()}),

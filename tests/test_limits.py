@@ -170,3 +170,58 @@ def test_the_check_of_the_domain_is_whole_or_not_there(damage):
         arrays["limit"] = np.array([1], np.int16) if damage == "whole numbers" else np.array([np.nan], np.float32)
     with pytest.raises(hx.HrxrdError, match="limit"):
         Domain.of(arrays)
+
+
+@pytest.mark.parametrize("tolerance", [1e-300, 0.0, -1.0, 1.0, 1e300, float("nan")])
+def test_a_tolerance_out_of_reach_is_named(tolerance):
+    with pytest.raises(hx.HrxrdError, match="tolerance, the relative error of the curve"):
+        hx.RockingCurveModel(GGG, tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    "monochromator", [("Si 111",) * 1000, ("0x Si 111",), ("99999999x Si 111",), "9" * 5000 + "x Si 111"]
+)
+def test_the_crystals_of_a_monochromator_are_counted(monochromator):
+    with pytest.raises(hx.HrxrdError, match=r"at most 10 crystals|1 to 20 reflections"):
+        hx.Reflection("GGG", (4, 4, 4), "CuKa1", monochromator=monochromator)
+
+
+def test_a_crystal_that_absorbs_nothing_is_told_so():
+    with pytest.raises(hx.HrxrdError, match="without absorption, Im chi0 = 0"):
+        hx.Susceptibility(chi0=0.0, chih=-1e-5 - 1e-6j)
+
+
+def test_unknown_keywords_of_a_reflection_are_named():
+    with pytest.raises(
+        hx.HrxrdError, match="Reflection: unknown parameter 'monochromater'; did you mean monochromator"
+    ):
+        hx.Reflection("GGG", (4, 4, 4), monochromater="Ge 220")
+
+
+def test_a_misspelt_hint_is_named_at_once():
+    model = hx.RockingCurveModel(GGG)
+    with pytest.warns(UserWarning, match="unknown parameter 'Dmx1'; did you mean Dmax1"):
+        model.set_param_hint("Dmx1", value=0.01)
+
+
+def test_a_linear_background_is_never_negative():
+    model = hx.RockingCurveModel(GGG, background="linear", axis_kind="offset", unit="arcsec")
+    x = np.linspace(-900.0, 300.0, 121)
+    curve, slopes = model.bind(x).jacobian(
+        model.space.defaults() | {"background": 100.0, "slope": 1.0, "scale": 1e-3}, ["background", "slope"]
+    )
+    assert curve.min() >= 0.0
+    assert curve[-1] == pytest.approx(400.0, rel=1e-3)
+    np.testing.assert_allclose(slopes[x < -101.0], 0.0, atol=1e-12)
+    np.testing.assert_allclose(slopes[x > -99.0, 0], 1.0)
+
+
+def test_a_notebook_shows_units_and_notes():
+    model = hx.RockingCurveModel(GGG, axis_kind="offset", unit="arcsec", prefix="a_")
+    x = np.linspace(-500.0, 100.0, 61)
+    params = model.make_params(a_scale=1e4)
+    result = model.fit(np.round(model.eval(params, x=x)), params, x=x, max_nfev=4)
+    page = result._repr_html_()
+    assert ">a_L1 [Å]</td>" in page
+    assert all(note.split("'")[0] in page for note in result.bound_notes)
+    assert result.bound_notes

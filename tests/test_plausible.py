@@ -128,7 +128,7 @@ def spoilt(kind: str, counts: np.ndarray, rng: np.random.Generator) -> tuple[np.
     if kind == "saturated":
         limit = np.floor(0.4 * counts.max())
         bad = np.minimum(counts, limit)
-    elif kind == "wrapped":
+    elif kind.startswith("wrapped"):
         bad = np.mod(counts, 65_536.0)
     else:
         places = top + rng.choice(np.arange(-120, -20), 3, replace=False)
@@ -141,21 +141,25 @@ def spoilt(kind: str, counts: np.ndarray, rng: np.random.Generator) -> tuple[np.
     [
         ("saturated", "repeats itself"),
         ("wrapped", "overflows"),
+        ("wrapped twice", "overflows"),
         ("spikes", "stand far out"),
         ("empty", "far fewer counts"),
     ],
 )
 def test_what_a_detector_did_is_named_with_its_mask(implanted, kind, text):
-    x = np.arange(-1100.0, 250.0, 3.0)
+    x = np.arange(-1100.0, 250.0, 3.0 if kind != "wrapped twice" else 1.0)
     expected = implanted.eval(implanted.make_params(**TRUTH | {"background": 60.0, "scale": 4e5}), x=x)
-    factor = 110_000.0 / expected.max() if kind == "wrapped" else 1.0
+    factor = {"wrapped": 110_000.0, "wrapped twice": 180_000.0}.get(kind, expected.max()) / expected.max()
     for seed in range(20):
         rng = np.random.default_rng(seed)
         counts, where = spoilt(kind, rng.poisson(factor * expected).astype(float), rng)
         (note,) = of_detector(counts, factor * expected, x)
         assert text in note
         ranges = eval(note.split("mask = ")[1].split(" and ")[0], {"__builtins__": {}})
-        assert all(any(low < angle < high for low, high in ranges) for angle in x[where][:3])
+        assert all(
+            any(low < angle < high for low, high in ranges)
+            for angle in (x[where] if kind == "wrapped twice" else x[where][:3])
+        )
 
 
 def test_a_good_detector_is_not_accused(implanted):

@@ -249,3 +249,14 @@ def test_only_fits_of_the_same_data_can_be_compared():
         compare({"one": one, "two": two})
     with pytest.raises(ParameterError, match="at least two"):
         compare({"one": one})
+
+
+def test_a_solver_that_stops_above_the_minimum_has_no_success():
+    best = model().fit(curve(), model().make_params(**TRUTH))
+    stopped = model().fit(curve(), model().make_params(**TRUTH | {"L1": 1.01 * TRUTH["L1"]}), method="newton")
+    assert stopped.chisqr > best.chisqr + 1.0
+    assert not stopped.success
+    assert "above the minimum" in stopped.message
+    again = model().fit(curve(), stopped.params)
+    assert again.success
+    assert again.chisqr == pytest.approx(best.chisqr, abs=0.1)

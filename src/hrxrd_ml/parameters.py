@@ -10,8 +10,9 @@ Lengths are in Å and angles (offset, fwhm) in seconds of arc, since these are t
 import difflib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, wraps
+from inspect import signature
 from typing import Any, TypeVar
 
 import numpy as np
@@ -350,8 +351,9 @@ def unknown_name(name: str, known: tuple[str, ...]) -> str:
 
 
 def checked_keywords(made: type[T]) -> type[T]:
-    """Let a dataclass name the keywords that it does not know, in place of a bare TypeError."""
-    init, known = made.__init__, tuple(field.name for field in fields(made))  # type: ignore[arg-type]
+    """Let a class name the keywords that it does not know, in place of a bare TypeError."""
+    init = made.__init__
+    known = tuple(signature(init).parameters)[1:]
 
     @wraps(init)
     def checked(self: Any, *args: Any, **given: Any) -> None:

@@ -55,6 +55,7 @@ MOST_WORK = 50_000_000
 _MOST_AVERAGED = 10 * MOST_WORK
 """The same summed over the curves of an average: some ten seconds for a curve; an implanted layer needs a tenth."""
 
+_FINEST, _COARSEST = 1e-12, 0.1  # tolerances; what is finer is below the rounding of numbers
 _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
@@ -153,6 +154,9 @@ class RockingCurve:
         object.__setattr__(self, "films", tuple(self.films))
         if len(self.films) > MOST_FILMS:
             raise ParameterError(f"films: expected at most {MOST_FILMS}, got {len(self.films)}; leave some out")
+        if not _FINEST <= self.tolerance <= _COARSEST:
+            expected = f"expected from {_FINEST:g} to {_COARSEST:g}, such as 1e-4"
+            raise ParameterError(f"tolerance, the relative error of the curve: {expected}, got {self.tolerance!r}")
         if self.diffractometer is not None:
             if not isinstance(self.diffractometer, Diffractometer):
                 raise ParameterError(f"diffractometer: expected a Diffractometer, got {self.diffractometer!r}")

@@ -22,7 +22,7 @@ from hrxrd_ml.crystal.miller import parse_hkl
 from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.crystal.wavelength import resolve_wavelength
-from hrxrd_ml.errors import CrystalError
+from hrxrd_ml.errors import CrystalError, in_short
 
 __all__ = ["SETTINGS", "MonochromatorCrystal", "parse_monochromator", "polarization_ratio", "transmission"]
 
@@ -30,6 +30,8 @@ __all__ = ["SETTINGS", "MonochromatorCrystal", "parse_monochromator", "polarizat
 SETTINGS = ("parallel", "dispersive", "bartels")
 
 _TEXT = re.compile(r"(?:(\d+)\s*[x×*]\s*)?(mosaic\s+)?([^\s()]+)\s*(?:\(([^()]+)\)|\s([-+\d\s,]+))", re.IGNORECASE)
+
+_MOST_CRYSTALS, _MOST_BOUNCES = 10, 20
 
 #: Angles at which a curve is integrated; four times as many change K of 4 × Ge 220 by 1e-5.
 _NODES = 4096
@@ -126,6 +128,8 @@ def parse_monochromator(
     """
     texts = (monochromator,) if isinstance(monochromator, str) else tuple(monochromator)
     length = resolve_wavelength(wavelength)
+    if len(texts) > _MOST_CRYSTALS:
+        raise CrystalError(f"monochromator: expected at most {_MOST_CRYSTALS} crystals, got {len(texts)}")
     crystals = [_parse(text, length) for text in texts]
     four = len(crystals) == 1 and crystals[0].bounces == 4 and not crystals[0].mosaic
     if setting is None:
@@ -235,8 +239,8 @@ def _parse(text: str, wavelength: float) -> MonochromatorCrystal:
             f"'mosaic graphite 002', got {text!r}"
         )
     count, mosaic, name, bracketed, spaced = match.groups()
-    if count is not None and not 1 <= int(count) <= 20:
-        raise CrystalError(f"monochromator {text!r}: expected 1 to 20 reflections, got {count}")
+    if count is not None and not 1 <= int(count[:9]) <= _MOST_BOUNCES:
+        raise CrystalError(f"monochromator {text!r}: expected 1 to {_MOST_BOUNCES} reflections, got {in_short(count)}")
     try:
         hkl = parse_hkl(bracketed or spaced, "hkl")
         crystal = MonochromatorCrystal(Crystal.resolve(name), hkl, wavelength, int(count or 1), mosaic is not None)

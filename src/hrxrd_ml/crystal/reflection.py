@@ -22,6 +22,7 @@ from hrxrd_ml.crystal.structure import Crystal
 from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.crystal.wavelength import resolve_wavelength
 from hrxrd_ml.errors import CrystalError
+from hrxrd_ml.parameters import checked_keywords
 
 __all__ = ["Reflection", "Susceptibility", "parse_hkl"]
 
@@ -29,6 +30,7 @@ __all__ = ["Reflection", "Susceptibility", "parse_hkl"]
 MOST_MISCUT = 10.0
 
 
+@checked_keywords
 class Reflection:
     """A Bragg reflection in reflection geometry: immutable, hashable, picklable; see :meth:`replace`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import cmath
+import math
 from dataclasses import dataclass
 
 from hrxrd_ml.errors import CrystalError
@@ -67,6 +68,11 @@ class Susceptibility:
         ):
             raise CrystalError("susceptibility: expected chih_pi and chihbar_pi together, got only one of them")
 
+        if self.modulation() == math.inf:
+            raise CrystalError(
+                "susceptibility: a crystal without absorption, Im chi0 = 0, whose lattice planes absorb all the same: "
+                f"give chi0 with its imaginary part, got chi0 = {self.chi0}, chih = {self.chih}"
+            )
         if self.modulation() > 1.01:  # what a table rounds to two figures may be a little too much
             raise CrystalError(
                 f"susceptibility: a crystal that absorbs less than nothing between its planes: expected "

@@ -54,7 +54,7 @@ class ConstantBackground:
 
 @dataclass(frozen=True)
 class LinearBackground:
-    """``background + slope Δθ``."""
+    """``background + slope Δθ``, and 0 where that is less: nothing counts less than nothing."""
 
     @property
     def space(self) -> ParameterSpace:
@@ -63,8 +63,9 @@ class LinearBackground:
         return ParameterSpace((_LEVEL, slope))
 
     def counts(self, arcsec: Any, values: Values) -> Any:
-        """Return the line."""
-        return values["background"] + values["slope"] * arcsec
+        """Return the line, where it is above 0."""
+        line = values["background"] + values["slope"] * arcsec
+        return np.where(line.real > 0.0, line, 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """What a rocking-curve model and its sums with other lmfit models have in common: fit, guess, residual, Jacobian."""
 
+import difflib
 import operator
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -133,7 +135,10 @@ class CurveFitting(Model):
 
     def set_param_hint(self, name: str, **kwargs: Any) -> None:
         """Hint at settings of a parameter, named with or without prefix; see `lmfit.Model.set_param_hint`."""
-        super().set_param_hint(self._prefix + self._strip_prefix(name), **kwargs)
+        root, own = self._strip_prefix(name), tuple(self._param_root_names or ())
+        if own and root not in own and difflib.get_close_matches(root, own, n=1, cutoff=0.8):
+            warnings.warn(f"hint: {unknown_name(root, own)}", UserWarning, stacklevel=2)
+        super().set_param_hint(self._prefix + root, **kwargs)
 
     def make_params(self, verbose: bool = False, **kwargs: Any) -> Parameters:
         """Parameters with default values, bounds and hints, and the values or settings given by name.

@@ -33,6 +33,9 @@ _GRADIENT_METHODS = frozenset({"CG", "BFGS", "Newton-CG", "L-BFGS-B", "TNC", "SL
 _OWN_OPTIONS = frozenset({"ftol", "xtol", "edm", "evaluations", "seconds"})
 _OTHER_METHODS = ("brute", "basinhopping", "ampgo", "emcee", "shgo", "dual_annealing")
 _NOT_A_MINIMUM = frozenset({"brute", "emcee"})
+_PROBE, _ABOVE = 4, 0.1
+"""Evaluations that probe a minimum, and by how much of the mean square of a residual it may be missed."""
+
 _NO_ERRORBARS = " Could not estimate error-bars."
 
 
@@ -173,9 +176,28 @@ class CurveMinimizer(Minimizer):
         finally:
             self.calc_covar = wanted
         settle(result, self.nested, self.even)
+        if self.exact and method.lower().startswith(("newton", "trust", "dogleg")) and not result.aborted:
+            self._check_minimum(result)
         if wanted and not (result.errorbars or result.method in _NOT_A_MINIMUM or result.aborted):
             estimate_errors(result, self.objective, self.scale_covar)
         return result
+
+    def _check_minimum(self, result: FitStatistics) -> None:
+        """Take back the success of a solver that has stopped where a few steps of least squares lead farther down.
+
+        Those by second derivatives do, where the sum of squares is not convex.
+        """
+        objective = self.objective
+        y = objective.inward(self._free(result.params))
+        found = minimise_in_box(
+            objective.residual, objective.jacobian, y, objective.lower, objective.upper, evaluations=_PROBE
+        )
+        fall = float(result.chisqr) - 2.0 * found.cost
+        if fall > _ABOVE * max(result.redchi, 0.0 if self.scale_covar else 1.0):
+            result.success = False
+            result.message = f"{result.method} stopped above the minimum: chi-square falls by {fall:.3g} or more; " + (
+                "go on from its values with method='least_squares'"
+            )
 
     def leastsq(self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any) -> FitStatistics:
         """Levenberg-Marquardt with the exact Jacobian, unless ``Dfun`` is given."""

@@ -371,15 +371,16 @@ def _wrapped(counts: Array) -> NDArray[np.bool_]:
         if counts.max() >= size:
             continue
         change = np.diff(counts)
-        falls, rises = np.flatnonzero(change < -0.5 * size), np.flatnonzero(change > 0.5 * size)
-        for fall in falls:
-            later = rises[rises > fall]
-            if not len(later):
+        turns = np.cumsum((change < -0.5 * size).astype(int) - (change > 0.5 * size))  # of the counter, after a point
+        for fall in np.flatnonzero(change < -0.5 * size):
+            above = turns[fall:] - turns[fall] + 1
+            back = np.flatnonzero(above == 0)
+            if not len(back):
                 continue
-            inside = counts[fall + 1 : later[0] + 1]
+            inside = counts[fall + 1 : fall + 1 + back[0]] + size * above[: back[0]]
             # A valley between two peaks is lowest inside; the top of one that is cut off is highest there.
             if len(inside) <= 2 or inside[1:-1].max() >= inside[[0, -1]].max():
-                marked[fall + 1 : later[0] + 1] = True
+                marked[fall + 1 : fall + 1 + back[0]] = True
     return marked
 
 

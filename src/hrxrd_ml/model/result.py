@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy, deepcopy
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -538,6 +539,16 @@ class RockingCurveResult(ModelResult):
         report = super().fit_report(*args, **kwargs)
         notes = [*self._statistics(), *self.radii(), *self.bound_notes]
         return "\n".join([report, "[[Notes]]", *(f"    {note}" for note in notes)])
+
+    def _repr_html_(self, *args: Any, **kwargs: Any) -> str:
+        """Table of the fit for notebooks, as lmfit's, with units of the parameters and the notes of `fit_report`."""
+        page: str = super()._repr_html_(*args, **kwargs)
+        units = {name: spec.unit for name, spec in self.model.specs() if spec.unit}
+        for name in units.keys() & self.params.keys():
+            page = page.replace(f">{name}</td>", f">{name} [{escape(units[name])}]</td>", 1)
+        notes = [self.verdict, *self._statistics(), *self.radii(), *self.bound_notes]
+        listed = "".join(f"<li>{escape(note)}</li>" for note in notes if note)
+        return f"{page}<h2>Notes</h2><ul>{listed}</ul>"
 
     def _statistics(self) -> list[str]:
         lines = []
