@@ -59,6 +59,9 @@ SECONDS = 60.0
 _SECOND = 0.5
 """Part of the time that has to be left for a second start."""
 
+_EXPONENT = "msd_exponent"
+"""By which power damage grows from reflection to reflection: what one reflection cannot tell."""
+
 _OFF_BOUND = 0.01
 """Part of its range by which a parameter that is freed begins off its bound."""
 
@@ -202,10 +205,12 @@ def _joint_steps(model: Any, params: Parameters, held: Collection[str]) -> list[
     refinements = DECLARED_REFINEMENTS if declared else REFINEMENTS
     scans = [model.renamed(f"{curve.prefix}step") for curve in model.rocking_curves]
     following = [model.renamed(name) for name, (first, _) in model.followers.items() if name != first]
+    lengths = {round(curve.reflection.diffraction_vector, 6) for curve in model.rocking_curves}
     groups = [
         [name for name in scans[1:] if name in untouched],
         [name for name in untouched if specs[name].name in refinements],
         [name for name in following if name in specs and params[name].expr is not None],
+        [name for name in untouched if specs[name].name == _EXPONENT and len(lengths) > 1],
     ]
     return [group for group in groups if group]
 
