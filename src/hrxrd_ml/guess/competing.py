@@ -54,15 +54,18 @@ def with_larger_strain(
     dtheta = problem.arcsec * ARCSEC
     if "Dmax1" not in problem.free or not unseen(problem.simulation, values, dtheta, _NEAR_THE_END):
         return values, competing
-    exact, largest = problem.exact(), float(problem.params["Dmax1"].max)
-    ends = [exact.run(values, _EVALUATIONS)]
+    # An average of the curves of many strains takes long, and one of larger strains longer.
+    spread = {name: values[name] for name in ("strain_spread",) if name in problem.free}
+    exact = problem.exact([name for name in problem.free if name not in spread])
+    sharp, largest = values | dict.fromkeys(spread, 0.0), float(problem.params["Dmax1"].max)
+    ends = [exact.run(sharp, _EVALUATIONS)]
     for factor in _LARGER:
-        trial = values | {"Dmax1": min(factor * values["Dmax1"], 0.9 * largest)}
+        trial = sharp | {"Dmax1": min(factor * values["Dmax1"], 0.9 * largest)}
         ends.append(exact.run(problem.simulation.space.clip(trial, bounds=False), _EVALUATIONS))
     cost, best = min(ends, key=lambda end: end[0])
     alike = [end for _, end in ends if _ < cost + _AS_GOOD]
     other = max(alike, key=lambda end: abs(end["Dmax1"] - best["Dmax1"]))
-    return best, competing if other is best else other
+    return best | spread, competing if other is best else other | spread
 
 
 def with_description(problem: Problem, marks: Landmarks, values: Values) -> Values:

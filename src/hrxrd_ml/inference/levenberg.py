@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from hrxrd_ml.errors import HrxrdError
+
 Array = NDArray[np.float64]
 
 _DAMPING = 1.0e-3
@@ -236,7 +238,7 @@ def descend(
         step = _step(model, gradient, safe, damping, floor, ceiling, held)
         promised = _gain(model, gradient, step)
         trial = np.clip(y + step, lower, upper)
-        gained = value - function.value(trial, accepted)
+        gained = value - _value(function, trial, accepted)
         small = np.linalg.norm(step * safe) <= xtol * (xtol + np.linalg.norm(y * safe))
         accepted = gained > 0.0
         bends = abs(_gain(hessian + bend, gradient, step) - gained) < abs(_gain(hessian, gradient, step) - gained)
@@ -263,6 +265,14 @@ def descend(
                 status = 5
             mark, marked = value, count
     return Descent(y, value, gradient, hessian, expansions, status)
+
+
+def _value(function: Function, trial: Array, expanded: bool) -> float:
+    """Return the value at a trial; infinite where it cannot be calculated."""
+    try:
+        return function.value(trial, expanded)
+    except HrxrdError:
+        return math.inf
 
 
 def _bend(bend: Array, moved: Array, turned: Array, change: Array) -> Array:

@@ -5,6 +5,7 @@ import operator
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -156,7 +157,10 @@ class CurveFitting(Model):
                 raise ParameterError(unknown_name(name, tuple(dict.fromkeys(known))))
         params = super().make_params(verbose=verbose, **given)
         self._check_hints(params)
-        params.update_constraints()  # what is tied has its value now, and keeps it when its expression is taken away
+        # What is tied has its value now, and keeps it when its expression is taken away; an expression that names what
+        # is not there is complained about where its value is asked for.
+        with suppress(TypeError, NameError):
+            params.update_constraints()
         for name, value in given.items():
             settings = value if isinstance(value, dict) else {"value": value}
             par = params.get(self._prefix + name)

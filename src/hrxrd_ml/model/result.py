@@ -16,6 +16,7 @@ from scipy.stats import chi2
 
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
+from hrxrd_ml.inference.covariance import jackknife, steps_without
 from hrxrd_ml.inference.evaluator import tie_derivatives
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
@@ -43,6 +44,13 @@ _FOLLOWING = 8
 _TOO_FLAT = 1.6
 """A root of the rise of chi-square so far below 2 means a standard error that is too small: chosen in
 benchmarks/intervals.py."""
+
+_HELD = 1e-3
+"""Part of the range of its bounds within which a parameter is held by one."""
+
+_DOUBTED, _APART, _FEW = 1.5, 1.5, 60
+"""Reduced chi-square above which errors by blocks are looked at, by which factor they are larger where a note says so,
+and points below which there are no blocks."""
 
 _CHECKED = "; take conf_interval, or sample"
 
@@ -281,6 +289,7 @@ class RockingCurveResult(ModelResult):
         notes += told.pop() if len(told) == 1 else ()  # reflections that say something else tell them apart
         if len(self.measured) == 1:
             notes += plausible.of_defects(self.params, self.var_names)
+        notes += self._scatter()
         if hidden and self.covar is not None:  # larger errors reach farther
             others = competing(self.result, self.objective, self.covar, self.scale_covar)
             self.bound_notes = (*(n for n in self.bound_notes if not n.startswith(OTHER_VALUES)), *others)
@@ -512,6 +521,91 @@ class RockingCurveResult(ModelResult):
         notes = tuple(note for note in self.bound_notes if not note.endswith(_CHECKED))
         self.bound_notes = (*notes, *_misjudged(found))
         return found
+
+    def block_errors(self, blocks: int = 20, *, exact: bool = False) -> dict[str, float]:
+        """Return standard errors from what happens when parts of the scan are left out, one after the other.
+
+        Standard errors by the covariance know of the noise only. Where the model misses something, neighbouring points
+        miss it together, and the values depend on which part of the scan is there: the scatter of the values without
+        one of the blocks (a jackknife over blocks of neighbouring points) tells by how much. It does not know of what
+        all blocks miss alike. Where the model is right, both agree, but for the few blocks that there are.
+
+        Parameters
+        ----------
+        blocks : int
+            Number of blocks of neighbouring points, over all curves.
+        exact : bool
+            Whether to fit again without each of them, in place of one Gauss-Newton step.
+
+        Returns
+        -------
+        dict
+            By name, for each free parameter; those that a bound holds have none, NaN.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance, or there are fewer than 4 blocks.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        pieces = self._blocks(blocks)
+        objective, x = self.objective, self.best
+        if exact:
+            values = np.array([self._without(piece) for piece in pieces])
+            return dict(zip(self.var_names, jackknife(values).tolist(), strict=True))
+        y = objective.inward(x)
+        room = np.minimum(y - objective.lower, objective.upper - y)
+        width = objective.upper - objective.lower
+        inside = ~(np.isfinite(width) & (room < _HELD * width))
+        steps = np.zeros((len(pieces), len(y)))
+        residual, jacobian = objective.residual(y), objective.jacobian(y)
+        steps[:, inside] = steps_without(residual, jacobian[:, inside], pieces, width[inside])
+        error = jackknife(steps @ objective.coordinates.derivatives(y).T)
+        return dict(zip(self.var_names, np.where(inside, error, np.nan).tolist(), strict=True))
+
+    def _blocks(self, blocks: int) -> list[NDArray[np.intp]]:
+        """Return the numbers of the points of each block: neighbours in one curve, that are used."""
+        each = max(round(blocks / len(self.observations)), 4)
+        if blocks < 4:
+            raise ParameterError(f"expected at least 4 blocks, got {blocks}")
+        found: list[NDArray[np.intp]] = []
+        number = 0
+        for observation in self.observations:
+            points = number + np.flatnonzero(observation.used)
+            found += np.array_split(points, min(each, len(points)))
+            number += len(observation.x)
+        return found
+
+    def _without(self, piece: NDArray[np.intp]) -> Array:
+        """Return the values of a fit without some points."""
+        weights = np.ones(len(self.data)) if self.weights is None else self.weights.copy()
+        weights[piece] = 0.0
+        # A weight of 1 or 0 leaves the statistics what they are.
+        rows = [
+            _renewed(old, None, None, own, None)
+            for old, own in zip(self.observations, self._of_each(weights), strict=True)
+        ]
+        together = [self.model.joined(column) for column in zip(*rows, strict=True)]
+        found = self.model.fit(
+            together[0], self.params, weights=together[2], x=together[1], sigma=together[3], calc_covar=False
+        )
+        return np.array([float(found.params[name].value) for name in self.var_names])
+
+    def _scatter(self) -> list[str]:
+        """Say by how much the errors by blocks exceed the standard errors, where the model misses the curve."""
+        if self.covar is None or self.scale_covar or self.redchi < _DOUBTED or len(self.data[self.used]) < _FEW:
+            return []
+        found = self.block_errors()
+        ratio = {n: e / float(self.params[n].stderr) for n, e in found.items() if e > 0.0 and self.params[n].stderr}
+        if not ratio or (middle := float(np.median(list(ratio.values())))) < _APART:
+            return []
+        worst = sorted(ratio, key=lambda name: -ratio[name])[:3]
+        listed = ", ".join(f"{name} = {self.params[name].value:.5g} ± {found[name]:.2g}" for name in worst)
+        return [
+            f"the standard errors know of noise only: with parts of the scan left out, parameters scatter {middle:.1f} "
+            f"times as much in the median (most: {listed}); result.block_errors() tells those of all"
+        ]
 
     def _implied_bounds(self) -> Parameters:
         params = deepcopy(self.params)
