@@ -3,6 +3,7 @@
 import contextlib
 import re
 import runpy
+from html import escape as html_escape
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,34 @@ def test_messages_in_troubleshooting_occur(quote, messages):
 @pytest.mark.parametrize("name", trouble_cases.CASES)
 def test_troubles_are_in_the_page(name, messages):
     assert [quote for quote in QUOTES if says(messages[name], quote)], messages[name]
+
+
+# --- scripts/mathml.py: pages that need no network (`mkdocs build` runs it over all of them)
+
+
+@pytest.fixture(scope="module")
+def hooks():
+    pytest.importorskip("latex2mathml", reason="formulas of the documentation need the extra docs")
+    return runpy.run_path(str(ROOT / "scripts" / "mathml.py"))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_formula_has_mathml(hooks, path):
+    formulas = re.findall(r"\\\(.+?\\\)|\\\[.+?\\\]", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    html = "".join(f'<span class="arithmatex">{html_escape(formula)}</span>' for formula in formulas)
+    page = hooks["on_page_content"](html)
+    assert page.count("<math ") == len(formulas)
+    assert "\\" not in page
+
+
+def test_a_formula_that_would_be_printed_as_it_is_written_is_an_error(hooks):
+    with pytest.raises(ValueError, match="nosuchcommand"):
+        hooks["on_page_content"](r'<span class="arithmatex">\(\nosuchcommand x\)</span>')
+
+
+@pytest.mark.parametrize("source", ['<script src="https://cdn.org/x.js">', "<img alt=a src=//b.org/c.png>"])
+def test_a_page_loads_nothing_from_elsewhere(hooks, source):
+    with pytest.raises(ValueError, match="from elsewhere"):
+        hooks["on_post_page"](source)
+    page = '<a href="https://lmfit.github.io">lmfit</a><img src="images/a.png">'
+    assert hooks["on_post_page"](page) == page
