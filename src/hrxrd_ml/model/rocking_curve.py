@@ -202,7 +202,7 @@ class RockingCurveModel(CurveFitting):
         if away <= _NEAREST and reach <= _FARTHEST:
             return
         advice = "check the reflection, the wavelength, and kind and unit of the axis (axis_kind, unit)"
-        if self.axis_kind == "omega" and first <= 2.0 * bragg / radians_per(self.unit) <= last:
+        if self.axis_kind == "omega" and away > _NEAREST and first <= 2.0 * bragg / radians_per(self.unit) <= last:
             advice = 'it does hold twice that angle: is its kind "two_theta"?'
         indices = " ".join(map(str, self.reflection.hkl))
         where = f"ends {away:.3g}° away from" if away > _NEAREST else f"goes up to {reach:.3g}° away from"
