@@ -114,6 +114,21 @@ def test_lmfits_own_functions_write_the_same_text(tmp_path):
             thing.loads("")
 
 
+def test_what_lmfits_functions_write_is_read_here_and_not_by_lmfit(tmp_path):
+    """docs/file-formats.md quotes lmfit's two errors."""
+    from lmfit.model import load_model, load_modelresult, save_model, save_modelresult
+
+    result = fitted()
+    save_model(result.model, tmp_path / "model.json")
+    save_modelresult(result, tmp_path / "result.json")
+    assert hx.load_model(tmp_path / "model.json").param_names == result.model.param_names
+    assert hx.load_result(tmp_path / "result.json").best_values == result.best_values
+    with pytest.raises(ValueError, match="Cannot restore Model"):
+        load_model(tmp_path / "model.json")
+    with pytest.raises(KeyError, match="__class__"):
+        load_modelresult(tmp_path / "result.json")
+
+
 def test_what_text_cannot_hold_is_refused_and_leaves_the_old_file(tmp_path):
     path = tmp_path / "model.json"
     real_model().save(path)
