@@ -140,7 +140,7 @@ def spoiled(path, **changes):
         (lambda path: path.write_bytes(b"\x80\x04K\x01."), "not a saved model"),
         (lambda path: path.write_text("[1]"), "expected a file of format"),
         (lambda path: spoiled(path, format="hrxrd_ml result"), "got 'hrxrd_ml result'"),
-        (lambda path: spoiled(path, version=1), "has version 1 of the format and this package reads 3"),
+        (lambda path: spoiled(path, version=1), "has version 1 of the format and this package reads 4"),
         (lambda path: spoiled(path, model={"kind": "rocking_curve"}), "damaged"),
         (lambda path: spoiled(path, model={"kind": "other"}), "unknown kind of model 'other'"),
         (lambda path: spoiled(path, model={"kind": "lmfit", "class": "np"}), "no model of lmfit that can be saved"),

@@ -1,7 +1,6 @@
 """Covariances of parameters inside bounds."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,36 +85,6 @@ def bounded_covariance(information: Array, gradient: Array, value: Array, lower:
     most = np.minimum(1.0, spread / np.sqrt(np.maximum(np.diag(matrix), 1e-300)))
     matrix = matrix * np.outer(most, most)
     return Covariance(matrix, tuple(sorted(at_lower)), tuple(sorted(at_upper)), undetermined)
-
-
-def steps_without(residual: Array, jacobian: Array, pieces: Sequence[NDArray[np.intp]], spread: Array) -> Array:
-    """Return by how much a minimum of least squares moves when pieces of the data are left out, shape (pieces, p).
-
-    One Gauss-Newton step each, from a minimum of all data.
-
-    Parameters
-    ----------
-    residual, jacobian : ndarray, shapes (n,) and (n, p)
-    pieces : sequence of ndarray of int
-        Numbers of the points of each piece.
-    spread : ndarray, shape (p,)
-        Widths of the box, which hold what the rest of the data says nothing about.
-    """
-    norm = np.linalg.norm(jacobian, axis=0)
-    scale = np.where(norm > 0.0, norm, 1.0)
-    scaled = jacobian / scale
-    weak = np.diag(np.where(np.isfinite(spread), 12.0 / (spread * scale) ** 2, 0.0))
-    whole, steps = scaled.T @ scaled + weak, []
-    for piece in pieces:
-        part = scaled[piece]
-        steps.append(np.linalg.lstsq(whole - part.T @ part, part.T @ residual[piece], rcond=1e-13)[0] / scale)
-    return np.array(steps)
-
-
-def jackknife(values: Array) -> Array:
-    """Return standard errors of parameters from their values, shape (k, p), each without another of k pieces."""
-    count = len(values)
-    return np.asarray(np.sqrt((count - 1.0) / count * ((values - values.mean(axis=0)) ** 2).sum(axis=0)))
 
 
 def _mean_square(slope: float, curvature: float, width: float) -> float:

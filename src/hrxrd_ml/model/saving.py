@@ -21,7 +21,7 @@ from hrxrd_ml.errors import ParameterError, in_short
 from hrxrd_ml.model.json_values import encode
 from hrxrd_ml.model.observation import Observation
 
-VERSION = 3
+VERSION = 4
 """Version of the format; raised whenever an older reader would misread a file."""
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -59,7 +59,7 @@ _STATISTICS = [
     "method",
     "n_used",
 ]
-_SETTINGS = ("method", "nan_policy", "scale_covar", "calc_covar", "max_nfev")
+_SETTINGS = ("method", "nan_policy", "scale_covar", "calc_covar", "max_nfev", "errors")
 
 
 def model_text(model: Model) -> str:

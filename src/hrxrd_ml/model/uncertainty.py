@@ -1,11 +1,14 @@
 """Covariance of parameters that may sit on a bound, or that the data do not determine, and what a fit makes of it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from lmfit.minimizer import MinimizerResult
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from hrxrd_ml.inference.covariance import Covariance, bounded_covariance, draw_inside
+from hrxrd_ml.inference.misfit import DIVISIONS, FEWEST, at_least, blocks_of, jackknife, misses, steps_without
 from hrxrd_ml.inference.objective import Objective
 
 Array = NDArray[np.float64]
@@ -62,23 +65,63 @@ def covariance_in_box(objective: Objective, y: Array, robust: Array | None = Non
     return bounded_covariance(information, gradient, y, objective.lower, objective.upper)
 
 
+def steps_by_blocks(
+    objective: Objective, y: Array, covariance: Covariance, blocks: Sequence[NDArray[np.intp]]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return how a minimum in the box moves without each block of the data, and which coordinates can move.
+
+    Those that a bound holds, or the data do not determine, stay where they are.
+    """
+    inside = np.diag(covariance.matrix) > 0.0
+    for i in (*covariance.at_lower, *covariance.at_upper, *covariance.undetermined):
+        inside[i] = False
+    steps = np.zeros((len(blocks), len(y)))
+    residual, jacobian = objective.residual(y), objective.jacobian(y)
+    width = objective.upper - objective.lower
+    steps[:, inside] = steps_without(residual, jacobian[:, inside], blocks, width[inside])
+    return steps, inside
+
+
+def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: float) -> Array:
+    """Return the covariance in the box by blocks of the data, in no direction smaller than that by noise.
+
+    The noise is ``size`` times what the covariance knows of. What a bound holds, or the data do not determine, keeps
+    its error.
+    """
+    noise, x = size * covariance.matrix, objective.outward(y)
+    divisions = [blocks_of(objective, x, count) for count in DIVISIONS]
+    if min(map(len, divisions)) < FEWEST:
+        return noise
+    found = [steps_by_blocks(objective, y, covariance, blocks) for blocks in divisions]
+    chosen, larger = np.ix_(found[0][1], found[0][1]), np.eye(len(y))
+    larger[chosen] = at_least([jackknife(steps)[chosen] for steps, _ in found], noise[chosen])
+    matrix = larger @ noise @ larger.T
+    width = objective.upper - objective.lower
+    most = np.minimum(1.0, width / np.sqrt(np.maximum(np.diag(matrix), 1e-300)))
+    return np.asarray(matrix * np.outer(most, most))
+
+
 def estimate_errors(
     result: FitStatistics,
     objective: Objective,
     scale_covar: bool,
     y: Array | None = None,
     robust: Array | None = None,
+    errors: str = "misfit",
 ) -> None:
     """Fill in covariance, standard errors and correlations of a result, with notes on what they mean little for.
 
-    ``y`` is its place in the box, ``robust`` is that of `covariance_in_box`.
+    ``y`` is its place in the box, ``robust`` is that of `covariance_in_box`; ``errors`` is "misfit", or "noise" for
+    what they are if the model were right.
     """
     if y is None:
         y = objective.inward(objective.free(result.params.valuesdict()))
     covariance = covariance_in_box(objective, y, robust)
-    matrix = objective.coordinates.derivatives(y, np.sqrt(np.maximum(np.diag(covariance.matrix), 0.0)))
     size = result.redchi if scale_covar else 1.0
-    result.covar = matrix @ covariance.matrix @ matrix.T * size
+    matrix = size * covariance.matrix
+    if errors == "misfit" and robust is None and misses(objective, objective.outward(y)):
+        matrix = with_misfit(covariance, objective, y, size)
+    result.covar = outside(objective, y, matrix)
     stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
     result.errorbars = bool((stderr > 0.0).all())
     safe = np.where(stderr > 0.0, stderr, 1.0)
@@ -98,6 +141,12 @@ def estimate_errors(
         *competing(result, objective, result.covar, scale_covar),
     ]
     result.bound_notes = (*result.bound_notes, *notes)
+
+
+def outside(objective: Objective, y: Array, matrix: Array) -> Array:
+    """Return a covariance of the free parameters from one in the box."""
+    by_y = objective.coordinates.derivatives(y, np.sqrt(np.maximum(np.diag(matrix), 0.0)))
+    return np.asarray(by_y @ matrix @ by_y.T)
 
 
 def _of_layer(name: str) -> bool:
