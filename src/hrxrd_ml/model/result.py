@@ -41,6 +41,7 @@ from hrxrd_ml.units import from_radians
 
 if TYPE_CHECKING:
     from hrxrd_ml.model.composite import CurveFitting
+    from hrxrd_ml.model.discrepancy import Discrepancy
 
 Array = NDArray[np.float64]
 
@@ -125,6 +126,7 @@ class RockingCurveResult(ModelResult):
         self._minimizer: CurveMinimizer | None = None
         self._objective: Objective | None = None
         self._init_fit: Array | None = None
+        self._discrepancy: tuple[Discrepancy | None] | None = None
         if observations is None and data is not None:
             observations = model.observations(data, self.userkws.get("x"), weights)
         if observations is not None:
@@ -159,7 +161,7 @@ class RockingCurveResult(ModelResult):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process or can be made again."""
-        dropped = ("_measured", "_minimizer", "_objective")
+        dropped = ("_measured", "_minimizer", "_objective", "_discrepancy")
         kept = {key: value for key, value in self.__dict__.items() if key != "sampler"}
         return kept | dict.fromkeys(dropped)
 
@@ -273,7 +275,7 @@ class RockingCurveResult(ModelResult):
         self.components = self.model.components
         self.init_values = self.model._make_all_args(self.init_params)
         self.best_values = self.model._make_all_args(outcome.params)
-        self._objective = None
+        self._objective = self._discrepancy = None
         self.best_fit = self._curve_at(outcome.params)
         data, found = self.data[self.used], self.best_fit[self.used]
         self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
@@ -555,6 +557,16 @@ class RockingCurveResult(ModelResult):
         size = float(self.redchi) if self.scale_covar else 1.0
         matrix = outside(self.objective, y, size * covariance_in_box(self.objective, y).matrix)
         return dict(zip(self.var_names, np.sqrt(np.maximum(np.diag(matrix), 0.0)).tolist(), strict=True))
+
+    @property
+    def discrepancy(self) -> "Discrepancy | None":
+        """What else the profile could be, where the model misses the curve; see `hrxrd_ml.model.discrepancy`."""
+        if self._discrepancy is None:
+            from hrxrd_ml.model.discrepancy import discrepancy_of
+
+            with one_thread():
+                self._discrepancy = (discrepancy_of(self),)
+        return self._discrepancy[0]
 
     def _rises(self) -> dict[str, float]:
         """Return by name which part of a rise of chi-square counts: the square of what noise makes of its error."""

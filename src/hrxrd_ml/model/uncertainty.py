@@ -94,6 +94,8 @@ def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: fl
         return noise
     found = [steps_by_blocks(objective, y, covariance, blocks) for blocks in divisions]
     chosen, larger = np.ix_(found[0][1], found[0][1]), np.eye(len(y))
+    if not found[0][1].any():
+        return noise
     larger[chosen] = at_least([jackknife(steps)[chosen] for steps, _ in found], noise[chosen])
     matrix = larger @ noise @ larger.T
     width = objective.upper - objective.lower
@@ -159,7 +161,8 @@ def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covarian
     parents = {link.child: names[link.parent] for link in objective.coordinates.links}
     # A bound holds back what the data hardly determine from anywhere in its range: only a near one is named.
     width = objective.upper - objective.lower
-    below, above = _BESIDE * width - (y - objective.lower), _BESIDE * width - (objective.upper - y)
+    with np.errstate(invalid="ignore"):  # of infinite widths, which are left out below
+        below, above = _BESIDE * width - (y - objective.lower), _BESIDE * width - (objective.upper - y)
     held = sorted({*covariance.at_lower, *covariance.at_upper})
     aside, notes = "its stderr is one-sided", []
     for i in held:

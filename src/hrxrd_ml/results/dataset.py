@@ -59,7 +59,11 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
         fit where no count is lost to dead time.
 
         Dimension ``depth`` [Å]: ``strain``, ``damage`` (L), ``debye_waller`` (E = exp(-L)), each also with
-        ``_sigma`` and ``_guess``.
+        ``_sigma`` and ``_guess``. Where the model misses the curve, the errors know of it, and of what else the profile
+        could be.
+
+        Without a dimension: ``max_strain``, ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å],
+        ``integrated_strain`` [Å], each also with ``_sigma``.
 
         Dimension ``parameter``: ``value``, ``stderr``, ``init``, ``min``, ``max``, ``vary``, ``expr``,
         ``unit``, ``scope``; dimensions ``varied`` and ``varied_2``: ``correlation``.
@@ -181,8 +185,7 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
     strain_start, damage_start = derived.depth_profiles(simulation, start, depth)
     strain_band = damage_band = np.full(DEPTHS, np.nan)
     if result.covar is not None:
-        free = list(result.var_names)
-        strain_band, damage_band = derived.profile_bands(model, result.params, result.covar, free, depth)
+        strain_band, damage_band = derived.profile_bands(model, result, depth)
     rows = {
         "strain": ("strain, out of plane", strain, strain_band, strain_start),
         "damage": ("damage L", damage, damage_band, damage_start),
@@ -198,6 +201,10 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
         dataset[name] = ("depth", fit, {"units": "1", "long_name": label})
         dataset[f"{name}_sigma"] = ("depth", sigma, {"units": "1", "long_name": f"standard error of {name}"})
         dataset[f"{name}_guess"] = ("depth", at_start, {"units": "1", "long_name": f"{name} at the start"})
+    for name, (value, sigma) in derived.profile_quantities(model, result).items():
+        unit = derived.UNITS[name]
+        dataset[name] = ((), value, {"units": unit, "long_name": name.replace("_", " ")})
+        dataset[f"{name}_sigma"] = ((), sigma, {"units": unit, "long_name": f"standard error of {name}"})
     return dataset
 
 

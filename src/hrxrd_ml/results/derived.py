@@ -5,7 +5,8 @@ Bands are one standard error, propagated from the covariance of the free paramet
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from hrxrd_ml.model.rocking_curve import RockingCurveModel
 
 Array = NDArray[np.float64]
+
+_DRAWS = 200
+"""Sets of parameters from which errors of derived quantities come."""
 
 
 def feasible_values(model: RockingCurveModel, values: Mapping[str, float]) -> dict[str, float]:
@@ -103,18 +107,78 @@ def depth_profiles(
     return strain, damage
 
 
-def profile_bands(
-    model: RockingCurveModel, params: Parameters, covariance: Array, free: list[str], depth: Array
-) -> tuple[Array, Array]:
-    """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``."""
-    simulation = model.simulation
-    end = profile_end(simulation, feasible_values(model, params.valuesdict()))
+def profile_bands(model: RockingCurveModel, result: RockingCurveResult, depth: Array) -> tuple[Array, Array]:
+    """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``.
+
+    They are those of the covariance; where the model misses the curve, with the distance from the profile that does not
+    and the error of that one (`hrxrd_ml.model.discrepancy`), each as if independent.
+    """
+    simulation, best = model.simulation, feasible_values(model, result.params.valuesdict())
+    end = profile_end(simulation, best)
 
     def stacked(varied: Parameters) -> Array:
         return np.concatenate(depth_profiles(simulation, feasible_values(model, varied.valuesdict()), depth, end))
 
-    both = band(tie_derivatives(params.copy(), free, stacked), covariance)
+    def profiles(simulation: RockingCurve, values: Mapping[str, float]) -> Array:
+        return np.concatenate(depth_profiles(simulation, values, depth))
+
+    free = list(result.var_names)
+    both = band(tie_derivatives(result.params.copy(), free, stacked), result.covar)
+    both = _with_discrepancy(result, both, profiles, best)
     return both[: len(depth)], both[len(depth) :]
+
+
+def _with_discrepancy(
+    result: RockingCurveResult,
+    sigma: Array,
+    quantities: Callable[[RockingCurve, Mapping[str, float]], Array],
+    best: Mapping[str, float],
+) -> Array:
+    """Return standard errors that know of the discrepancy, from those by the covariance."""
+    found = result.discrepancy
+    if found is None:
+        return sigma
+    here = quantities(result.model.rocking_curves[0].simulation, best)
+    there = quantities(found.simulation, found.values)
+    spread = np.std([quantities(found.simulation, values) for values in found.draws], axis=0)
+    return np.sqrt(sigma**2 + (there - here) ** 2 + spread**2)
+
+
+def profile_quantities(model: RockingCurveModel, result: RockingCurveResult) -> dict[str, tuple[float, float]]:
+    """Return what users say about a profile (`profile_summary`), each with its standard error.
+
+    That of the depth of the largest strain is at least as far as the strain is as large within its error.
+    """
+    simulation, best = model.simulation, feasible_values(model, result.params.valuesdict())
+    values = profile_summary(simulation, best)
+    if result.covar is None:
+        return {name: (value, math.nan) for name, value in values.items()}
+
+    def listed(simulation: RockingCurve, values: Mapping[str, float]) -> Array:
+        return np.array(list(profile_summary(simulation, values).values()))
+
+    rows, params = [], result.params.copy()
+    for row in result.draw(_DRAWS, seed=0):
+        for name, value in zip(result.var_names, row.tolist(), strict=True):
+            params[name].value = value
+        params.update_constraints()
+        rows.append(listed(simulation, feasible_values(model, params.valuesdict())))
+    sigma = _with_discrepancy(result, np.std(rows, axis=0), listed, best)
+    errors = dict(zip(values, sigma.tolist(), strict=True))
+    depth = np.linspace(0.0, profile_end(simulation, best), 401)
+    as_large = np.abs(depth_profiles(simulation, best, depth)[0]) + profile_bands(model, result, depth)[0]
+    where = depth[as_large >= abs(values["max_strain"])]
+    if len(where):
+        farthest = float(np.abs(where - values["max_strain_depth"]).max())
+        errors["max_strain_depth"] = max(errors["max_strain_depth"], farthest)
+    return {name: (values[name], errors[name]) for name in values}
+
+
+UNITS = {
+    "max_strain": "1", "max_strain_depth": "Å", "surface_strain": "1", "damaged_thickness": "Å",
+    "integrated_strain": "Å",
+}  # fmt: skip
+"""Units of what `profile_summary` returns."""
 
 
 def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> dict[str, float]:

@@ -40,11 +40,7 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
     labels = [_label(name) for name in target.names]
     columns = {label: flat[:, i] for i, label in enumerate(labels)}
     summary = _summaries(result, flat)
-    units = {_label(name): unit for name, unit in result.parameter_units().items()} | {
-        "max_strain_depth": "Å",
-        "damaged_thickness": "Å",
-        "integrated_strain": "Å",
-    }
+    units = {_label(name): unit for name, unit in result.parameter_units().items()} | derived.UNITS
     variables = {
         name: (("chain", "draw"), column.reshape(draws, walkers).T, {"units": units.get(name, "1")})
         for name, column in (columns | summary).items()
