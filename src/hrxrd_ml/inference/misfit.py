@@ -28,6 +28,10 @@ BLOCKS = 20
 DIVISIONS = (12, 20)
 """Numbers of blocks whose errors are averaged, so that they depend less on where the edges are."""
 
+FARTHER = 1.3
+"""By how much errors by one step are taken to be larger: chosen on fits without blocks (`block_errors` with ``exact``)
+of measured curves, and in benchmarks/wrong_model.py."""
+
 FEWEST = 4
 """Blocks without which there is no scatter, and points of a block."""
 
@@ -80,6 +84,20 @@ def blocks_of(objective: Objective, x: Array, count: int = BLOCKS) -> list[NDArr
     return found
 
 
+def halves_of(objective: Objective, x: Array) -> dict[str, tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return the numbers of the points of two ways to halve every curve: odd and even points, left and right."""
+    odd, even, left, right = (list[NDArray[np.intp]]() for _ in range(4))
+    for curve in blocks_of(objective, x, 1):
+        odd.append(curve[::2])
+        even.append(curve[1::2])
+        left.append(curve[: len(curve) // 2])
+        right.append(curve[len(curve) // 2 :])
+    return {
+        "odd and even points": (np.concatenate(odd), np.concatenate(even)),
+        "left and right half": (np.concatenate(left), np.concatenate(right)),
+    }
+
+
 def steps_without(residual: Array, jacobian: Array, blocks: Sequence[NDArray[np.intp]], spread: Array) -> Array:
     """Return by how much a minimum of least squares moves when blocks of the data are left out, shape (blocks, p).
 
@@ -93,10 +111,8 @@ def steps_without(residual: Array, jacobian: Array, blocks: Sequence[NDArray[np.
     spread : ndarray, shape (p,)
         Widths of the box, which hold what the rest of the data says nothing about.
     """
-    norm = np.linalg.norm(jacobian, axis=0)
-    scale = np.where(norm > 0.0, norm, 1.0)
+    scale, weak = _scaled(jacobian, spread)
     scaled = jacobian / scale
-    weak = np.diag(np.where(np.isfinite(spread), 12.0 / (spread * scale) ** 2, 0.0))
     whole, steps = scaled.T @ scaled + weak, []
     for block in blocks:
         part = scaled[block]
@@ -104,10 +120,32 @@ def steps_without(residual: Array, jacobian: Array, blocks: Sequence[NDArray[np.
     return np.array(steps)
 
 
+def covariance_of(jacobian: Array, spread: Array) -> Array:
+    """Return the covariance by the noise of some points alone, shape (p, p); for the arguments see `steps_without`."""
+    scale, weak = _scaled(jacobian, spread)
+    scaled = jacobian / scale
+    return np.asarray(np.linalg.pinv(scaled.T @ scaled + weak, rcond=1e-13, hermitian=True) / np.outer(scale, scale))
+
+
+def _scaled(jacobian: Array, spread: Array) -> tuple[Array, Array]:
+    """Return the sizes of the columns, and what the box says of parameters in these units."""
+    norm = np.linalg.norm(jacobian, axis=0)
+    scale = np.where(norm > 0.0, norm, 1.0)
+    return scale, np.diag(np.where(np.isfinite(spread), 12.0 / (spread * scale) ** 2, 0.0))
+
+
 def jackknife(values: Array) -> Array:
     """Return the covariance of parameters from their values, shape (k, p), each without another of k blocks."""
     count, off = len(values), values - values.mean(axis=0)
     return np.asarray((count - 1.0) / count * off.T @ off)
+
+
+def block_covariance(steps: Array) -> Array:
+    """Return the covariance by one Gauss-Newton step for each block, shape (k, p): larger than what they scatter.
+
+    From few blocks, errors come out too small as often as too large, and fits without a block go farther than a step.
+    """
+    return np.asarray(FARTHER**2 * jackknife(steps))
 
 
 def at_least(covariances: Sequence[Array], noise: Array) -> Array:

@@ -21,7 +21,7 @@ from lmfit import Parameters
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from hrxrd_ml.inference.covariance import bounded_covariance, draw_inside
+from hrxrd_ml.inference.covariance import bounded_covariance
 from hrxrd_ml.inference.evaluator import CurveEvaluator
 from hrxrd_ml.inference.levenberg import minimise_in_box
 from hrxrd_ml.inference.misfit import misses
@@ -49,7 +49,7 @@ _OPEN = 1.5
 """Standard deviation of the logarithm of the size."""
 
 _LEAST_DAMAGE = 0.02
-_ROUNDS, _EVALUATIONS, _DRAWS = 2, 6, 200
+_ROUNDS, _EVALUATIONS = 2, 6
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,10 @@ class Discrepancy:
         With deviations.
     values : dict
         Its parameters at the best place, without prefix.
-    draws : tuple of dict
-        Places drawn from the posterior, seeded.
+    names : tuple of str
+        Those that are free.
+    covariance : ndarray
+        Of these, at the best place.
     sizes : dict
         Standard deviations that the deviations have before the data are asked, relative: of strain, of damage.
     chisqr : float
@@ -72,7 +74,8 @@ class Discrepancy:
 
     simulation: RockingCurve
     values: Mapping[str, float]
-    draws: tuple[Mapping[str, float], ...]
+    names: tuple[str, ...]
+    covariance: Array
     sizes: Mapping[str, float]
     chisqr: float
 
@@ -142,15 +145,16 @@ class _Search:
             self._choose_sizes()
             self._descend()
         self._choose_sizes()
-        objective = self.objective
-        rows = draw_inside(
-            np.random.default_rng(0), self.y, self._covariance(), objective.lower, objective.upper, _DRAWS
-        )
-        residual = objective.residual(self.y)
+        objective, covariance = self.objective, self._covariance()
+        by_y = objective.coordinates.derivatives(self.y, np.sqrt(np.maximum(np.diag(covariance), 0.0)))
+        values, residual = self._values(self.y), objective.residual(self.y)
+        names = [name.removeprefix(self.prefix) for name in objective.names]
+        chosen = [i for i, name in enumerate(names) if name in values]
         return Discrepancy(
             self.simulation,
-            self._values(self.y),
-            tuple(self._values(row) for row in rows),
+            values,
+            tuple(names[i] for i in chosen),
+            (by_y @ covariance @ by_y.T)[np.ix_(chosen, chosen)],
             dict(zip(("strain", "damage"), self.sizes.values(), strict=True)),
             float(residual @ residual),
         )

@@ -17,7 +17,7 @@ from scipy.stats import chi2
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
 from hrxrd_ml.inference.evaluator import tie_derivatives
-from hrxrd_ml.inference.misfit import BLOCKS, FEWEST, blocks_of, jackknife
+from hrxrd_ml.inference.misfit import BLOCKS, FEWEST, blocks_of, halves_of, jackknife
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.declared import DeclaredResponse
@@ -32,6 +32,7 @@ from hrxrd_ml.model.uncertainty import (
     competing,
     covariance_in_box,
     draw_feasible,
+    halves_apart,
     outside,
     steps_by_blocks,
     widen,
@@ -54,6 +55,9 @@ _FOLLOWING = 8
 _TOO_FLAT = 1.6
 """A root of the rise of chi-square so far below 2 means a standard error that is too small: chosen in
 benchmarks/intervals.py."""
+
+_AGREE = 2.0
+"""Root of the mean square of differences up to which halves of the data agree."""
 
 _ERRORS = ("misfit", "noise")
 """What standard errors know of."""
@@ -615,6 +619,55 @@ class RockingCurveResult(ModelResult):
         steps, inside = steps_by_blocks(objective, y, covariance_in_box(objective, y), pieces)
         error = np.sqrt(np.diag(jackknife(steps @ objective.coordinates.derivatives(y).T)))
         return dict(zip(self.var_names, np.where(inside, error, np.nan).tolist(), strict=True))
+
+    def check_halves(self, *, exact: bool = False) -> dict[str, dict[str, float]]:
+        """Look whether halves of the data agree within the standard errors: odd and even points, left and right.
+
+        Parameters
+        ----------
+        exact : bool
+            Whether to fit each half, in place of one Gauss-Newton step.
+
+        Returns
+        -------
+        dict
+            By the way to halve and by parameter, the difference in its standard errors: those of the halves by the
+            noise, larger as the standard error of the parameter is. Where errors hold, their mean square is about 1.
+            What a bound holds is left out.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        objective, y = self.objective, self.objective.inward(self.best)
+        covariance, by_y = covariance_in_box(objective, y), objective.coordinates.derivatives(y)
+        size, parts = float(self.redchi) if self.scale_covar else 1.0, self._rises()
+        found = {}
+        for way, (first, second) in halves_of(objective, self.best).items():
+            apart, matrix = halves_apart(objective, y, covariance, first, second)
+            error = np.sqrt(size * np.maximum(np.diag(by_y @ matrix @ by_y.T), 0.0))
+            moved = self._without(second) - self._without(first) if exact else by_y @ apart
+            found[way] = {
+                name: float(off / width * math.sqrt(parts[name]))
+                for name, off, width in zip(self.var_names, moved, error, strict=True)
+                if width > 0.0
+            }
+        return found
+
+    def halves_in_words(self) -> str:
+        """Say in one line whether the halves of `check_halves` agree."""
+        said = []
+        for way, apart in self.check_halves().items():
+            if not apart:
+                continue
+            size = math.sqrt(float(np.mean(np.square(list(apart.values())))))
+            worst = max(apart, key=lambda name: abs(apart[name]))
+            verdict = "agree" if size < _AGREE else f"differ: the errors are about {size:.1f} times too small"
+            said.append(f"{way} {verdict} ({abs(apart[worst]):.1f} standard errors in {worst}, the most)")
+        return "; ".join(said)
 
     def _without(self, piece: NDArray[np.intp]) -> Array:
         """Return the values of a fit without some points."""

@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from hrxrd_ml.inference.covariance import Covariance, bounded_covariance, draw_inside
-from hrxrd_ml.inference.misfit import DIVISIONS, FEWEST, at_least, blocks_of, jackknife, misses, steps_without
+from hrxrd_ml.inference.misfit import (
+    DIVISIONS,
+    FEWEST,
+    at_least,
+    block_covariance,
+    blocks_of,
+    covariance_of,
+    misses,
+    steps_without,
+)
 from hrxrd_ml.inference.objective import Objective
 
 Array = NDArray[np.float64]
@@ -30,6 +39,10 @@ _BESIDE = 0.1
 
 _HARDLY, _TRADING = 0.25, 0.98
 """From which part of the range an error, and from which size a correlation, is worth a note."""
+
+
+_WIDEST = 1e6
+"""Errors by blocks are at most so many of those by the noise."""
 
 
 class FitStatistics(MinimizerResult):
@@ -82,6 +95,21 @@ def steps_by_blocks(
     return steps, inside
 
 
+def halves_apart(
+    objective: Objective, y: Array, covariance: Covariance, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> tuple[Array, Array]:
+    """Return by how much minima of two parts of the data differ, and the covariance of that by the noise, in the box.
+
+    One Gauss-Newton step each.  What a bound holds does not move.
+    """
+    steps, inside = steps_by_blocks(objective, y, covariance, (second, first))
+    jacobian, width = objective.jacobian(y), (objective.upper - objective.lower)[inside]
+    apart = np.zeros((len(y), len(y)))
+    chosen = np.ix_(inside, inside)
+    apart[chosen] = sum(covariance_of(jacobian[np.ix_(part, inside)], width) for part in (first, second))
+    return steps[0] - steps[1], apart
+
+
 def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: float) -> Array:
     """Return the covariance in the box by blocks of the data, in no direction smaller than that by noise.
 
@@ -96,11 +124,11 @@ def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: fl
     chosen, larger = np.ix_(found[0][1], found[0][1]), np.eye(len(y))
     if not found[0][1].any():
         return noise
-    larger[chosen] = at_least([jackknife(steps)[chosen] for steps, _ in found], noise[chosen])
+    larger[chosen] = at_least([block_covariance(steps)[chosen] for steps, _ in found], noise[chosen])
     matrix = larger @ noise @ larger.T
-    width = objective.upper - objective.lower
-    most = np.minimum(1.0, width / np.sqrt(np.maximum(np.diag(matrix), 1e-300)))
-    return np.asarray(matrix * np.outer(most, most))
+    # Where it is wider than the box, the box is known too: so combinations that are known stay known.
+    width = np.minimum(objective.upper - objective.lower, _WIDEST * np.sqrt(np.diag(noise)))
+    return np.asarray(matrix - matrix @ np.linalg.pinv(matrix + np.diag(width**2), hermitian=True) @ matrix)
 
 
 def estimate_errors(

@@ -99,7 +99,10 @@ def _tree(result: RockingCurveResult, guess: Parameters) -> xr.DataTree:
         node = _curve_and_profiles(part, result.model.of_member(part.model, guess))
         nodes[part.model.label] = node.assign_attrs(_statistics(part) | _provenance(part))
     first = next(iter(nodes.values()))
-    profile = first[[name for name in ("strain", "strain_sigma", "strain_guess") if name in first]].drop_attrs()
+    ofsample = [
+        name for name in first if str(name).startswith("strain") or str(name).removesuffix("_sigma") in derived.UNITS
+    ]
+    profile = first[ofsample].drop_attrs(deep=False)
     root = xr.merge([profile, _parameters(result, guess)], combine_attrs="override", join="exact")
     root = root.drop_vars([name for name in ("x", "dtheta") if name in root.coords])
     root.attrs = _statistics(result) | _provenance(result)

@@ -21,7 +21,9 @@ from hrxrd_ml.io.files import write_text
 from hrxrd_ml.reading import read_whole
 from hrxrd_ml.results import plots
 from hrxrd_ml.results.dataset import curves_of, root_of, to_dataset
+from hrxrd_ml.results.derived import UNITS
 from hrxrd_ml.results.tables import posterior_rows, with_error
+from hrxrd_ml.results.words import in_words
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -70,15 +72,16 @@ def report(
     InputFileError
         If the folder does not exist.
     """
-    write_text(path, page(to_dataset(result, guess), posterior))
+    write_text(path, page(to_dataset(result, guess), posterior, in_words(result)))
     return Path(path)
 
 
-def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None) -> str:
-    """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, and of a posterior."""
+def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None, words: str = "") -> str:
+    """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, of a posterior, and of a paragraph in words."""
     attrs = dataset.attrs
     name = Path(str(attrs.get("source", "") or "rocking curve")).name
     parts = [f"<h1>{_text(name)}</h1>", f'<p class="quiet">{_text(attrs["reflection"])}</p>']
+    parts += [f"<p>{_text(words)}</p>"] if words else []
     parts += [_section("Fit"), _image(plots.overview(dataset), "Data, start, fit and residual; strain and damage")]
     root, curves = root_of(dataset), curves_of(dataset)
     parts += [_quality(root)]
@@ -86,6 +89,8 @@ def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None)
         parts += [f"<h3>{_text(label)}</h3>{_quality(curve)}" for label, curve in curves.items()]
     parts += [_notes("Notes", attrs["notes"])]
     parts += [_section("Parameters"), _parameters(root)]
+    if "max_strain" in root:
+        parts += [_section("Profile"), _profile(root)]
     if "correlation" in root and root.sizes["varied"] > 1:
         parts += [_section("Correlations"), _image(plots.correlations(root), "Correlations of the free parameters")]
     if posterior is not None:
@@ -153,6 +158,14 @@ def _parameters(dataset: xr.Dataset) -> str:
         limits = f"{float(row['min']):.4g} … {float(row['max']):.4g}" if vary else expr
         rows.append((name, found, error, str(row["unit"].item()), f"{float(row['init']):.5g}", limits))
     return _table(("parameter", "value", "standard error", "unit", "start", "bounds or expression"), rows)
+
+
+def _profile(dataset: xr.Dataset) -> str:
+    rows = []
+    for name, unit in UNITS.items():
+        value, error = with_error(float(dataset[name]), float(dataset[f"{name}_sigma"]))
+        rows.append((name.replace("_", " "), value, error, "" if unit == "1" else unit))
+    return _table(("of the strain profile", "value", "standard error", "unit"), rows)
 
 
 def _chain(posterior: xr.Dataset) -> str:
