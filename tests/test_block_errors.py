@@ -93,8 +93,8 @@ def test_intervals_bands_draws_and_parts_have_the_same_errors():
         factor = result.params[name].stderr / plain.params[name].stderr
         lower, upper = (each.conf_interval(p_names=[name], sigmas=[1])[name] for each in (plain, result))
         assert (upper[-1][1] - upper[0][1]) / (lower[-1][1] - lower[0][1]) > 0.5 * factor
-    drawn = np.std(result.draw(4000, seed=1), axis=0)[result.var_names.index("L1")]
-    assert drawn == pytest.approx(result.params["L1"].stderr, rel=0.1)
+    drawn = np.std(result.draw(4000, seed=1), axis=0)[result.var_names.index("fwhm")]
+    assert drawn == pytest.approx(result.params["fwhm"].stderr, rel=0.1)
     band, noise = (hx.to_dataset(each)["strain_sigma"].values.max() for each in (result, plain))
     assert band > 1.2 * noise
 

@@ -1,5 +1,6 @@
 """Covariance of parameters that may sit on a bound, or that the data do not determine, and what a fit makes of it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -113,8 +114,9 @@ def halves_apart(
 def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: float) -> Array:
     """Return the covariance in the box by blocks of the data, in no direction smaller than that by noise.
 
-    The noise is ``size`` times what the covariance knows of. What a bound holds, or the data do not determine, keeps
-    its error.
+    The noise is ``size`` times what the covariance knows of. What the data do not determine keeps its error. What a
+    bound holds has no steps: it gets the error that it has where the likelihood is that much flatter, as the variances
+    of the others are larger (in their median).
     """
     noise, x = size * covariance.matrix, objective.outward(y)
     divisions = [blocks_of(objective, x, count) for count in DIVISIONS]
@@ -126,6 +128,16 @@ def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: fl
         return noise
     larger[chosen] = at_least([block_covariance(steps)[chosen] for steps, _ in found], noise[chosen])
     matrix = larger @ noise @ larger.T
+    flatter = float(np.median(np.diag(matrix)[found[0][1]] / np.diag(noise)[found[0][1]]))
+    if held := [*covariance.at_lower, *covariance.at_upper]:
+        about = objective.expand(y)
+        wider = bounded_covariance(
+            about.information / flatter, -about.gradient / flatter, y, objective.lower, objective.upper
+        ).matrix
+        factor = np.ones(len(y))
+        for i in held:
+            factor[i] = math.sqrt(max(size * wider[i, i] / max(matrix[i, i], 1e-300), 1.0))
+        matrix = matrix * np.outer(factor, factor)
     # Where it is wider than the box, the box is known too: so combinations that are known stay known.
     width = np.minimum(objective.upper - objective.lower, _WIDEST * np.sqrt(np.diag(noise)))
     return np.asarray(matrix - matrix @ np.linalg.pinv(matrix + np.diag(width**2), hermitian=True) @ matrix)
