@@ -73,8 +73,8 @@ class Strategy(Protocol):
     ) -> RockingCurveResult:
         """Fit; ``held`` are parameters that the experiment file sets, so that no step may free them.
 
-        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`, and ``seconds`` where
-        the experiment limits the time.
+        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` and ``errors`` of the model's `fit`, and
+        ``seconds`` where the experiment limits the time.
         """
 
 
@@ -316,6 +316,7 @@ def _fitted(
         "method": method,
         "max_nfev": experiment.fit.max_nfev,
         "iter_cb": progress,
+        "errors": experiment.fit.errors,
     }
     if experiment.fit.seconds is not None:
         settings["seconds"] = experiment.fit.seconds

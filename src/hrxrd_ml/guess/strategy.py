@@ -141,7 +141,7 @@ def stepwise(
         Time of the processor for all of it, for each curve, with the method "least_squares".  A fit that reaches it
         keeps the best values so far, and a note says so.
     **settings
-        ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
+        ``weights``, ``method``, ``max_nfev``, ``iter_cb`` and ``errors`` of ``RockingCurveModel.fit``.
     """
     if model.members[0] is not model:
         return jointly(model, curve, params, held=held, seconds=seconds, **settings)
