@@ -23,7 +23,7 @@ from hrxrd_ml.io.files import staged_folder, write_text
 if TYPE_CHECKING:
     import xarray as xr
 
-    from hrxrd_ml.io.experiment.settings import Experiment, Sample
+    from hrxrd_ml.io.experiment.settings import CurveOfSample, Experiment, Sample
     from hrxrd_ml.model.result import RockingCurveResult
 
 # Everything that is slow to import is imported where it is used, so that --help and complaints come at once.
@@ -230,6 +230,14 @@ def _read_any(arguments: argparse.Namespace) -> tuple[Any, Experiment | Sample]:
     return [read_curve(own.file, experiment=own.experiment) for own in sample.curves], sample
 
 
+def _read_predicted(experiment: Experiment | Sample) -> list[tuple[CurveOfSample, xr.DataArray]]:
+    """Curves that are not fitted but predicted, each with what the file says of it."""
+    from hrxrd_ml.io.read import read_curve
+
+    others = getattr(experiment, "predicted", ())
+    return [(own, read_curve(own.file, experiment=own.experiment)) for own in others]
+
+
 def _read_as(curve: Any) -> list[str]:
     """What was decided about the angles and the values of each curve."""
     curves = curve if isinstance(curve, list) else [curve]
@@ -250,13 +258,21 @@ def _fit_and_write(
     from hrxrd_ml.specimen.superlattice import films_of
 
     run.build_any(experiment, curve)  # whatever is wrong with it is said before a folder is made
+    others = _read_predicted(experiment)
     fit = dataset = None
+    predicted: dict[str, xr.Dataset] = {}
     failed: list[str] = []
     try:
         with staged_folder(arguments.out) as folder:
             fit = run.fit_any(curve, experiment, progress=_progress if arguments.verbose else None)
             dataset = to_dataset(fit.result, fit.guess)
             failed += outputs.write_fit(fit, dataset, folder)
+            for other, measured in others:
+                try:
+                    predicted[other.label] = run.predict_curve(fit.result, measured, other, str(experiment.path))
+                except HrxrdError as error:
+                    failed.append(str(error))
+            failed += outputs.write_predictions(predicted, folder)
     except InputFileError as error:
         if fit is None or dataset is None:
             raise
@@ -269,6 +285,8 @@ def _fit_and_write(
     _say(tables.summary(root_of(dataset), fit.seconds))
     for part in fit.result.parts if fit.result.parts[1:] else ():
         _say(f"{part.model.label}: chi2/N = {part.pearson_chi2():.3g}")
+    for label, seen in predicted.items():
+        _say(f"{label}, predicted, not fitted: chi2/N = {seen.attrs['chi2']:.3g}, with {seen.attrs['own']}")
     first = fit.result.model.rocking_curves[0]
     for film in (film for part in first.simulation.films for film in films_of(part)):
         for spec in first.space if film.x is not None else ():
@@ -276,7 +294,7 @@ def _fit_and_write(
                 _say(f"{spec.name}: {spec.description}")
     for note in fit.result.bound_notes:
         _say(f"note: {note}")
-    _tell(arguments.out, outputs.files_of(dataset), failed)
+    _tell(arguments.out, (*outputs.files_of(dataset), *outputs.predictions_of(predicted)), failed)
     later = [*(() if arguments.emcee else outputs.POSTERIOR_FILES), *(() if arguments.report else ("fit.html",))]
     if old := [name for name in later if (arguments.out / name).exists()]:
         _say(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")

@@ -25,13 +25,21 @@ from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.io.curve import leave_out, make_curve
-from hrxrd_ml.io.experiment.settings import Experiment, LayerSettings, ReflectionSettings, Sample, SuperlatticeSettings
+from hrxrd_ml.io.experiment.settings import (
+    CurveOfSample,
+    Experiment,
+    LayerSettings,
+    ReflectionSettings,
+    Sample,
+    SuperlatticeSettings,
+)
 from hrxrd_ml.model.composite import CurveFitting
 from hrxrd_ml.model.joint import JointModel
 from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.results.derived import profile_end
+from hrxrd_ml.results.predict import predict
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.specimen.superlattice import Part, Superlattice, films_of
@@ -221,6 +229,25 @@ def fit_curves(
     begin = time.perf_counter()
     model, weights, guess = _guess_curves(curves, sample)
     return _fitted(model, list(curves), guess, weights, sample, strategy, progress, begin)
+
+
+def predict_curve(
+    result: RockingCurveResult, curve: xr.DataArray, own: CurveOfSample, source: str = "experiment"
+) -> xr.Dataset:
+    """Predict a curve that was not fitted, as its part of an experiment file says, and compare; see `hrxrd_ml.predict`.
+
+    What its mask leaves out is neither fitted nor compared.
+
+    Raises
+    ------
+    HrxrdError
+        If it is of another sample than the fit.
+    """
+    kept = leave_out(curve, own.experiment.fit.mask) if own.experiment.fit.mask else curve
+    try:
+        return predict(result, build_model(own.experiment, curve), data=kept)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {own.label}, which is to be predicted: {error}") from error
 
 
 def _guess_curves(curves: Sequence[xr.DataArray], sample: Sample) -> tuple[JointModel, Any, Parameters]:

@@ -345,7 +345,10 @@ class CurveOfSample:
 
 @dataclass(frozen=True)
 class Sample:
-    """All that an experiment file with several ``[[curve]]`` tables says, checked."""
+    """All that an experiment file with several ``[[curve]]`` tables says, checked.
+
+    ``predicted`` are curves that are not fitted, but compared with what the fit of the others says of them.
+    """
 
     curves: tuple[CurveOfSample, ...]
     parameters: Mapping[str, Mapping[str, ParameterValue]]
@@ -353,3 +356,4 @@ class Sample:
     shared: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     path: Path | None = None
+    predicted: tuple[CurveOfSample, ...] = ()
