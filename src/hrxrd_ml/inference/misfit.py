@@ -28,12 +28,15 @@ BLOCKS = 20
 DIVISIONS = (12, 20)
 """Numbers of blocks whose errors are averaged, so that they depend less on where the edges are."""
 
-FARTHER = 1.3
+FARTHER = 1.5
 """By how much errors by one step are taken to be larger: chosen on fits without blocks (`block_errors` with ``exact``)
 of measured curves, and in benchmarks/wrong_model.py."""
 
 FEWEST = 4
 """Blocks without which there is no scatter, and points of a block."""
+
+_MEMORY = 8
+"""Neighbours on one side that are looked at."""
 
 _SURE = 3.0
 """By how many standard deviations residuals must differ from noise."""
@@ -42,8 +45,8 @@ _SURE = 3.0
 def misses(objective: Objective, x: Array) -> bool:
     """Whether a model at its best values ``x`` misses more of the data than noise explains.
 
-    Where the errors of the data are known, chi-square tells; where they are not, whether neighbouring residuals agree,
-    or are larger in one block than in another.
+    Where the errors of the data are known, chi-square tells.  Neighbouring residuals that agree tell too, and where
+    the errors are not known, residuals that are larger in one block than in another.
     """
     values = objective.values(x)
     over, variance = float(len(x)), 0.0  # so much of chi-square has the fit taken away
@@ -53,19 +56,24 @@ def misses(objective: Objective, x: Array) -> bool:
         expected = curve.likelihood.expectation(mu)
         if expected is not None:
             over, variance = over + float(residual @ residual) - expected[0], variance + expected[1] ** 2
-        elif not _white(residual):
+        if _alike(residual) or (expected is None and _uneven(residual)):
             return True
     return over > _SURE * math.sqrt(variance) > 0.0
 
 
-def _white(residual: Array) -> bool:
-    """Whether residuals of one size, which is not known, and without a memory could look like these."""
+def _alike(residual: Array) -> bool:
+    """Whether residuals agree with their neighbours, the next or the next few, more than those without a memory do."""
     square, count = float(residual @ residual), len(residual)
-    blocks = np.array_split(residual, max(min(BLOCKS, count // FEWEST), 1))
-    if len(blocks) < FEWEST or square == 0.0:
-        return True
-    alike = float(residual[1:] @ residual[:-1]) / square * math.sqrt(count)
-    return alike < _SURE and bool(levene(*blocks).pvalue > 2.0 * norm.sf(_SURE))
+    if square == 0.0 or count < FEWEST * _MEMORY:
+        return False
+    correlation = [float(residual[k:] @ residual[:-k]) / square * math.sqrt(count) for k in range(1, _MEMORY + 1)]
+    return max(correlation[0], sum(correlation) / math.sqrt(_MEMORY)) > _SURE
+
+
+def _uneven(residual: Array) -> bool:
+    """Whether residuals are larger in some block than those of one size are."""
+    blocks = np.array_split(residual, max(min(BLOCKS, len(residual) // FEWEST), 1))
+    return len(blocks) >= FEWEST and bool(residual.any()) and bool(levene(*blocks).pvalue < 2.0 * norm.sf(_SURE))
 
 
 def blocks_of(objective: Objective, x: Array, count: int = BLOCKS) -> list[NDArray[np.intp]]:
