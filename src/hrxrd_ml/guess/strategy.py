@@ -147,6 +147,8 @@ def stepwise(
         return jointly(model, curve, params, held=held, seconds=seconds, **settings)
     clock = _Clock(seconds)
     result = clock.noted(_refined(model, curve, params, held, settings, clock))
+    if not clock.ran_out:
+        result.explore_errors()
     note = "" if clock.ran_out else other_wavelength(model, curve, result)
     if note:
         result.bound_notes = (note, *result.bound_notes)
@@ -192,6 +194,8 @@ def jointly(
         other = clock.fit(model, curves, freed, settings)
         if other.bic < result.bic:
             result = other
+    if not clock.ran_out:
+        result.explore_errors()
     return clock.noted(result)
 
 

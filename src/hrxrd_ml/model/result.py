@@ -17,7 +17,7 @@ from scipy.stats import chi2
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
 from hrxrd_ml.inference.evaluator import tie_derivatives
-from hrxrd_ml.inference.misfit import BLOCKS, FEWEST, blocks_of, halves_of, jackknife
+from hrxrd_ml.inference.misfit import BLOCKS, FEWEST, blocks_of, halves_of, jackknife, misses
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.declared import DeclaredResponse
@@ -29,6 +29,7 @@ from hrxrd_ml.model.observation import Observation
 from hrxrd_ml.model.uncertainty import (
     OTHER_VALUES,
     FitStatistics,
+    adopt_covariance,
     competing,
     covariance_in_box,
     draw_feasible,
@@ -37,6 +38,7 @@ from hrxrd_ml.model.uncertainty import (
     steps_by_blocks,
     widen,
 )
+from hrxrd_ml.model.valley import widened
 from hrxrd_ml.parameters import tighten
 from hrxrd_ml.units import from_radians
 
@@ -58,6 +60,9 @@ benchmarks/intervals.py."""
 
 _AGREE = 2.0
 """Root of the mean square of differences up to which halves of the data agree."""
+
+_WIDER, _LISTED = 1.5, 4
+"""Factor from which wider errors are named, and how many of them."""
 
 _ERRORS = ("misfit", "noise")
 """What standard errors know of."""
@@ -124,7 +129,7 @@ class RockingCurveResult(ModelResult):
             **fit_kws,
         )
         self.bound_notes: tuple[str, ...] = ()
-        self.errors = errors
+        self.errors, self.explored = errors, False
         self._asked_scale_covar = scale_covar
         self._measured: tuple[MeasuredCurve, ...] | None = None
         self._minimizer: CurveMinimizer | None = None
@@ -547,6 +552,51 @@ class RockingCurveResult(ModelResult):
         self.bound_notes = (*notes, *_misjudged(found))
         return found
 
+    def explore_errors(self, evaluations: int = 5) -> None:
+        """Widen the standard errors by where the least determined parameter of the profile leads.
+
+        The covariance is the curvature of chi-square at the minimum. Where a parameter is hardly determined, or at a
+        bound, the valley is curved, and others go farther than that says. The parameter is moved by its error to
+        either side, the others follow for some evaluations, and the covariance is widened to what was found; a note
+        says so where that is much. An unattended fit (`hx.fit_curve`, ``hrxrd-ml fit``) does it at its end.
+
+        It does nothing where the model misses the curve, whose errors are larger already, and for models without a
+        strain profile or films.
+
+        Parameters
+        ----------
+        evaluations : int
+            Of the model, at most, on each side.
+        """
+        if self.covar is None or self.explored or misses(self.objective, self.best):
+            return
+        names = set()
+        for model in self.model.rocking_curves:
+            simulation = model.simulation
+            parts = [*getattr(simulation, "films", ()), getattr(simulation, "profile", None)]
+            for part in filter(None, parts):
+                space = part.space(simulation.reflection) if callable(part.space) else part.space
+                names |= {self.model.renamed(model.prefix + name) for name in space.names}
+        objective, y = self.objective, self.objective.inward(self.best)
+        size = float(self.redchi) if self.scale_covar else 1.0
+        before = np.sqrt(np.diag(self.covar))
+        with one_thread():
+            matrix, moved = widened(objective, y, covariance_in_box(objective, y), names, evaluations, size)
+        self.explored = self.result.explored = True
+        if not moved:
+            return
+        adopt_covariance(self.result, outside(objective, y, size * matrix))
+        for name in ("covar", "uvars", "errorbars"):
+            setattr(self, name, getattr(self.result, name, None))
+        factor = np.sqrt(np.diag(self.covar)) / np.maximum(before, 1e-300)
+        wider = [self.var_names[i] for i in np.argsort(-factor)[:_LISTED] if factor[i] > _WIDER]
+        if wider:
+            self.bound_notes = self.result.bound_notes = (
+                *self.bound_notes,
+                f"the errors of {', '.join(wider)} are up to {factor.max():.1f} times those by the curvature of "
+                f"chi-square: {moved} is hardly determined, and takes them along; sample",
+            )
+
     def noise_errors(self) -> dict[str, float]:
         """Return the standard errors by the noise alone, as if the model were right, by name.
 
@@ -575,7 +625,7 @@ class RockingCurveResult(ModelResult):
     def _rises(self) -> dict[str, float]:
         """Return by name which part of a rise of chi-square counts: the square of what noise makes of its error."""
         parts = dict.fromkeys(self.params, 1.0)
-        if self.errors == "misfit" and self.covar is not None:
+        if self.errors == "misfit" and self.covar is not None and not self.explored:
             for name, noise in self.noise_errors().items():
                 stderr = float(self.params[name].stderr or 0.0)
                 parts[name] = min((noise / stderr) ** 2, 1.0) if stderr > 0.0 else 1.0

@@ -47,8 +47,12 @@ _WIDEST = 1e6
 
 
 class FitStatistics(MinimizerResult):
-    """Outcome of a fit of a rocking curve; masked points do not count as data."""
+    """Outcome of a fit of a rocking curve; masked points do not count as data.
 
+    ``explored`` tells whether its errors know of places beside the minimum (`model.valley`).
+    """
+
+    explored: bool = False
     n_used: int | None = None
     ndata: int
     bound_notes: tuple[str, ...] = ()
@@ -163,11 +167,23 @@ def estimate_errors(
     matrix = size * covariance.matrix
     if errors == "misfit" and robust is None and misses(objective, objective.outward(y)):
         matrix = with_misfit(covariance, objective, y, size)
-    result.covar = outside(objective, y, matrix)
+    adopt_covariance(result, outside(objective, y, matrix))
     stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
+    correlation = np.abs(_correlation(result.covar))
+    notes = [
+        *_at_bounds(result, objective, covariance, y),
+        *_hardly_determined(result, objective, covariance, stderr),
+        *_correlated(result, correlation),
+        *competing(result, objective, result.covar, scale_covar),
+    ]
+    result.bound_notes = (*result.bound_notes, *notes)
+
+
+def adopt_covariance(result: FitStatistics, covar: Array) -> None:
+    """Give a result a covariance, with the standard errors and correlations that follow."""
+    result.covar = covar
+    stderr, correlation = np.sqrt(np.maximum(np.diag(covar), 0.0)), _correlation(covar)
     result.errorbars = bool((stderr > 0.0).all())
-    safe = np.where(stderr > 0.0, stderr, 1.0)
-    correlation = result.covar / np.outer(safe, safe)
     for par in result.params.values():
         par.stderr, par.correl = 0, None
     for i, name in enumerate(result.var_names):
@@ -175,14 +191,13 @@ def estimate_errors(
         del row[name]
         result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
     if result.errorbars:
-        result.uvars = result.params.create_uvars(covar=result.covar)
-    notes = [
-        *_at_bounds(result, objective, covariance, y),
-        *_hardly_determined(result, objective, covariance, stderr),
-        *_correlated(result, np.abs(correlation)),
-        *competing(result, objective, result.covar, scale_covar),
-    ]
-    result.bound_notes = (*result.bound_notes, *notes)
+        result.uvars = result.params.create_uvars(covar=covar)
+
+
+def _correlation(covar: Array) -> Array:
+    stderr = np.sqrt(np.maximum(np.diag(covar), 0.0))
+    safe = np.where(stderr > 0.0, stderr, 1.0)
+    return np.asarray(covar / np.outer(safe, safe))
 
 
 def outside(objective: Objective, y: Array, matrix: Array) -> Array:
