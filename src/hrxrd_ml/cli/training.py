@@ -6,9 +6,13 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hrxrd_ml.errors import ParameterError
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
 
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -43,6 +47,14 @@ def add_commands(commands: Any, command: Command) -> None:
     show.set_defaults(run=_describe)
     show.add_argument("folder", metavar="DIR", type=path_argument)
     add_out(show, "FILE", "picture of the distribution of the parameters")
+    about = "Compare how ways to draw the seven parameters cover their space; without curves."
+    matched = actions.add_parser("compare", help="compare how sets cover their space", description=about)
+    matched.set_defaults(run=_compare)
+    kinds = "random, cube, latin, sobol, stratified-NAME, the folder of a data set, or settings of data sets"
+    matched.add_argument("sets", metavar="SET", nargs="*", help=f"{kinds} (default: the usual ones)")
+    matched.add_argument("--count", metavar="N", type=int, default=1_000_000, help="sets of parameters (%(default)s)")
+    matched.add_argument("--seed", metavar="N", type=int, default=1, help="seed (%(default)s)")
+    add_out(matched, "DIR", "folder for compare.md, compare.nc and compare.png")
 
     train = command("train", _train, "train a network")
     train.add_argument("settings", metavar="SETTINGS", help="TOML file, or bundled settings by name")
@@ -87,6 +99,31 @@ def _describe(arguments: argparse.Namespace) -> int:
         describe.plot(folder, arguments.out)
         print(f"written: {arguments.out}")
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from hrxrd_ml.training import sampling
+
+    names = dict.fromkeys(arguments.sets or sampling.USUAL)
+    found = sampling.compare({name: sampling.draw(name, arguments.count, arguments.seed) for name in names})
+    found.attrs["seed"] = arguments.seed
+    _report("compare", sampling.text(found), found, sampling.plot, arguments.out)
+    return 0
+
+
+def _report(
+    stem: str, tables: str, found: xr.Dataset, plot: Callable[[xr.Dataset], Figure], folder: Path | None
+) -> None:
+    """Print tables; with a folder, write them, the dataset and a picture there."""
+    from hrxrd_ml.io.files import staged_folder
+    from hrxrd_ml.io.netcdf import netcdf
+
+    sys.stdout.write(tables)
+    if folder is not None:
+        with staged_folder(folder) as out:
+            (out / f"{stem}.md").write_text(tables, encoding="utf-8")
+            (out / f"{stem}.nc").write_bytes(netcdf(found))
+            plot(found).savefig(out / f"{stem}.png", dpi=120)
 
 
 def _train(arguments: argparse.Namespace) -> int:
