@@ -6,13 +6,10 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hrxrd_ml.cli.tables import report
 from hrxrd_ml.errors import ParameterError
-
-if TYPE_CHECKING:
-    import xarray as xr
-    from matplotlib.figure import Figure
 
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
 
@@ -81,7 +78,7 @@ def add_commands(commands: Any, command: Command) -> None:
 def _make(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
 
-    _at_least(arguments.workers, 1, "--workers")
+    at_least(arguments.workers, 1, "--workers")
     settings = DatasetSettings.read(arguments.settings, curves=arguments.curves, seed=arguments.seed)
     folder = DatasetFolder.create(arguments.out, settings)
     folder.make(arguments.workers or 0)
@@ -107,23 +104,8 @@ def _compare(arguments: argparse.Namespace) -> int:
     names = dict.fromkeys(arguments.sets or sampling.USUAL)
     found = sampling.compare({name: sampling.draw(name, arguments.count, arguments.seed) for name in names})
     found.attrs["seed"] = arguments.seed
-    _report("compare", sampling.text(found), found, sampling.plot, arguments.out)
+    report("compare", sampling.text(found), found, sampling.plot, arguments.out)
     return 0
-
-
-def _report(
-    stem: str, tables: str, found: xr.Dataset, plot: Callable[[xr.Dataset], Figure], folder: Path | None
-) -> None:
-    """Print tables; with a folder, write them, the dataset and a picture there."""
-    from hrxrd_ml.io.files import staged_folder
-    from hrxrd_ml.io.netcdf import netcdf
-
-    sys.stdout.write(tables)
-    if folder is not None:
-        with staged_folder(folder) as out:
-            (out / f"{stem}.md").write_text(tables, encoding="utf-8")
-            (out / f"{stem}.nc").write_bytes(netcdf(found))
-            plot(found).savefig(out / f"{stem}.png", dpi=120)
 
 
 def _train(arguments: argparse.Namespace) -> int:
@@ -131,10 +113,10 @@ def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
     from hrxrd_ml.training.recipe import Training
 
-    _at_least(arguments.shards, 1, "--shards")
+    at_least(arguments.shards, 1, "--shards")
     for option in ("epochs", "finish_in", "minutes"):
         _positive(getattr(arguments, option), "--" + option.replace("_", "-"))
-    _at_least(arguments.save_every, 0, "--save-every", "a number of seconds")
+    at_least(arguments.save_every, 0, "--save-every", "a number of seconds")
     from hrxrd_ml.training.train import Trainer  # with torch, which takes seconds or is not there
 
     training = Training.read(arguments.settings, epochs=arguments.epochs)
@@ -144,7 +126,7 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.out,
         device=arguments.device,
         shards=arguments.shards,
-        start=None if arguments.start is None else _checkpoint(arguments.start),
+        start=None if arguments.start is None else checkpoint(arguments.start),
         finish_in=None if arguments.finish_in is None else 60.0 * arguments.finish_in,
         version=__version__,
     )
@@ -165,7 +147,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.training import evaluate
     from hrxrd_ml.training.dataset import DatasetFolder
 
-    path = _checkpoint(arguments.network)
+    path = checkpoint(arguments.network)
     folder = DatasetFolder(arguments.dataset)
     report = evaluate.Evaluation.of(Predictor.load(path), folder).report() | {"sha256": folder.digest()}
     tables = evaluate.text(report)
@@ -177,14 +159,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _checkpoint(name: str) -> str:
+def checkpoint(name: str) -> str:
     """Return the path of a checkpoint, or of the one in the package by the name "bundled"."""
     from hrxrd_ml.guess.network.predict import bundled_path
 
     return bundled_path() if name == "bundled" else name
 
 
-def _at_least(number: float | None, least: int, option: str, what: str = "a whole number") -> None:
+def at_least(number: float | None, least: int, option: str, what: str = "a whole number") -> None:
     if number is not None and not number >= least:
         raise ParameterError(f"{option} must be {what} from {least}, got {number}")
 

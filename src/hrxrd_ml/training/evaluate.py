@@ -66,12 +66,7 @@ class Evaluation:
             )
         plan = network.plan
         data = features.load(folder, plan.preprocessing, plan.targets, workers=workers, progress=progress)
-        parts = [
-            network.predict(data.image[k : k + 1000], data.constants[k : k + 1000]) for k in range(0, len(data), 1000)
-        ]
-        seen = Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
-        frame = Frame.stack(*data.frame.T)
-        answer = plan.targets.decode(seen.middle(), frame)
+        seen, answer = answers(network, data)
         table = _table(folder, data)
         truth = {name: table[name].values for name in PROFILE}
         return cls(truth, {name: answer[name] for name in PROFILE}, seen, data.answers, plan.targets.names, table)
@@ -140,6 +135,13 @@ class Evaluation:
                 if rows.any()
             }
         return report
+
+
+def answers(network: Predictor, data: Features) -> tuple[Prediction, dict[str, FloatArray]]:
+    """Return what a network says of curves, and the parameters with the smallest expected error, shape (n,) each."""
+    parts = [network.predict(data.image[k : k + 1000], data.constants[k : k + 1000]) for k in range(0, len(data), 1000)]
+    seen = Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
+    return seen, network.plan.targets.decode(seen.middle(), Frame.stack(*data.frame.T))
 
 
 def _decades(height: FloatArray) -> dict[str, NDArray[np.bool_]]:
