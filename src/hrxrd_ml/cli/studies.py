@@ -31,6 +31,18 @@ def add_commands(commands: Any, command: Command) -> None:
     one.add_argument("--fit", metavar="CURVE", nargs="+", type=path_argument, help=at)
     add_out(one, "DIR", "folder for sensitivity.md, sensitivity.nc and sensitivity.png")
 
+    text = "say whether the network knows experiments like this one, and what to do"
+    diagnose = command("diagnose", _diagnose, text)
+    diagnose.add_argument("curve", metavar="CURVE", type=path_argument, help="measured curve")
+    beside = "by default the file of the same stem"
+    diagnose.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument, nargs="?", help=beside)
+    diagnose.add_argument("--prior", metavar="SETTINGS", default="universal", help=settings)
+    diagnose.add_argument("--curves", metavar="N", type=int, default=1000, help="curves to draw (%(default)s)")
+    diagnose.add_argument("--seed", metavar="N", type=int, default=SEED, help="seed (%(default)s)")
+    several = "checkpoint (%(default)s); more of them are asked too, those of a training for instance"
+    diagnose.add_argument("--network", metavar="NETWORK", nargs="+", default=["bundled"], help=several)
+    add_out(diagnose, "DIR", "folder for diagnosis.md, diagnosis.nc and diagnosis.png")
+
 
 def _sensitivity(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.training import sensitivity
@@ -50,4 +62,24 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
     settings = DatasetSettings.read(arguments.settings, curves=arguments.curves, seed=arguments.seed)
     found = sensitivity.study(settings, Predictor.load(checkpoint(arguments.network)))
     report("sensitivity", sensitivity.text(found), found, sensitivity.plot, arguments.out)
+    return 0
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from hrxrd_ml.cli import run
+    from hrxrd_ml.guess.network.predict import Predictor
+    from hrxrd_ml.training.dataset import DatasetSettings
+    from hrxrd_ml.training.diagnose import check_model, diagnose, plot, text
+    from hrxrd_ml.training.reference import Reference
+
+    at_least(arguments.curves, 400, "--curves")
+    settings = DatasetSettings.read(arguments.prior, curves=arguments.curves, seed=arguments.seed)
+    curve, experiment = read_measured(arguments.curve, arguments.experiment)
+    check_model(run.build_model(experiment, curve))  # before a fit that may take long
+    network, *others = (Predictor.load(checkpoint(name)) for name in arguments.network)
+    fit = run.fit_curve(curve, experiment)
+    found = diagnose(
+        fit.result, Reference.draw(settings, network), dict(zip(arguments.network[1:], others, strict=True))
+    )
+    report("diagnosis", text(found), found, plot, arguments.out)
     return 0

@@ -27,6 +27,7 @@ from hrxrd_ml.specimen.profile.base import end_of, extreme
 from hrxrd_ml.training.dataset import DatasetSettings
 from hrxrd_ml.training.evaluate import answers
 from hrxrd_ml.training.features import apparent, shard_features
+from hrxrd_ml.training.reference import check_unseen
 from hrxrd_ml.training.shard import Measurement, measurements, simulate_shard
 
 if TYPE_CHECKING:
@@ -144,11 +145,7 @@ def study(settings: DatasetSettings, network: Predictor) -> xr.Dataset:
     ExperimentError
         If the curves have no noise, or the network has learnt from this seed or knows one experiment only.
     """
-    trained = network.about.get("data")
-    if not settings.prior.noisy or network.plan.preprocessing.kind != "window":
-        raise ExperimentError("expected settings of noisy curves, and a network for any experiment")
-    if isinstance(trained, dict) and trained.get("seed") == settings.seed:
-        raise ExperimentError(f"the network has been trained with the seed {settings.seed}; choose another one")
+    check_unseen(settings, network)
     rows: list[dict[str, Any]] = []
     for number in range(settings.shards):
         shard = simulate_shard(settings, number)
