@@ -1,7 +1,9 @@
 """Run the studies of docs/studies.md and put what they print, and their pictures, into the page.
 
 A block of the page begins with ``<!-- study: COMMAND -->``, the command to run, and ends with ``<!-- end -->``.  An
-argument chooses the blocks whose command contains it.
+argument chooses the blocks whose command contains it.  Run it in the folder above ``src``; the set is made before by
+
+    hrxrd-ml dataset make universal-test --curves 2000 --out build/universal-test
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ def block(command: str) -> str:
         printed = subprocess.run(
             [sys.executable, "-m", "hrxrd_ml.cli.main", *arguments], check=True, capture_output=True, text=True
         ).stdout
+        if arguments[0] == "evaluate":  # of which the page of results has the other tables
+            printed = printed.strip().rpartition("\n\n")[2]
         seconds = time.perf_counter() - start
         pictures = []
         for picture in sorted(Path(folder, "out").glob("*.png")):

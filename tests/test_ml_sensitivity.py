@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from hrxrd_ml import Reflection, RockingCurve
+from hrxrd_ml import Reflection, RockingCurve, read_curve
 from hrxrd_ml.cli.main import main
 from hrxrd_ml.errors import ExperimentError
 from hrxrd_ml.guess.network.predict import Predictor, bundled_path
@@ -106,6 +106,8 @@ def test_at_a_fit_by_the_command(tmp_path: Path) -> None:
     with xr.open_dataset(tmp_path / "out" / "sensitivity.nc") as found:
         alone = 0.01 * found["value"] / found["noise"]  # the error if all others were known
         assert np.all(found["stderr"] > 0.99 * np.abs(alone))
+        counts = read_curve(DEMO).sum().item()  # of which some are background
+        assert found["noise"].sel(parameter="scale") == pytest.approx(0.01 * np.sqrt(counts), rel=0.1)
         assert found["profile"].sel(parameter="Dmax1") > 0.0
         assert found["profile"].sel(parameter="scale") == 0.0
 

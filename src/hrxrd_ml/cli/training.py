@@ -72,6 +72,8 @@ def add_commands(commands: Any, command: Command) -> None:
     evaluate = command("evaluate", _evaluate, "measure a network on curves that it has not seen")
     evaluate.add_argument("network", metavar="NETWORK", help=f"checkpoint, or {bundled}")
     evaluate.add_argument("dataset", metavar="DATASET", type=path_argument, help=made)
+    ideal = "measure N of the curves beside what an ideal estimator could answer; some 40 ms each"
+    evaluate.add_argument("--ideal", metavar="N", type=int, default=0, help=ideal)
     add_out(evaluate, "DIR", "folder for evaluation.json and evaluation.md")
 
 
@@ -144,13 +146,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     from hrxrd_ml.guess.network.predict import Predictor
     from hrxrd_ml.io.files import staged_folder
-    from hrxrd_ml.training import evaluate
+    from hrxrd_ml.training import evaluate, ideal
     from hrxrd_ml.training.dataset import DatasetFolder
 
     path = checkpoint(arguments.network)
     folder = DatasetFolder(arguments.dataset)
-    report = evaluate.Evaluation.of(Predictor.load(path), folder).report() | {"sha256": folder.digest()}
+    at_least(arguments.ideal, 0, "--ideal")
+    found = evaluate.Evaluation.of(Predictor.load(path), folder)
+    report = found.report() | {"sha256": folder.digest()}
     tables = evaluate.text(report)
+    if arguments.ideal:
+        report["ideal"] = ideal.beside_ideal(found, folder, arguments.ideal)
+        tables += "\n" + ideal.text(report["ideal"])
     sys.stdout.write(tables)
     if arguments.out:
         with staged_folder(arguments.out) as out:

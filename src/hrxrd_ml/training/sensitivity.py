@@ -22,7 +22,7 @@ from hrxrd_ml.guess.network.predict import Predictor
 from hrxrd_ml.guess.network.targets import PROFILE, RANGES
 from hrxrd_ml.guess.starts import implanted_strain
 from hrxrd_ml.inference.threads import one_thread
-from hrxrd_ml.simulate import BoundCurve, RockingCurve
+from hrxrd_ml.simulate import BoundCurve
 from hrxrd_ml.specimen.profile.base import end_of, extreme
 from hrxrd_ml.training.dataset import DatasetSettings
 from hrxrd_ml.training.evaluate import answers
@@ -50,7 +50,7 @@ def changes(
     values: Values,
     names: Sequence[str],
     share: float = 0.01,
-    information: Callable[[FloatArray], FloatArray] = np.reciprocal,
+    information: Callable[[FloatArray], FloatArray] = lambda mu: 1.0 / np.sqrt(mu),
 ) -> dict[str, FloatArray]:
     """Return what a change of each parameter by a share of its value does, to first order, the others held.
 
@@ -63,7 +63,7 @@ def changes(
         Parameters to change.
     share : float
     information : callable
-        Of the expected values: what a datum says of each, 1/μ for counts.
+        Of the expected values: one over the standard deviation of each datum, 1/√μ for counts.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def changes(
     curve, change = np.maximum(curve, 1e-300), slopes * size
     found = {
         "curve": np.sqrt(np.mean((change / curve[:, None]) ** 2, axis=0)) / np.log(10.0),
-        "noise": np.sqrt(np.sum(change**2 * information(curve)[:, None], axis=0)),
+        "noise": np.linalg.norm(change * information(curve)[:, None], axis=0),
         "profile": np.zeros(len(names)),
     }
     shape = bound.model.profile
@@ -111,12 +111,6 @@ def at_fit(result: RockingCurveResult) -> xr.Dataset:
         "stderr": np.array([np.nan if error is None else error for error in stderr], dtype=float),
     }
     return xr.Dataset({key: ("parameter", column) for key, column in columns.items()}, {"parameter": names})
-
-
-def model_of(measured: Measurement, tolerance: float) -> BoundCurve:
-    """Return what simulates a curve of a data set, on its angles."""
-    simulation = RockingCurve.of(measured.reflection, resolution="pseudo_voigt", tolerance=tolerance)
-    return simulation.bind(measured.dtheta)
 
 
 def study(settings: DatasetSettings, network: Predictor) -> xr.Dataset:
@@ -169,7 +163,7 @@ def study(settings: DatasetSettings, network: Predictor) -> xr.Dataset:
 def _row(measured: Measurement, guessed: Mapping[str, float], tolerance: float) -> dict[str, Any]:
     """Return what `study` says of one curve."""
     true = apparent(dict(measured.values)) | {"step": 1.0}
-    bound = model_of(measured, tolerance)
+    bound = measured.bind(tolerance)
     curve, slopes = bound.jacobian(true, PROFILE)
     difference = np.array([guessed[name] - true[name] for name in PROFILE])
     z = np.linspace(0.0, max(true["L1"], guessed["L1"]), _DEPTHS)

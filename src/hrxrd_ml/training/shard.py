@@ -22,6 +22,7 @@ from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.counting import count
+from hrxrd_ml.simulate import BoundCurve, RockingCurve
 from hrxrd_ml.specimen.profile.implanted import implanted_space
 from hrxrd_ml.units import ARCSEC
 
@@ -101,6 +102,10 @@ class Measurement:
     dtheta: FloatArray
     intensity: FloatArray
     values: dict[str, float]
+
+    def bind(self, tolerance: float) -> BoundCurve:
+        """Return what simulates the curve, on its angles."""
+        return RockingCurve.of(self.reflection, resolution="pseudo_voigt", tolerance=tolerance).bind(self.dtheta)
 
 
 def measurements(shard: xr.Dataset) -> Iterator[Measurement]:
