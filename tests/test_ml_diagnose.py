@@ -15,8 +15,9 @@ from hrxrd_ml.errors import ExperimentError, ParameterError
 from hrxrd_ml.guess.network.predict import Predictor, bundled_path
 from hrxrd_ml.guess.network.targets import PROFILE
 from hrxrd_ml.training.dataset import DatasetSettings
-from hrxrd_ml.training.diagnose import diagnose, verdict
+from hrxrd_ml.training.diagnose import diagnose
 from hrxrd_ml.training.reference import Reference
+from hrxrd_ml.training.verdict import verdict
 
 DEMO = Path(__file__).parents[1] / "src" / "hrxrd_ml" / "data" / "demo.csv"
 GGG = Reflection("GGG", (4, 4, 4), "CuKa1")
@@ -75,6 +76,18 @@ def test_a_curve_of_the_prior_is_inside(reference: Reference) -> None:
     np.testing.assert_allclose(found["expected"].sel(shown="fit"), result.best_fit, rtol=1e-9)
 
 
+def test_an_error_of_the_step_is_seen_by_the_fit_and_not_by_the_network(reference: Reference) -> None:
+    """Its answers are those of the apparent profile; on the curve they are as good as without such an error."""
+    model, x, _ = simulated()
+    truth = model.make_params(scale=1e6, background=3.0, D01=0.004, Rp2=-2000.0, step=1.03)
+    counts = np.random.default_rng(8).poisson(model.eval(truth, x=x)).astype(float)
+    found = diagnose(model.fit(counts, truth, x=x), reference)
+    assert found["fit"].sel(parameter="L1") == pytest.approx(1.03 * truth["L1"].value, rel=0.02)
+    errors = found["curve_error"]
+    assert errors.sel(guess="network") < 0.3 * errors.sel(guess="nearest curve")
+    assert verdict(found)[0] == "as it is"
+
+
 def test_places_and_counts_within_radii(reference: Reference) -> None:
     found = diagnose(fitted(), reference)
     inner = np.all(np.abs(found["place"] - 0.5) < 0.2)  # no wall within the smallest box
@@ -129,6 +142,7 @@ def test_the_command_compares_checkpoints(tmp_path: Path, capsys: pytest.Capture
     assert capsys.readouterr().out.startswith("**as it is**")
     assert (out / "diagnosis.png").stat().st_size > 5000
     with xr.open_dataset(out / "diagnosis.nc") as found:
+        assert found.attrs["verdict"] == "as it is"
         assert found["guess"].values.tolist() == ["network", "nearest curve", str(copy)]
         first, second = (found["parameters"].sel(guess=name) for name in ("network", str(copy)))
         np.testing.assert_array_equal(first, second)

@@ -69,8 +69,9 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.cli import run
     from hrxrd_ml.guess.network.predict import Predictor
     from hrxrd_ml.training.dataset import DatasetSettings
-    from hrxrd_ml.training.diagnose import check_model, diagnose, plot, text
+    from hrxrd_ml.training.diagnose import check_model, diagnose
     from hrxrd_ml.training.reference import Reference
+    from hrxrd_ml.training.verdict import plot, text, verdict
 
     at_least(arguments.curves, 400, "--curves")
     settings = DatasetSettings.read(arguments.prior, curves=arguments.curves, seed=arguments.seed)
@@ -81,5 +82,6 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     found = diagnose(
         fit.result, Reference.draw(settings, network), dict(zip(arguments.network[1:], others, strict=True))
     )
+    found.attrs["verdict"] = verdict(found)[0]
     report("diagnosis", text(found), found, plot, arguments.out)
     return 0
