@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from hrxrd_ml.guess.network.targets import PROFILE
 from hrxrd_ml.training.dataset import DatasetSettings
 from hrxrd_ml.training.diagnose import diagnose
 from hrxrd_ml.training.reference import Reference
+from hrxrd_ml.training.shard import measurements, simulate_shard
 from hrxrd_ml.training.verdict import verdict
+from hrxrd_ml.units import ARCSEC
 
 DEMO = Path(__file__).parents[1] / "src" / "hrxrd_ml" / "data" / "demo.csv"
 GGG = Reflection("GGG", (4, 4, 4), "CuKa1")
@@ -70,6 +73,7 @@ def test_a_curve_of_the_prior_is_inside(reference: Reference) -> None:
     assert found["beyond"].size == 0
     assert found["score"] < 1.0
     assert np.all((found["below"] > 0.01) & (found["below"] < 0.99))
+    assert np.all(found["surprise"] >= 2.0 * np.minimum(found["below"], 1.0 - found["below"]) - 1e-9)
     errors = found["curve_error"]
     assert errors.sel(guess="network") < 0.3 * errors.sel(guess="nearest curve")
     np.testing.assert_allclose(found["fit"], [result.params[name].value for name in PROFILE])
@@ -117,11 +121,12 @@ def test_verdicts_follow_the_numbers(reference: Reference) -> None:
             found.assign({key: (found[key].dims, np.full(found[key].shape, v)) for key, v in changes.items()})
         )[0]
 
-    assert word(features_rank=0.03) == "ensemble"
+    assert word(features_rank=0.01) == "ensemble"
     assert word(score_rank=0.002) == "more data near"
     assert word(density=0.0) == "more data near"
-    assert word(below=0.001) == "ensemble"
-    assert word(below=0.001, total_error=0.3) == "fine-tune"
+    assert word(surprise=0.001) == "ensemble"
+    assert word(excess_rank=0.01) == "ensemble"
+    assert word(surprise=0.001, excess_rank=0.01) == "fine-tune"
     assert word(here=0.3) == "ensemble"
 
 
@@ -146,3 +151,16 @@ def test_the_command_compares_checkpoints(tmp_path: Path, capsys: pytest.Capture
         assert found["guess"].values.tolist() == ["network", "nearest curve", str(copy)]
         first, second = (found["parameters"].sel(guess=name) for name in ("network", str(copy)))
         np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.slow
+def test_few_curves_of_the_prior_are_called_unusual() -> None:
+    """Fits of curves with everything that the prior has: nearly all are inside."""
+    reference = Reference.draw(DatasetSettings(curves=1000, seed=77), NETWORK)
+    words: Counter[str] = Counter()
+    for measured in measurements(simulate_shard(DatasetSettings(curves=80, seed=79), 0)):
+        model = RockingCurveModel(measured.reflection, resolution="pseudo_voigt", axis_kind="offset", unit="arcsec")
+        start = model.make_params(**measured.values)
+        words[verdict(diagnose(model.fit(measured.intensity, start, x=measured.dtheta / ARCSEC), reference))[0]] += 1
+    assert words["as it is"] >= 70
+    assert words["more data near"] <= 3

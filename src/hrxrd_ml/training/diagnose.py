@@ -41,6 +41,12 @@ LOCAL = 50
 RADII = (0.1, 0.15, 0.2, 0.3)
 """Half the edges of boxes around the parameters, in the cube of places between the limits."""
 
+_ERRORS = 2.0
+"""Standard errors within which the fit may be wrong."""
+
+_STEPS = 0.03
+"""Of a parameter: so far beyond its bounds it is still inside the prior, where the angular step is off."""
+
 _SETS = 1_000_000
 _TRIALS = 300
 _DEPTHS = 200
@@ -48,17 +54,30 @@ _DEPTHS = 200
 
 @dataclass(frozen=True)
 class Seen:
-    """A measured curve as a network sees it: features, constants, answer and window."""
+    """A measured curve as a network sees it.
+
+    Attributes
+    ----------
+    hidden, constants : ndarray, shapes (1, f) and (1, c)
+    answer : dict
+        Parameters.
+    frame : ndarray, shape (1, 5)
+        Columns of the `Frame`.
+    below, surprise : ndarray, shape (7,)
+        Probabilities that the network gives to smaller values than those of a fit, and to any that are farther from
+        its median than the nearest within two standard errors of the fit.
+    """
 
     hidden: FloatArray
     constants: FloatArray
     answer: dict[str, float]
     frame: FloatArray
-    cumulative: FloatArray
+    below: FloatArray
+    surprise: FloatArray
 
     @classmethod
-    def of(cls, network: Predictor, task: Task, fitted: Mapping[str, float]) -> Seen:
-        """Return what a network makes of a task, and the probability that it gives to values below those fitted."""
+    def of(cls, network: Predictor, task: Task, fitted: Mapping[str, float], room: FloatArray) -> Seen:
+        """Return what a network makes of a task; ``room``, shape (7,), is what a fit leaves its parameters."""
         axis = StrainAxis.of(task.problem.simulation.reflection)
         dtheta, intensity = task.problem.arcsec * ARCSEC, task.problem.intensity
         window, image, known = network.plan.preprocessing.prepare(axis, dtheta, intensity, task.unit)
@@ -68,10 +87,20 @@ class Seen:
         frame = Frame.stack(*row.T)
         decoded = network.plan.targets.decode(prediction.middle(), frame)
         answer = {name: float(column[0]) for name, column in decoded.items()}
-        true = {name: np.array([fitted.get(name, value)]) for name, value in answer.items()}
-        below = prediction.cumulative(network.plan.targets.encode(true, frame))[0]
-        chosen = [network.plan.targets.names.index(name) for name in PROFILE]
-        return cls(features_of(network, shown, known), known.astype(float), answer, row, below[chosen])
+        chosen, count = [network.plan.targets.names.index(name) for name in PROFILE], len(PROFILE)
+        # The fit, and each parameter by itself at either end of its room; where that is nothing physical, the fit.
+        true = {name: np.full(1 + 2 * count, fitted.get(name, value)) for name, value in answer.items()}
+        for i, name in enumerate(PROFILE):
+            spec = implanted_space()[name]
+            low, high = min(spec.min, fitted[name]), max(spec.max, fitted[name])
+            true[name][1 + i], true[name][1 + count + i] = np.clip(
+                fitted[name] + np.array([-1, 1]) * room[i], low, high
+            )
+        probability = prediction.cumulative(network.plan.targets.encode(true, frame))[:, chosen]
+        ends = np.stack([np.diag(probability[1 : 1 + count]), np.diag(probability[1 + count :])])
+        middle = np.clip(0.5, ends.min(axis=0), ends.max(axis=0))
+        surprise = 2.0 * np.minimum(middle, 1.0 - middle)
+        return cls(features_of(network, shown, known), known.astype(float), answer, row, probability[0], surprise)
 
 
 def check_model(model: Any) -> None:
@@ -102,7 +131,8 @@ def diagnose(
     -------
     Dataset
         Over ``parameter``: "fit", "stderr"; "place" between the limits; "density", of the prior's histogram over
-        uniform; "below", the probability that the network gives to smaller values; sensitivities "curve", "noise" and
+        uniform; "below", the probability that the network gives to smaller values, and "surprise", that to values
+        farther from its median than any within two standard errors of the fit; sensitivities "curve", "noise" and
         "profile" (`sensitivity.changes`).
 
         Over ``radius``: "inside", sets of parameters in a million within that distance in each place, and "usual", the
@@ -115,7 +145,8 @@ def diagnose(
         Over ``by`` and ``nearest``: "neighbour", "apart", and its parameters "like".  ``beyond`` names constants.
 
         Single numbers: "score", "features" (distance to the tenth nearest curve) and their ranks "score_rank",
-        "features_rank", the shares of the drawn curves that are at least as far out; "wrong_side"; "here",
+        "features_rank", the shares of the drawn curves that are at least as far out; "excess", the mean error of the
+        network beyond two standard errors of the fit, over the ranges, with its "excess_rank"; "wrong_side"; "here",
         "everywhere", median errors of the network on the nearest and on all curves, and "baseline", of the nearest
         curve in its place; "chi2"; "curves".
 
@@ -130,7 +161,10 @@ def diagnose(
     values = model.space.clip({n: result.params[model.prefix + n].value for n in model.space.names}, bounds=False)
     fitted = {name: float(value) for name, value in apparent(values).items()}
     task = Task.of(model, result.curve)
-    seen = Seen.of(network, task, fitted)
+    free = [name for name in names if name in local["parameter"].values]
+    own = local.sel(parameter=free).reindex(parameter=names)
+    room = _ERRORS * np.nan_to_num(own["stderr"].values)
+    seen = Seen.of(network, task, fitted, room)
 
     place = whitened(reference.domain, seen.hidden)[0]
     apart, spacing = reference.distances(place), reference.neighbour_distances(NEIGHBOURS)
@@ -144,20 +178,22 @@ def diagnose(
 
     nearest = {name: float(column[0]) for name, column in reference.decoded(near[:1], seen.frame).items()}
     guesses = {"network": seen.answer, "nearest curve": nearest}
-    guesses |= {name: Seen.of(other, task, fitted).answer for name, other in (others or {}).items()}
+    guesses |= {name: Seen.of(other, task, fitted, room).answer for name, other in (others or {}).items()}
     compared = _compared(result, values, fitted, guesses)
 
     orders = {"features": (near, apart), "parameters": (np.argsort(by_parameters), by_parameters)}
     kept = {by: (order[:3], distance[order[:3]]) for by, (order, distance) in orders.items()}
-    free = [name for name in names if name in local["parameter"].values]
-    own = local.sel(parameter=free).reindex(parameter=names)
+    ranges = np.array([RANGES[name] for name in names])
+    missed = np.abs([seen.answer[name] - fitted[name] for name in names])
+    excess = float(np.mean(np.maximum(missed - room, 0.0) / ranges))
     return xr.Dataset(
         {
             "fit": ("parameter", [fitted[name] for name in names]),
             "stderr": own["stderr"],
             "place": ("parameter", unit),
             "density": ("parameter", _density(fitted)),
-            "below": ("parameter", seen.cumulative),
+            "below": ("parameter", seen.below),
+            "surprise": ("parameter", seen.surprise),
             **{key: own[key] for key in ("curve", "noise", "profile")},
             "inside": ("radius", inside),
             "usual": ("radius", usual),
@@ -176,6 +212,8 @@ def diagnose(
             "features": apart[near[NEIGHBOURS - 1]],
             "features_rank": _rank(spacing, apart[near[NEIGHBOURS - 1]]),
             "wrong_side": wrong_side(task.problem.arcsec, task.problem.intensity, task.marks),
+            "excess": excess,
+            "excess_rank": _rank(errors, excess),
             "here": np.median(errors[near[:LOCAL]]),
             "everywhere": np.median(errors),
             "baseline": np.median(reference.errors(reference.by_nearest())),
@@ -221,8 +259,9 @@ def _density(fitted: Mapping[str, float]) -> FloatArray:
     for spec in implanted_space():
         bins, edges = np.histogram(drawn[spec.name], BINS, (spec.min, spec.max))
         index = int(np.searchsorted(edges, fitted[spec.name], side="right")) - 1
-        outside = not spec.min <= fitted[spec.name] <= spec.max
-        found.append(0.0 if outside else bins[min(index, BINS - 1)] / bins.mean())
+        low, high = (bound - side * _STEPS * abs(bound) for side, bound in ((1.0, spec.min), (-1.0, spec.max)))
+        outside = not low <= fitted[spec.name] <= high
+        found.append(0.0 if outside else bins[min(max(index, 0), BINS - 1)] / bins.mean())
     return np.array(found)
 
 

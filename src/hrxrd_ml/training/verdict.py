@@ -12,14 +12,15 @@ from hrxrd_ml.training.diagnose import LOCAL
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_RARE, _UNUSUAL = 0.005, 0.05
-"""Shares of the curves of the prior."""
+_RARE, _UNUSUAL, _POOR = 0.003, 0.02, 0.05
+"""Shares of the curves of the prior that are as far out (of 400, one can be rare), and on which the network errs as
+much."""
 
-_POOR = 2.0
-"""Times the usual error."""
+_FARTHER = 2.0
+"""Times the usual error of the network, on the nearest curves."""
 
-_TAIL = 0.01
-"""Of the network's own distribution, on either side."""
+_SURPRISE = 0.002
+"""Probability that the network gives to what is at least as far from its median as the fit."""
 
 _MISFIT = 1.5
 """χ²/N from which on a fit is no truth."""
@@ -28,17 +29,17 @@ _MISFIT = 1.5
 def verdict(found: xr.Dataset) -> tuple[str, list[str]]:
     """Return what to do, in a word or three, and the reasons in sentences.
 
-    "more data near" where a curve like it is rare in the prior (1 in 200), or its parameters are not there at all;
-    "fine-tune" where the network is wrong and sure; "ensemble" where curves like it are few (1 in 20), or the network
-    is bad here; else "as it is".
+    "more data near" where a curve like it is rare in the prior (3 in 1000), or its parameters are not there at all;
+    "fine-tune" where the network is wrong and sure; "ensemble" where curves like it are few (1 in 50), or the network
+    is wrong (as on 1 in 20) or surprised; else "as it is".  The errors of the fit are allowed for.
     """
     number = {str(key): float(column) for key, column in found.items() if column.ndim == 0}
     names = [str(name) for name in found["parameter"].values]
     rank = min(number["features_rank"], number["score_rank"])
     unlike = rank <= _RARE or number["wrong_side"] > 1.0
     outside = [name for name, density in zip(names, found["density"].values, strict=True) if density == 0.0]
-    below = dict(zip(names, found["below"].values, strict=True))
-    surprised = [name for name, share in below.items() if not _TAIL < share < 1.0 - _TAIL]
+    surprised = [name for name, share in zip(names, found["surprise"].values, strict=True) if share < _SURPRISE]
+    poor = number["excess_rank"] <= _POOR
     error, here, usual = float(found["total_error"][0]), number["here"], number["everywhere"]
     reasons = []
     if number["wrong_side"] > 1.0:
@@ -53,6 +54,9 @@ def verdict(found: xr.Dataset) -> tuple[str, list[str]]:
     here_says = "the network misses the fit by {} of the ranges; on the {} nearest curves by {}, on all by {}"
     own, near, everywhere = errors
     reasons.append(here_says.format(own, LOCAL, near, everywhere))
+    if poor:
+        share = f"{100.0 * number['excess_rank']:.2g} %"
+        reasons.append(f"beyond the errors of the fit, that is more than on all but {share} of the curves drawn")
     if surprised:
         reasons.append(f"by what it says of its own errors, the fit is not to be expected in {', '.join(surprised)}")
     if number["chi2"] > _MISFIT:
@@ -63,10 +67,10 @@ def verdict(found: xr.Dataset) -> tuple[str, list[str]]:
     if unlike or outside:
         advice = "train with a prior that holds experiments like it; until then, fit from several starts"
         return "more data near", [*reasons, advice]
-    if surprised and error > _POOR * usual:
+    if surprised and poor:
         advice = "go on training (hrxrd-ml train --start) with a prior of this crystal, reflection and range of counts"
         return "fine-tune", [*reasons, advice]
-    if rank <= _UNUSUAL or surprised or max(error, here) > _POOR * usual:
+    if rank <= _UNUSUAL or surprised or poor or here > _FARTHER * usual:
         return "ensemble", [*reasons, "ask several networks or checkpoints, and fit from the answer of each"]
     return "as it is", [*reasons, "the experiment is inside what the network knows"]
 
