@@ -19,7 +19,7 @@ def add_commands(commands: Any, command: Command) -> None:
     about = "Studies of parameters, curves and networks, each with a seed."
     studies = commands.add_parser("study", help="study parameters, curves and networks", description=about)
     actions = studies.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    about = "Say what 1 %% of each parameter does to curve and profile, over a prior or at a fit."
+    about = "Say what 1 % of each parameter does to curve and profile, over a prior or at a fit."
     one = actions.add_parser("sensitivity", help="what each parameter does to curve and profile", description=about)
     one.set_defaults(run=_sensitivity)
     settings = "settings of data sets, a TOML file or bundled (default: universal)"
@@ -39,7 +39,7 @@ def add_commands(commands: Any, command: Command) -> None:
     diagnose.add_argument("--prior", metavar="SETTINGS", default="universal", help=settings)
     diagnose.add_argument("--curves", metavar="N", type=int, default=1000, help="curves to draw (%(default)s)")
     diagnose.add_argument("--seed", metavar="N", type=int, default=SEED, help="seed (%(default)s)")
-    several = "checkpoint (%(default)s); more of them are asked too, those of a training for instance"
+    several = "checkpoint (bundled); more of them are asked too, those of a training for instance"
     diagnose.add_argument("--network", metavar="NETWORK", nargs="+", default=["bundled"], help=several)
     add_out(diagnose, "DIR", "folder for diagnosis.md, diagnosis.nc and diagnosis.png")
 
