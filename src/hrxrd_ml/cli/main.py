@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hrxrd_ml.cli import training
+from hrxrd_ml.cli import studies, training
+from hrxrd_ml.cli.measured import read_measured
 from hrxrd_ml.cli.training import add_out, path_argument
-from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, ParameterError
+from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError
 from hrxrd_ml.io.files import staged_folder, write_text
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", metavar="N", type=int, help="seed of the noise")
 
     training.add_commands(commands, command)
+    studies.add_commands(commands, command)
     return parser
 
 
@@ -138,7 +140,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.cli import outputs
 
     with as_file(files("hrxrd_ml") / "data") as folder:
-        curve, experiment = _read(folder / "demo.csv", folder / "demo.toml")
+        curve, experiment = read_measured(folder / "demo.csv", folder / "demo.toml")
         truth = outputs.read_truth(folder / "demo.csv")
         print(f"demo: a SIMULATED curve, {folder / 'demo.csv'}")
         return _fit_and_write(curve, experiment, arguments, truth)
@@ -202,30 +204,13 @@ def _simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(curve: Path, experiment: Path | None) -> tuple[xr.DataArray, Experiment]:
-    """Curve and experiment, the latter by default from the file beside the curve."""
-    from hrxrd_ml.io.experiment.read import find_experiment, read_experiment
-    from hrxrd_ml.io.read import read_curve
-
-    path = experiment or find_experiment(curve)
-    if path is None:
-        if not curve.is_file():
-            read_curve(curve, experiment=False)  # says so
-        raise ExperimentError(
-            f"{curve}: no experiment file {curve.with_suffix('.toml').name} beside it, which says crystal "
-            "and reflection; write one, or give its path after the curve"
-        )
-    settings = read_experiment(path)
-    return read_curve(curve, experiment=settings), settings
-
-
 def _read_any(arguments: argparse.Namespace) -> tuple[Any, Experiment | Sample]:
     """Curve and experiment, or all curves of a sample and its file."""
     from hrxrd_ml.io.experiment.read import describes_sample, read_sample
     from hrxrd_ml.io.read import read_curve
 
     if arguments.experiment is not None or not arguments.curve.is_file() or not describes_sample(arguments.curve):
-        return _read(arguments.curve, arguments.experiment)
+        return read_measured(arguments.curve, arguments.experiment)
     sample = read_sample(arguments.curve)
     return [read_curve(own.file, experiment=own.experiment) for own in sample.curves], sample
 
