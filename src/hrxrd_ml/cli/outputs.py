@@ -61,7 +61,7 @@ def write_fit(fit: Fit, dataset: xr.Dataset | xr.DataTree, folder: str | os.Path
 
 
 def write_posterior(
-    posterior: xr.Dataset, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
+    posterior: xr.DataTree, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
 ) -> list[str]:
     """Write all files of a posterior, and of the fit that it belongs to, as `write_fit`."""
     from hrxrd_ml.results import plots

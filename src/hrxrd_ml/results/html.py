@@ -45,7 +45,7 @@ def report(
     result: RockingCurveResult,
     path: str | os.PathLike[str],
     *,
-    posterior: xr.Dataset | None = None,
+    posterior: xr.DataTree | None = None,
     guess: Parameters | None = None,
 ) -> Path:
     """Write a fit, and its posterior if there is one, as a self-contained HTML file.
@@ -57,8 +57,8 @@ def report(
     result : RockingCurveResult
     path : path
         The file; written whole or not at all.
-    posterior : xarray.Dataset, optional
-        Of `hrxrd_ml.specimen`.
+    posterior : xarray.DataTree, optional
+        Of `hrxrd_ml.sample`.
     guess : lmfit.Parameters, optional
         Start values to show; those of the result if None.
 
@@ -76,7 +76,7 @@ def report(
     return Path(path)
 
 
-def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None, words: str = "") -> str:
+def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.DataTree | None = None, words: str = "") -> str:
     """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, of a posterior, and of a paragraph in words."""
     attrs = dataset.attrs
     name = Path(str(attrs.get("source", "") or "rocking curve")).name
@@ -168,7 +168,7 @@ def _profile(dataset: xr.Dataset) -> str:
     return _table(("of the strain profile", "value", "standard error", "unit"), rows)
 
 
-def _chain(posterior: xr.Dataset) -> str:
+def _chain(posterior: xr.DataTree) -> str:
     attrs = posterior.attrs
     times = [value for value in json.loads(attrs["autocorrelation_time"]).values() if math.isfinite(value)]
     return (

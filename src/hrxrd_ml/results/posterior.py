@@ -36,7 +36,7 @@ from hrxrd_ml.inference.sampling.surrogate import Surrogate
 from hrxrd_ml.inference.threads import begin_worker, cores, one_thread
 from hrxrd_ml.io.files import locked
 from hrxrd_ml.model.provider import guess_provider
-from hrxrd_ml.results.posterior_dataset import posterior_dataset
+from hrxrd_ml.results.posterior_dataset import posterior_tree
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -63,7 +63,7 @@ def sample(
     backend: str | os.PathLike[str] | None = None,
     stop: bool = True,
     progress: bool = True,
-) -> xr.Dataset:
+) -> xr.DataTree:
     """Sample the posterior of a fit.
 
     Parameters
@@ -99,12 +99,14 @@ def sample(
 
     Returns
     -------
-    xarray.Dataset
-        Dimensions ``chain`` (walkers) and ``draw``: the free parameters, quantities that follow from the profile
-        (``max_strain``, ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å],
-        ``integrated_strain`` [Å]) and ``log_posterior``. Dimension ``quantile`` with ``depth`` [Å]:
-        ``strain_band``, ``damage_band``; with ``x``: ``curve_band``. Attributes: acceptance, autocorrelation times,
-        effective samples, R-hat, whether the chain is ``converged``, ``notes`` in words.
+    xarray.DataTree
+        In the schema of ArviZ, whose functions take it.  Group ``posterior``, dimensions ``chain`` (walkers) and
+        ``draw``: the free parameters and quantities that follow from the profile (``max_strain``,
+        ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å], ``integrated_strain`` [Å]).  Group
+        ``sample_stats``, the same dimensions: ``lp``, the logarithm of the posterior.  Group ``bands``, dimension
+        ``quantile`` with ``depth`` [Å]: ``strain_band``, ``damage_band``; with ``x``: ``curve_band``.  Attributes of
+        the root: acceptance, autocorrelation times, effective samples, R-hat, whether the chain is ``converged``,
+        ``notes`` in words.
 
     Raises
     ------
@@ -164,7 +166,7 @@ def sample(
                 store.check_room()
                 if stop and done % _CHECK_EVERY == 0 and _long_enough(sampling):
                     break
-        return posterior_dataset(result, target, sampling)
+        return posterior_tree(result, target, sampling)
 
 
 def _check_numbers(walkers: int, steps: int, burn: int) -> None:

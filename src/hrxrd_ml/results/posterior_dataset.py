@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hrxrd_ml.inference.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
 from hrxrd_ml.inference.sampling.probability import LogPosterior
 from hrxrd_ml.results import derived
-from hrxrd_ml.results.dataset import origin
+from hrxrd_ml.results.dataset import provenance
 
 if TYPE_CHECKING:
     from hrxrd_ml.model.result import RockingCurveResult
@@ -25,13 +25,13 @@ Array = NDArray[np.float64]
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Of the bands on curve and profiles."""
 
-_AXES = frozenset({"chain", "draw", "quantile", "depth", "x"})
+_AXES = frozenset({"chain", "draw"})
 
 _BANDS = 400  # how many samples the bands are made from
 _KEPT = 40_000  # how many samples are returned, at most; neighbours in a chain hardly differ
 
 
-def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler: Any) -> xr.Dataset:
+def posterior_tree(result: RockingCurveResult, target: LogPosterior, sampler: Any) -> xr.DataTree:
     """Return what the chain of an emcee sampler says; see `posterior.sample`."""
     steps, every = sampler.iteration, max(1, sampler.iteration * sampler.nwalkers // _KEPT)
     places = sampler.get_chain(thin=every)  # (draws, walkers, dimension)
@@ -45,14 +45,19 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
         name: (("chain", "draw"), column.reshape(draws, walkers).T, {"units": units.get(name, "1")})
         for name, column in (columns | summary).items()
     }
-    variables["log_posterior"] = (("chain", "draw"), sampler.get_log_prob(thin=every).T, {"units": "1"})
-    dataset = xr.Dataset(variables, {"chain": np.arange(walkers), "draw": every * np.arange(1, draws + 1)})
-    dataset = dataset.merge(_bands(result, target, flat))
+    axes = {"chain": np.arange(walkers), "draw": every * np.arange(1, draws + 1)}
+    density = (("chain", "draw"), sampler.get_log_prob(thin=every).T, {"long_name": "logarithm of the posterior"})
+    groups = {
+        "posterior": xr.Dataset(variables, axes),
+        "sample_stats": xr.Dataset({"lp": density}, axes),
+        "bands": _bands(result, target, flat),
+    }
     chain = sampler.get_chain()
     tau, spread = autocorrelation_times(chain), split_rhat(chain)
     effective = walkers * steps / np.maximum(np.where(np.isfinite(tau), tau, steps), 1.0)
-    dataset = dataset.assign_attrs(
-        title="posterior of an X-ray rocking curve",
+    made = provenance(result) | {"title": "posterior of an X-ray rocking curve"}
+    attrs = dict(
+        **made,
         parameters=json.dumps(labels),
         steps=steps,
         walkers=walkers,
@@ -62,18 +67,20 @@ def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler:
         rhat=float(spread.max()),
         converged=int(converged(tau, spread, steps)),
         statistics=target.likelihood.name,
-        reflection="; ".join(str(model.reflection) for model in result.model.rocking_curves),
-        **origin(result),
     )
-    notes = _notes(dataset, result, target, tau, spread)
+    notes = _notes(groups["posterior"], attrs, result, target, tau, spread)
     for note in notes:
         if note.startswith("the chain is too short"):
             warnings.warn(note, stacklevel=3)
-    return dataset.assign_attrs(notes="\n".join(notes))
+    schema = {"created_at": made["created"], "inference_library": "hrxrd_ml"}
+    schema["inference_library_version"] = made["version_hrxrd_ml"]
+    tree = xr.DataTree.from_dict({name: group.assign_attrs(schema) for name, group in groups.items()}, name="samples")
+    tree.attrs = attrs | {"notes": "\n".join(notes)}
+    return tree
 
 
 def _label(name: str) -> str:
-    """Name of a parameter in the dataset: another one where an axis is called so, such as the end of splines, depth."""
+    """Name of a parameter in the group: another one where an axis is called so."""
     return f"{name}_" if name in _AXES else name
 
 
@@ -83,7 +90,13 @@ def _summaries(result: RockingCurveResult, flat: Array) -> dict[str, Array]:
     if model is None:
         return {}
     rows = [derived.profile_summary(model.simulation, row) for row in _feasible(result, model, flat)]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {name: _constant_or([row[name] for row in rows]) for name in rows[0]}
+
+
+def _constant_or(values: list[float]) -> Array:
+    """Return samples; one value where they differ by rounding, of which no density could be drawn."""
+    found = np.array(values)
+    return found if np.ptp(found) > 1e-12 * np.abs(found).max() else np.full(len(found), found[0])
 
 
 def _model_with_profile(result: RockingCurveResult) -> Any:
@@ -128,17 +141,22 @@ def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.
 
 
 def _notes(
-    dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior, tau: Array, spread: Array
+    samples: xr.Dataset,
+    attrs: Mapping[str, Any],
+    result: RockingCurveResult,
+    target: LogPosterior,
+    tau: Array,
+    spread: Array,
 ) -> list[str]:
     """Return what to beware of, in words: a short chain, a model that misses something, two maxima."""
     notes = []
-    steps, known = dataset.attrs["steps"], np.isfinite(tau)
-    if not dataset.attrs["converged"]:
+    steps, known = attrs["steps"], np.isfinite(tau)
+    if not attrs["converged"]:
         worst = int(np.argmax(np.where(known, tau, math.inf)))
         apart = target.names[int(np.argmax(spread))]
         if known.all() and steps > TAUS * float(tau.max()):
             notes.append(
-                f"the chain is too short for its walkers to agree: R-hat of {apart} is {dataset.attrs['rhat']:.3f} (at "
+                f"the chain is too short for its walkers to agree: R-hat of {apart} is {attrs['rhat']:.3f} (at "
                 f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that are "
                 "strongly correlated"
             )
@@ -146,7 +164,7 @@ def _notes(
             length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
             notes.append(
                 f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), "
-                f"R-hat {dataset.attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more "
+                f"R-hat {attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more "
                 "steps"
             )
     quality = result.pearson_chi2()
@@ -156,7 +174,7 @@ def _notes(
             "are too narrow; sample with model_error=True"
         )
     for name in target.names:
-        share = _modes(dataset[_label(name)].values)
+        share = _modes(samples[_label(name)].values)
         if share is not None:
             notes.append(f"{name} has two maxima (the smaller one holds {100 * share:.0f} % of the samples)")
     return notes
