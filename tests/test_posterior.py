@@ -19,6 +19,7 @@ from hrxrd_ml.inference.sampling.chain_file import ChainStore
 from hrxrd_ml.inference.sampling.exploration import Explored, explore
 from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import LogPosterior, with_model_error
+from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.io.files import locked
 from hrxrd_ml.results.posterior import _network_starts
 from hrxrd_ml.results.posterior_dataset import _modes
@@ -165,8 +166,73 @@ def test_model_error_is_found_where_the_model_is_wrong():
     result = model.fit(counts, params, x=AXIS)
     found = sample(result, 400, burn=60, model_error=True, **QUIET)
     assert found["posterior/model_error"].mean() == pytest.approx(0.05, rel=0.25)
-    narrow = sample(result, 60, burn=40, stop=False, **QUIET)
+    narrow = sample(result, 60, burn=40, stop=False, errors="noise", **QUIET)
     assert "model_error=True" in narrow.attrs["notes"]
+
+
+@pytest.fixture(scope="module")
+def missing():
+    """A fit of a curve with a shoulder that its model has not."""
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec")
+    params = model.make_params(**TRUTH)
+    expected = model.eval(params, x=AXIS) * (1.0 + 0.15 * np.sin(AXIS / 90.0))
+    for name in params:
+        params[name].vary = name in ("scale", "offset", "fwhm")
+    return model.fit(np.random.default_rng(8).poisson(expected).astype(float), params, x=AXIS)
+
+
+def test_samples_have_the_errors_of_the_fit_that_know_of_the_misfit(missing):
+    found = sample(missing, 400, burn=60, **QUIET)
+    plain = sample(missing, 400, burn=60, errors="noise", **QUIET)
+    assert (found.attrs["errors"], plain.attrs["errors"]) == ("misfit", "noise")
+    assert "spread about the best fit" in found.attrs["notes"]
+    assert "too narrow" in plain.attrs["notes"]
+    for name, noise in missing.noise_errors().items():
+        par = missing.params[name]
+        assert par.stderr > 2.0 * noise
+        assert found["posterior"][name].values.std() == pytest.approx(par.stderr, rel=0.1)
+        assert plain["posterior"][name].values.std() == pytest.approx(
+            noise, rel=0.3
+        )  # the curvature expected, not seen
+        assert found["posterior"][name].values.mean() == pytest.approx(par.value, abs=0.1 * par.stderr)
+    samples = [found["posterior"][name].values.ravel() for name in missing.var_names]
+    error = np.sqrt(np.diag(missing.covar))
+    np.testing.assert_allclose(np.corrcoef(samples), missing.covar / np.outer(error, error), atol=0.08)
+
+
+def test_with_a_model_error_samples_are_not_spread(missing):
+    found = sample(missing, 40, burn=30, model_error=True, **QUIET)
+    assert found.attrs["errors"] == "noise"
+    assert "spread" not in found.attrs["notes"]
+
+
+def test_samples_are_spread_to_a_covariance_but_not_narrowed():
+    rng = np.random.default_rng(4)
+    units = np.diag([1.0, 1e4, 1e-6])
+    root = rng.standard_normal((3, 3))
+    noise, low, high = units @ root @ root.T @ units, np.full(4, -np.inf), np.full(4, np.inf)
+    chain = np.concatenate([rng.multivariate_normal(np.zeros(3), noise, (5000, 4)), np.ones((5000, 4, 1))], axis=2)
+    for factor in (0.2, 1.0, 25.0):
+        found = Widening(np.zeros((1, 4)), factor * noise, low, high)(chain)
+        np.testing.assert_array_equal(found[..., 3], 1.0)
+        covariance = units @ np.cov((found[..., :3] @ np.linalg.inv(units)).reshape(-1, 3), rowvar=False) @ units
+        scale = np.sqrt(np.diag(noise))
+        np.testing.assert_allclose(
+            covariance / scale / scale[:, None],
+            max(factor, 1.0) * noise / scale / scale[:, None],
+            atol=0.05 * max(factor, 1.0),
+        )
+    walled = Widening(np.zeros((1, 4)), 25.0 * noise, np.array([-np.inf, 0.0, -1e-6, 0.0]), high)(np.abs(chain))
+    assert walled[..., 1].min() >= 0.0
+
+
+def test_walkers_at_two_maxima_are_spread_about_their_own():
+    rng = np.random.default_rng(4)
+    places = np.array([[0.0, 0.0], [100.0, 0.0]])
+    chain = rng.standard_normal((4000, 4, 2)) + places[[0, 1, 0, 1]]
+    found = Widening(places, 9.0 * np.eye(2), np.full(2, -np.inf), np.full(2, np.inf))(chain)
+    np.testing.assert_allclose(found.mean(axis=0), places[[0, 1, 0, 1]], atol=0.2)
+    np.testing.assert_allclose(found.std(axis=0), 3.0, rtol=0.05)
 
 
 def test_data_with_errors_of_unknown_size_get_a_factor():
@@ -326,6 +392,7 @@ def test_damaged_files_are_refused_and_kept(simple, tmp_path):
     [
         ({"walkers": 3}, "at least 4"),
         ({"steps": 0}, "at least 1 step"),
+        ({"errors": "both"}, "expected errors"),
         ({"burn": 3}, "20 of burn-in"),
         ({"priors": {"Dmax1": stats.norm()}}, "not a free parameter"),
         ({"priors": {"scale": 3.0}}, "expected a distribution"),

@@ -191,6 +191,12 @@ def outside(objective: Objective, y: Array, matrix: Array) -> Array:
     return np.asarray(by_y @ matrix @ by_y.T)
 
 
+def inside(objective: Objective, y: Array, covar: Array) -> Array:
+    """Return a covariance in the box from one of the free parameters."""
+    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
+    return np.asarray(inverse @ covar @ inverse.T)
+
+
 def _of_layer(name: str) -> bool:
     """Whether a parameter, with any prefix, is the length of the defects in the layer."""
     return name.endswith(("correlation_length", "defect_radius")) and "substrate_" not in name
@@ -295,6 +301,5 @@ def widen(result: FitStatistics, name: str, error: float) -> None:
 def draw_feasible(objective: Objective, x: Array, covar: Array, size: int, rng: np.random.Generator) -> Array:
     """Return draws from the Gaussian about ``x`` with a covariance, inside all limits, shape (size, n)."""
     y = objective.inward(x)
-    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
-    drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, objective.lower, objective.upper, size)
+    drawn = draw_inside(rng, y, inside(objective, y, covar), objective.lower, objective.upper, size)
     return np.array([objective.outward(row) for row in drawn])

@@ -26,6 +26,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml.errors import InputFileError, ParameterError
+from hrxrd_ml.inference.misfit import misses
 from hrxrd_ml.inference.sampling.chain_file import ChainStore
 from hrxrd_ml.inference.sampling.convergence import autocorrelation_times, converged, split_rhat
 from hrxrd_ml.inference.sampling.exploration import Curves, Explored, explore
@@ -33,9 +34,11 @@ from hrxrd_ml.inference.sampling.hamiltonian import HamiltonianMove, Metric, Pos
 from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.inference.sampling.surrogate import Surrogate
+from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.inference.threads import begin_worker, cores, one_thread
 from hrxrd_ml.io.files import locked
 from hrxrd_ml.model.provider import guess_provider
+from hrxrd_ml.model.uncertainty import inside
 from hrxrd_ml.results.posterior_dataset import posterior_tree
 
 if TYPE_CHECKING:
@@ -48,6 +51,9 @@ Array = NDArray[np.float64]
 _CHECK_EVERY = 25
 _LEAST_BURN = 20
 
+_WIDER = 1.001
+"""From which ratio of its standard errors to those by noise a fit counts as one that knows of a misfit."""
+
 
 def sample(
     result: RockingCurveResult,
@@ -58,6 +64,7 @@ def sample(
     starts: Sequence[Parameters] | Literal["network"] = (),
     priors: Mapping[str, Any] | None = None,
     model_error: bool = False,
+    errors: Literal["misfit", "noise"] = "misfit",
     seed: int | None = None,
     workers: int = 0,
     backend: str | os.PathLike[str] | None = None,
@@ -87,6 +94,11 @@ def sample(
     model_error : bool
         Sample a relative error of the model as well, with variance (model_error·μ)² on top of the counting noise: for
         real curves, which no model describes to the last count.
+    errors : "misfit" or "noise"
+        "misfit": where the standard errors of the fit include what the model misses (``result.errors``), samples are
+        spread about the maximum so that they speak of the same errors
+        (`hrxrd_ml.inference.sampling.widening`); not with ``model_error``.  "noise": samples of the likelihood as it
+        is, as if the model were right.
     seed : int, optional
     workers : int
         Processes; 0 for one on every core, or one alone where processes cannot fork (Windows).
@@ -116,6 +128,8 @@ def sample(
         If the backend file is damaged, of another fit, or another process is writing it.
     """
     _check_numbers(walkers, steps, burn)
+    if errors not in ("misfit", "noise"):
+        raise ParameterError(f'expected errors "misfit" or "noise", got {errors!r}')
     with one_thread(), nullcontext() if backend is None else locked(backend):
         # Counts have the error of counts: a factor on it, as scale_covar=True means, is no likelihood of theirs.
         counted = all(each.likelihood.name == "poisson" for each in result.observations)
@@ -135,10 +149,12 @@ def sample(
             # What is drawn here is kept, so that a chain that goes on is the one that was never interrupted.
             drawn: dict[str, NDArray[Any]] = {"first": explored.places[rng.choice(len(explored.places), walkers)]}
             drawn["seeds"] = rng.integers(2**32, size=2)
+            drawn["peaks"] = np.array([peak.place for peak in peaks])
             store.begin(explored.arrays() | drawn, walkers, dimension)
         explored = Explored.of(target, store.explored)
-        if "seeds" not in store.explored:
+        if "peaks" not in store.explored:
             raise InputFileError(f"{backend}: the chain of an older version; delete it, or choose another file")
+        widen = _widening(target, store.explored["peaks"]) if errors == "misfit" and not model_error else None
         first, seeds = store.explored["first"], store.explored["seeds"].tolist()
         with _processes(target, explored.guide, workers) as processes:
             step = explored.step if store.leapfrog is None else store.leapfrog
@@ -166,7 +182,7 @@ def sample(
                 store.check_room()
                 if stop and done % _CHECK_EVERY == 0 and _long_enough(sampling):
                     break
-        return posterior_tree(result, target, sampling)
+        return posterior_tree(result, target, sampling, widen)
 
 
 def _check_numbers(walkers: int, steps: int, burn: int) -> None:
@@ -174,6 +190,17 @@ def _check_numbers(walkers: int, steps: int, burn: int) -> None:
         raise ParameterError(f"expected at least 4 walkers, whose chains are compared, got {walkers}")
     if steps < 1 or burn < _LEAST_BURN:
         raise ParameterError(f"expected at least 1 step and {_LEAST_BURN} of burn-in, got {steps} and {burn}")
+
+
+def _widening(target: LogPosterior, peaks: Array) -> Widening | None:
+    """Return what takes samples to the standard errors of the fit, if these include more than noise."""
+    result, objective = target.result, target.result.objective
+    if result.errors != "misfit" or result.covar is None or not misses(objective, result.best):
+        return None
+    if max(result.misfit_ratios().values()) < _WIDER:
+        return None
+    wider = inside(objective, objective.inward(result.best), result.covar)
+    return Widening(peaks, wider, target.lower, target.upper)
 
 
 def _network_starts(result: RockingCurveResult) -> list[Parameters]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.inference.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
 from hrxrd_ml.inference.sampling.probability import LogPosterior
+from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.results import derived
 from hrxrd_ml.results.dataset import provenance
 
@@ -31,10 +32,13 @@ _BANDS = 400  # how many samples the bands are made from
 _KEPT = 40_000  # how many samples are returned, at most; neighbours in a chain hardly differ
 
 
-def posterior_tree(result: RockingCurveResult, target: LogPosterior, sampler: Any) -> xr.DataTree:
-    """Return what the chain of an emcee sampler says; see `posterior.sample`."""
+def posterior_tree(
+    result: RockingCurveResult, target: LogPosterior, sampler: Any, widen: Widening | None
+) -> xr.DataTree:
+    """Return what the chain of an emcee sampler says, its samples widened perhaps; see `posterior.sample`."""
     steps, every = sampler.iteration, max(1, sampler.iteration * sampler.nwalkers // _KEPT)
-    places = sampler.get_chain(thin=every)  # (draws, walkers, dimension)
+    chain = sampler.get_chain() if widen is None else widen(sampler.get_chain())
+    places = chain[every - 1 :: every]  # (draws, walkers, dimension)
     draws, walkers, dimension = places.shape
     flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
     labels = [_label(name) for name in target.names]
@@ -52,7 +56,6 @@ def posterior_tree(result: RockingCurveResult, target: LogPosterior, sampler: An
         "sample_stats": xr.Dataset({"lp": density}, axes),
         "bands": _bands(result, target, flat),
     }
-    chain = sampler.get_chain()
     tau, spread = autocorrelation_times(chain), split_rhat(chain)
     effective = walkers * steps / np.maximum(np.where(np.isfinite(tau), tau, steps), 1.0)
     made = provenance(result) | {"title": "posterior of an X-ray rocking curve"}
@@ -67,6 +70,7 @@ def posterior_tree(result: RockingCurveResult, target: LogPosterior, sampler: An
         rhat=float(spread.max()),
         converged=int(converged(tau, spread, steps)),
         statistics=target.likelihood.name,
+        errors="noise" if widen is None else "misfit",
     )
     notes = _notes(groups["posterior"], attrs, result, target, tau, spread)
     for note in notes:
@@ -168,7 +172,13 @@ def _notes(
                 "steps"
             )
     quality = result.pearson_chi2()
-    if target.extra is None and quality > 1.5:
+    if attrs["errors"] == "misfit":
+        notes.append(
+            "samples are spread about the best fit so that they have its standard errors, which include what the model "
+            f"misses and are {np.median(list(result.misfit_ratios().values())):.2g} times those by the noise (in their "
+            'median); sample with errors="noise" for those'
+        )
+    elif target.extra is None and quality > 1.5:
         notes.append(
             f"chi2/N of the best fit is {quality:.3g}: the model misses more than counting noise, and the intervals "
             "are too narrow; sample with model_error=True"
