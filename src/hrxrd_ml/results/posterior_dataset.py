@@ -6,13 +6,15 @@ import json
 import math
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hrxrd_ml.inference.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
+from hrxrd_ml.inference.sampling.convergence import ENOUGH, RHAT, bulk_ess, converged, rank_rhat
+from hrxrd_ml.inference.sampling.peaks import nearest
 from hrxrd_ml.inference.sampling.probability import LogPosterior
 from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.results import derived
@@ -29,18 +31,58 @@ QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 _AXES = frozenset({"chain", "draw"})
 
 _BANDS = 400  # how many samples the bands are made from
+_SELDOM = 0.6  # acceptance below which the guide is to blame for a chain that is too short
 _KEPT = 40_000  # how many samples are returned, at most; neighbours in a chain hardly differ
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The samples of a chain in the parameters, and whether they can be believed.
+
+    Attributes
+    ----------
+    values : ndarray, shape (draws, walkers, n)
+    every : int
+        Steps of the chain for each draw.
+    maxima : ndarray, shape (walkers,)
+        At which maximum each walker is.
+    rhat, effective : ndarray, shape (n,)
+        Of each parameter; where walkers have stayed at several maxima, of those at the same one, and their sum.
+    """
+
+    values: Array
+    every: int
+    maxima: NDArray[np.intp]
+    rhat: Array
+    effective: Array
+
+    @classmethod
+    def of(cls, target: LogPosterior, sampler: Any, peaks: Array, widen: Widening | None) -> Drawn:
+        """Return what an emcee sampler has drawn, widened perhaps."""
+        chain, every = sampler.get_chain(), max(1, sampler.iteration * sampler.nwalkers // _KEPT)
+        maxima = nearest(chain, peaks)
+        places = (chain if widen is None else widen(chain))[every - 1 :: every]
+        values = np.array([target.outward(place) for place in places.reshape(-1, places.shape[2])])
+        values = values.reshape(places.shape)
+        parts = [values]
+        if not converged(rank_rhat(values), bulk_ess(values)):
+            parts = [values[:, maxima == k] for k in np.unique(maxima)]
+        rhat = np.max([rank_rhat(part) for part in parts], axis=0)
+        return cls(values, every, maxima, rhat, np.sum([bulk_ess(part) for part in parts], axis=0))
+
+    @property
+    def converged(self) -> bool:
+        """Whether they can be believed."""
+        return converged(self.rhat, self.effective)
+
+
 def posterior_tree(
-    result: RockingCurveResult, target: LogPosterior, sampler: Any, widen: Widening | None
+    result: RockingCurveResult, target: LogPosterior, sampler: Any, peaks: Array, widen: Widening | None
 ) -> xr.DataTree:
     """Return what the chain of an emcee sampler says, its samples widened perhaps; see `posterior.sample`."""
-    steps, every = sampler.iteration, max(1, sampler.iteration * sampler.nwalkers // _KEPT)
-    chain = sampler.get_chain() if widen is None else widen(sampler.get_chain())
-    places = chain[every - 1 :: every]  # (draws, walkers, dimension)
-    draws, walkers, dimension = places.shape
-    flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
+    drawn = Drawn.of(target, sampler, peaks, widen)
+    (draws, walkers, dimension), every = drawn.values.shape, drawn.every
+    flat = drawn.values.reshape(-1, dimension)
     labels = [_label(name) for name in target.names]
     columns = {label: flat[:, i] for i, label in enumerate(labels)}
     summary = _summaries(result, flat)
@@ -56,23 +98,21 @@ def posterior_tree(
         "sample_stats": xr.Dataset({"lp": density}, axes),
         "bands": _bands(result, target, flat),
     }
-    tau, spread = autocorrelation_times(chain), split_rhat(chain)
-    effective = walkers * steps / np.maximum(np.where(np.isfinite(tau), tau, steps), 1.0)
     made = provenance(result) | {"title": "posterior of an X-ray rocking curve"}
     attrs = dict(
         **made,
         parameters=json.dumps(labels),
-        steps=steps,
+        steps=sampler.iteration,
         walkers=walkers,
+        maxima=len(np.unique(drawn.maxima)),
         acceptance=float(np.mean(sampler.acceptance_fraction)),
-        autocorrelation_time=json.dumps({n: round(float(t), 2) for n, t in zip(labels, tau, strict=True)}),
-        effective_samples=float(np.min(effective)),
-        rhat=float(spread.max()),
-        converged=int(converged(tau, spread, steps)),
+        effective_samples=float(drawn.effective.min()),
+        rhat=float(drawn.rhat.max()),
+        converged=int(drawn.converged),
         statistics=target.likelihood.name,
         errors="noise" if widen is None else "misfit",
     )
-    notes = _notes(groups["posterior"], attrs, result, target, tau, spread)
+    notes = _notes(groups["posterior"], attrs, result, target, drawn, peaks)
     for note in notes:
         if note.startswith("the chain is too short"):
             warnings.warn(note, stacklevel=3)
@@ -149,28 +189,21 @@ def _notes(
     attrs: Mapping[str, Any],
     result: RockingCurveResult,
     target: LogPosterior,
-    tau: Array,
-    spread: Array,
+    drawn: Drawn,
+    peaks: Array,
 ) -> list[str]:
     """Return what to beware of, in words: a short chain, a model that misses something, two maxima."""
     notes = []
-    steps, known = attrs["steps"], np.isfinite(tau)
-    if not attrs["converged"]:
-        worst = int(np.argmax(np.where(known, tau, math.inf)))
-        apart = target.names[int(np.argmax(spread))]
-        if known.all() and steps > TAUS * float(tau.max()):
-            notes.append(
-                f"the chain is too short for its walkers to agree: R-hat of {apart} is {attrs['rhat']:.3f} (at "
-                f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that are "
-                "strongly correlated"
-            )
-        else:
-            length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
-            notes.append(
-                f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), "
-                f"R-hat {attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more "
-                "steps"
-            )
+    if not drawn.converged:
+        notes.append(_too_short(attrs, target, drawn))
+    if attrs["maxima"] > 1:
+        counts = {int(k): int(np.sum(drawn.maxima == k)) for k in np.unique(drawn.maxima)}
+        highest = max(target(peaks[k]) for k in counts)
+        listed = " and ".join(f"{n} at one {highest - target(peaks[k]):.1f} below" for k, n in counts.items())
+        notes.append(
+            f"walkers are at {len(counts)} maxima ({listed} the highest, in the logarithm of the posterior); how many "
+            "samples lie about each does not tell how probable it is"
+        )
     quality = result.pearson_chi2()
     if attrs["errors"] == "misfit":
         notes.append(
@@ -188,6 +221,32 @@ def _notes(
         if share is not None:
             notes.append(f"{name} has two maxima (the smaller one holds {100 * share:.0f} % of the samples)")
     return notes
+
+
+def _too_short(attrs: Mapping[str, Any], target: LogPosterior, drawn: Drawn) -> str:
+    """Return why a chain cannot be believed, and what would help."""
+    names, steps = target.names, attrs["steps"]
+    apart, few = int(np.argmax(drawn.rhat)), int(np.argmin(drawn.effective))
+    # Both the square of R-hat - 1 and the effective samples go with the length of the chain.
+    more = max(ENOUGH / max(drawn.effective[few], 1.0), (drawn.rhat[apart] - 1.0) / (RHAT - 1.0))
+    words = (
+        f"the chain is too short: after {steps} steps R-hat of {names[apart]} is {drawn.rhat[apart]:.3f} (at most "
+        f"{RHAT}), and {names[few]} has {drawn.effective[few]:.0f} effective samples (at least {ENOUGH:.0f}); take its "
+        "intervals with care, or sample "
+    )
+    words += f"about {_rounded(steps * more)} steps" if math.isfinite(more) else "more steps"
+    if attrs["acceptance"] < _SELDOM:
+        words += (
+            f". Only {100.0 * attrs['acceptance']:.0f} % of the steps are accepted, since the curve bends too much "
+            f"where the data leave room: fix parameters that they hardly determine, or give {names[apart]} a prior"
+        )
+    return words
+
+
+def _rounded(steps: float) -> int:
+    """Return a number of steps rounded up to one digit."""
+    size = 10 ** int(math.log10(steps))
+    return size * math.ceil(steps / size)
 
 
 def _modes(values: Array) -> float | None:

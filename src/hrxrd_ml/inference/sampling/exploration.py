@@ -173,6 +173,19 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
     return Explored(design.surrogate(target, metric, most), metric, step, starts)
 
 
+def first_places(
+    target: LogPosterior, peaks: list[Peak], places: Array, walkers: int, rng: np.random.Generator
+) -> Array:
+    """Return where walkers begin: at places by chance, in turn at those of each maximum."""
+    metrics = [Metric.of(peak.place, peak.covariance) for peak in peaks]
+    near = np.argmin([[np.linalg.norm(metric.inward(place)) for metric in metrics] for place in places], axis=1)
+    first = []
+    for i in range(walkers):
+        own = np.flatnonzero(near == i % len(peaks))
+        first.append(places[rng.choice(own)] if own.size else around(target, [peaks[i % len(peaks)]], 1, rng)[0])
+    return np.array(first)
+
+
 @dataclass(frozen=True)
 class _Design:
     """Places, simulated curves, and logarithms of the posterior."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hrxrd_ml.inference.covariance import reflected
 from hrxrd_ml.inference.misfit import at_least
+from hrxrd_ml.inference.sampling.peaks import nearest
 
 Array = NDArray[np.float64]
 
@@ -41,10 +42,8 @@ class Widening:
 
     def __call__(self, chain: Array) -> Array:
         """Return the samples of a chain (steps, walkers, d), those of each walker about the maximum where it is."""
-        free, middle = len(self.covariance), np.median(chain, axis=0)
-        scale = np.median(np.abs(chain - middle), axis=(0, 1))
-        apart = np.linalg.norm((middle[:, None] - self.centres) / np.where(scale > 0.0, scale, 1.0), axis=2)
-        off = chain - (centre := self.centres[np.argmin(apart, axis=1)])
+        free, centre = len(self.covariance), self.centres[nearest(chain, self.centres)]
+        off = chain - centre
         known = np.tensordot(off[..., :free], off[..., :free], axes=((0, 1), (0, 1))) / off[..., 0].size
         if not np.diag(known).all():  # nobody has moved yet
             return chain
