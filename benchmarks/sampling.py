@@ -70,9 +70,9 @@ def main() -> None:
         crystal, result = fitted(number)
         begin, limit = time.process_time(), {} if args.steps is None else {"steps": args.steps}
         post = hx.sample(result, seed=number, workers=1, progress=False, **limit)
-        row = {"number": number, "crystal": crystal, "redchi": float(result.redchi)}
+        row = {"number": number, "crystal": crystal, "redchi": float(result.redchi), "notes": post.attrs["notes"]}
         row |= {"seconds": time.process_time() - begin} | {name: post.attrs[name] for name in SHOWN[1:]}
-        rows.append(row | {"notes": post.attrs["notes"]})
+        rows.append(row)
         print(f"{number:3d} {crystal:5s}" + "".join(f" {name} {row[name]:.5g}" for name in SHOWN), flush=True)
         if row["notes"]:
             print("    " + row["notes"].replace("\n", "\n    "), flush=True)
