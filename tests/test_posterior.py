@@ -422,6 +422,31 @@ def test_walkers_start_at_other_maxima_that_are_as_high(simple):
         sample(simple, 10, starts=[Parameters()], **QUIET)
 
 
+@pytest.fixture(scope="module")
+def two_maxima():
+    """A fit of a curve with two bumps where its model has one, from a guess that has seen the other."""
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec")
+    params = model.make_params(**(TRUTH | {"scale": 2000.0, "Rp2": 0.0}))
+    params["D02"].max = 0.006  # beyond D01
+    both = [model.eval(params, x=AXIS, D02=strain) for strain in (0.0020, 0.0046)]
+    for name in params:
+        params[name].vary = name in ("D02", "background")
+    params["D02"].value, params["D02"].user_data = 0.0020, {"guess": {"competing": 0.0046}}
+    return model.fit(np.rint(np.mean(both, axis=0)), params, x=AXIS)
+
+
+def test_a_second_maximum_that_the_guess_saw_gets_walkers(two_maxima):
+    found = sample(two_maxima, 400, burn=40, errors="noise", **QUIET)
+    ends = np.sort(found["posterior/D02"].values.mean(axis=1))
+    np.testing.assert_allclose(ends, np.repeat([0.0020, 0.0046], 4), rtol=0.05)
+    assert found.attrs["maxima"] == 2
+    assert found.attrs["converged"] == 1  # those at the same maximum agree
+    assert "walkers are at 2 maxima" in found.attrs["notes"]
+    assert "4 at one 0.0 below the highest" in found.attrs["notes"]
+    alone = fitted(free=("D02", "background"))
+    assert sample(alone, 50, burn=20, stop=False, **QUIET).attrs["maxima"] == 1
+
+
 def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
     reflection = Reflection("GGG", (4, 4, 4), "CuKa1")
     model = RockingCurveModel(reflection, axis_kind="offset", unit="arcsec")

@@ -199,10 +199,10 @@ def _notes(
     if attrs["maxima"] > 1:
         counts = {int(k): int(np.sum(drawn.maxima == k)) for k in np.unique(drawn.maxima)}
         highest = max(target(peaks[k]) for k in counts)
-        listed = " and ".join(f"{n} at one {highest - target(peaks[k]):.1f} below" for k, n in counts.items())
+        below = ", ".join(f"{n} at one {highest - target(peaks[k]):.1f} below the highest" for k, n in counts.items())
         notes.append(
-            f"walkers are at {len(counts)} maxima ({listed} the highest, in the logarithm of the posterior); how many "
-            "samples lie about each does not tell how probable it is"
+            f"walkers are at {len(counts)} maxima ({below}, in the logarithm of the posterior); how many samples lie "
+            "about each does not tell how probable it is"
         )
     quality = result.pearson_chi2()
     if attrs["errors"] == "misfit":
