@@ -309,7 +309,7 @@ def _fit_and_write(
 
 def _sample_and_write(
     result: RockingCurveResult, dataset: xr.Dataset | xr.DataTree, arguments: argparse.Namespace, failed: list[str]
-) -> xr.Dataset:
+) -> xr.DataTree:
     """Sample, write the files, and add to ``failed`` what could not be written."""
     from hrxrd_ml.cli import outputs
     from hrxrd_ml.results import posterior, tables

@@ -83,7 +83,7 @@ def predictions_of(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def write_posterior(
-    posterior: xr.Dataset, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
+    posterior: xr.DataTree, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
 ) -> list[str]:
     """Write all files of a posterior, and of the fit that it belongs to, as `write_fit`."""
     from hrxrd_ml.results import plots

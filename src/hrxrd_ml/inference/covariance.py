@@ -122,7 +122,11 @@ def draw_inside(
     safe = np.where(scale > 0.0, scale, 1.0)
     values, vectors = np.linalg.eigh(covariance / np.outer(safe, safe))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = centre + (rng.standard_normal((size, len(centre))) @ root.T) * scale
+    return reflected(centre + (rng.standard_normal((size, len(centre))) @ root.T) * scale, lower, upper)
+
+
+def reflected(drawn: Array, lower: Array, upper: Array) -> Array:
+    """Return places, shape (…, n), reflected at the walls of a box."""
     width = upper - lower
     both = np.isfinite(width)
     folded = np.mod(drawn - np.where(both, lower, 0.0), 2.0 * np.where(both, width, 1.0))

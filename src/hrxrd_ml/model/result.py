@@ -612,6 +612,13 @@ class RockingCurveResult(ModelResult):
         matrix = outside(self.objective, y, size * covariance_in_box(self.objective, y).matrix)
         return dict(zip(self.var_names, np.sqrt(np.maximum(np.diag(matrix), 0.0)).tolist(), strict=True))
 
+    def misfit_ratios(self) -> dict[str, float]:
+        """Return how many times as large as by the noise alone misfit makes standard errors, by name; at least 1."""
+        if self.explored:  # larger for another reason, which chi-square itself knows of
+            return dict.fromkeys(self.var_names, 1.0)
+        stderr = {name: float(self.params[name].stderr or 0.0) for name in self.var_names}
+        return {name: max(stderr[name] / max(noise, 1e-300), 1.0) for name, noise in self.noise_errors().items()}
+
     @property
     def discrepancy(self) -> "Discrepancy | None":
         """What else the profile could be, where the model misses the curve; see `hrxrd_ml.model.discrepancy`."""
@@ -625,10 +632,8 @@ class RockingCurveResult(ModelResult):
     def _rises(self) -> dict[str, float]:
         """Return by name which part of a rise of chi-square counts: the square of what noise makes of its error."""
         parts = dict.fromkeys(self.params, 1.0)
-        if self.errors == "misfit" and self.covar is not None and not self.explored:
-            for name, noise in self.noise_errors().items():
-                stderr = float(self.params[name].stderr or 0.0)
-                parts[name] = min((noise / stderr) ** 2, 1.0) if stderr > 0.0 else 1.0
+        if self.errors == "misfit" and self.covar is not None:
+            parts |= {name: ratio**-2 for name, ratio in self.misfit_ratios().items()}
         return parts
 
     def block_errors(self, blocks: int = BLOCKS, *, exact: bool = False) -> dict[str, float]:

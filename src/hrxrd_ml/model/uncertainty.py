@@ -206,6 +206,12 @@ def outside(objective: Objective, y: Array, matrix: Array) -> Array:
     return np.asarray(by_y @ matrix @ by_y.T)
 
 
+def inside(objective: Objective, y: Array, covar: Array) -> Array:
+    """Return a covariance in the box from one of the free parameters."""
+    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
+    return np.asarray(inverse @ covar @ inverse.T)
+
+
 def _of_layer(name: str) -> bool:
     """Whether a parameter, with any prefix, is the length of the defects in the layer."""
     return name.endswith(("correlation_length", "defect_radius")) and "substrate_" not in name
@@ -268,21 +274,28 @@ def _correlated(result: FitStatistics, correlation: Array) -> list[str]:
     return notes
 
 
-def competing(result: FitStatistics, objective: Objective, covar: Array, scale_covar: bool) -> list[str]:
-    """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
-    stderr, size = np.sqrt(np.maximum(np.diag(covar), 0.0)), result.redchi if scale_covar else 1.0
+def other_values(result: FitStatistics) -> list[Array]:
+    """Return values of the free parameters, inside bounds, where the guess saw another minimum."""
     names, params = result.var_names, result.params
     known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
     other = {name: about["competing"] for name, about in zip(params, known, strict=True) if "competing" in about}
     if not other:
         return []
-    here = np.array([params[name].value for name in names])
     # Of the two, the guess gave the start; a fit that ends where the other is has left the first behind.
-    for there in (np.array([other.get(name, params[name].value) for name in names]), np.array(result.init_vals)):
+    both = np.array([other.get(name, params[name].value) for name in names]), np.array(result.init_vals)
+    low, high = ([getattr(params[name], side) for name in names] for side in ("min", "max"))
+    return [there for there in both if ((there >= low) & (there <= high)).all()]
+
+
+def competing(result: FitStatistics, objective: Objective, covar: Array, scale_covar: bool) -> list[str]:
+    """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
+    stderr, size = np.sqrt(np.maximum(np.diag(covar), 0.0)), result.redchi if scale_covar else 1.0
+    names, params = result.var_names, result.params
+    here = np.array([params[name].value for name in names])
+    for there in other_values(result):
         away = np.abs(there - here) / np.maximum(stderr, 1e-300)
         far = [i for i in np.argsort(-away)[:_LISTED] if away[i] > _REACHED]
-        inside = (there >= [params[name].min for name in names]) & (there <= [params[name].max for name in names])
-        if not far or not inside.all():
+        if not far:
             continue
         residual = objective.residual_at(there)
         more = float(residual @ residual) - result.chisqr
@@ -310,6 +323,5 @@ def widen(result: FitStatistics, name: str, error: float) -> None:
 def draw_feasible(objective: Objective, x: Array, covar: Array, size: int, rng: np.random.Generator) -> Array:
     """Return draws from the Gaussian about ``x`` with a covariance, inside all limits, shape (size, n)."""
     y = objective.inward(x)
-    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
-    drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, objective.lower, objective.upper, size)
+    drawn = draw_inside(rng, y, inside(objective, y, covar), objective.lower, objective.upper, size)
     return np.array([objective.outward(row) for row in drawn])

@@ -79,7 +79,7 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
     own = result.model.of_member(part.model, guess) if part is not result else guess
     return xr.merge(
         [_curve_and_profiles(part, own), _parameters(result, guess)], combine_attrs="override", join="exact"
-    ).assign_attrs(_statistics(result) | _provenance(result))
+    ).assign_attrs(_statistics(result) | provenance(result))
 
 
 def _curve_and_profiles(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
@@ -97,7 +97,7 @@ def _tree(result: RockingCurveResult, guess: Parameters) -> xr.DataTree:
     nodes = {}
     for part in result.parts:
         node = _curve_and_profiles(part, result.model.of_member(part.model, guess))
-        nodes[part.model.label] = node.assign_attrs(_statistics(part) | _provenance(part))
+        nodes[part.model.label] = node.assign_attrs(_statistics(part) | provenance(part))
     first = next(iter(nodes.values()))
     ofsample = [
         name for name in first if str(name).startswith("strain") or str(name).removesuffix("_sigma") in derived.UNITS
@@ -105,7 +105,7 @@ def _tree(result: RockingCurveResult, guess: Parameters) -> xr.DataTree:
     profile = first[ofsample].drop_attrs(deep=False)
     root = xr.merge([profile, _parameters(result, guess)], combine_attrs="override", join="exact")
     root = root.drop_vars([name for name in ("x", "dtheta") if name in root.coords])
-    root.attrs = _statistics(result) | _provenance(result)
+    root.attrs = _statistics(result) | provenance(result)
     return xr.DataTree.from_dict({"/": root, **nodes}, name="fit")
 
 
@@ -254,7 +254,8 @@ def _plain(value: Any) -> float | int:
     return int(value) if isinstance(value, int | np.integer) else float(value)
 
 
-def _provenance(result: RockingCurveResult) -> dict[str, Any]:
+def provenance(result: RockingCurveResult) -> dict[str, Any]:
+    """Return when and from what a fit was made: model, reflection, settings, files, versions."""
     models = result.model.rocking_curves
     attrs: dict[str, Any] = {
         "title": "fit of an X-ray rocking curve",
@@ -263,7 +264,7 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
         "reflection": "; ".join(str(model.reflection) for model in models),
         "settings": json.dumps([{key: str(v) for key, v in model.parts.items()} for model in models]),
     }
-    attrs |= origin(result)
+    attrs |= _origin(result)
     for package in ("hrxrd_ml", "lmfit", "numpy", "scipy"):
         try:
             attrs[f"version_{package}"] = importlib.metadata.version(package)
@@ -272,7 +273,7 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
     return attrs
 
 
-def origin(result: RockingCurveResult) -> dict[str, str]:
+def _origin(result: RockingCurveResult) -> dict[str, str]:
     """Return the files that curves and experiments were read from, as far as the curves know."""
     found = {}
     for key in ("source", "experiment"):

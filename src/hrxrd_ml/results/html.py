@@ -6,8 +6,6 @@ import base64
 import hashlib
 import html
 import io
-import json
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -45,7 +43,7 @@ def report(
     result: RockingCurveResult,
     path: str | os.PathLike[str],
     *,
-    posterior: xr.Dataset | None = None,
+    posterior: xr.DataTree | None = None,
     guess: Parameters | None = None,
 ) -> Path:
     """Write a fit, and its posterior if there is one, as a self-contained HTML file.
@@ -57,8 +55,8 @@ def report(
     result : RockingCurveResult
     path : path
         The file; written whole or not at all.
-    posterior : xarray.Dataset, optional
-        Of `hrxrd_ml.specimen`.
+    posterior : xarray.DataTree, optional
+        Of `hrxrd_ml.sample`.
     guess : lmfit.Parameters, optional
         Start values to show; those of the result if None.
 
@@ -76,7 +74,7 @@ def report(
     return Path(path)
 
 
-def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None, words: str = "") -> str:
+def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.DataTree | None = None, words: str = "") -> str:
     """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, of a posterior, and of a paragraph in words."""
     attrs = dataset.attrs
     name = Path(str(attrs.get("source", "") or "rocking curve")).name
@@ -168,13 +166,11 @@ def _profile(dataset: xr.Dataset) -> str:
     return _table(("of the strain profile", "value", "standard error", "unit"), rows)
 
 
-def _chain(posterior: xr.Dataset) -> str:
+def _chain(posterior: xr.DataTree) -> str:
     attrs = posterior.attrs
-    times = [value for value in json.loads(attrs["autocorrelation_time"]).values() if math.isfinite(value)]
     return (
         f'<p class="quiet">{attrs["steps"]} steps of {attrs["walkers"]} walkers, acceptance {attrs["acceptance"]:.2f}, '
-        f"longest autocorrelation time {max(times, default=math.nan):.0f} steps, at least "
-        f"{attrs['effective_samples']:.0f} effective samples, R-hat {attrs['rhat']:.3f}.</p>"
+        f"at least {attrs['effective_samples']:.0f} effective samples, R-hat at most {attrs['rhat']:.3f}.</p>"
     )
 
 
