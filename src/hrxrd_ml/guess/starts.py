@@ -171,7 +171,7 @@ def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth:
     values: Values = {}
 
     def put(spline: SplineProfile, target: FloatArray) -> None:
-        basis, _ = spline.basis(z / depth)
+        basis = spline.design(z, {"depth": depth})
         for name, value in zip(spline.names, np.linalg.lstsq(basis, target, rcond=None)[0], strict=True):
             spec = simulation.space[name]
             values[name] = float(np.clip(value, spec.min, spec.max))
