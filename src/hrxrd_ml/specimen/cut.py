@@ -240,7 +240,9 @@ def plan(
     # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as below.
     limit = PHASE_LIMIT if films is None else FILM_PHASE_LIMIT
     phase = limit * max(tolerance / 1e-4, 1.0) ** 0.25 / (max(-lowest, highest) + size)
-    low, high = (-size, size) if strain is None or films is not None else extent(strain, values, largest, segments.edges)
+    low, high = (
+        (-size, size) if strain is None or films is not None else extent(strain, values, largest, segments.edges)
+    )
     farthest = max(max(reach * high, 1e-3) - lowest, highest - min(reach * low, 0.0))
     thickest = 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest)
     # The kernel's error grows with the third power of the thickness over the extinction length, too.

@@ -21,6 +21,7 @@ from hrxrd_ml.guess.network.scale import StrainAxis
 from hrxrd_ml.guess.network.targets import PROFILE, Frame
 from hrxrd_ml.guess.network.window import image_of
 from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.guess.splines import best_spline
 from hrxrd_ml.guess.starts import amount_of, fresh_values, in_terms_of, spline_trials, start_values
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
@@ -113,7 +114,7 @@ class NetworkGuess:
         values, competing = with_competing_minimum(easier.problem, self._best(easier, answer))
         values, competing = with_larger_strain(easier.problem, values, competing)
         if easier is not task:
-            values, competing = _splines(task, values, self.steps), None
+            values, competing = _splines(task, values), None
         values = with_description(task.problem, task.marks, values)
         filled = fill(model, task.params, values)
         return remember(filled, "network", answer.score, competing=competing, prefix=model.prefix)
@@ -304,12 +305,9 @@ def _other_surfaces(problem: Problem, values: Values) -> list[Values]:
     return [_merged(problem, values, changed) for changed in strains]
 
 
-def _splines(task: Task, implanted: Values, steps: int) -> Values:
-    """Return splines through a seven-parameter profile."""
+def _splines(task: Task, implanted: Values) -> Values:
+    """Return splines through a seven-parameter profile or, where these do not do, from other starts."""
     problem = task.problem
-    values = start_values(problem, task.marks)
-    values |= {name: value for name, value in implanted.items() if name in problem.free}
-    near, final = problem.search(relative=0.04), problem.search(relative=0.02)
-    trials = spline_trials(problem, values, implanted)
-    best = min((near.run(trial, 2 * steps, 1e-3) for trial in trials), key=_cost)[1]
-    return final.run(best, 4 * steps, 1e-4)[1]
+    start = start_values(problem, task.marks)
+    values = start | {name: value for name, value in implanted.items() if name in problem.free}
+    return best_spline(problem, task.marks, start, lambda: spline_trials(problem, values, implanted), first=True)
