@@ -60,7 +60,7 @@ _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
 _STEPS_PER_WIDTH = 0.28  # coarsest step of the uniform grid over that FWHM
-_BLUR, _LOOSE_BLUR = 3.0, 1.5  # frequency times FWHM from which on nothing is left of what a resolution function blurs
+_BLUR, _LOOSE_BLUR = 3.0, 1.2  # frequency times FWHM from which on nothing is left of what a resolution function blurs
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
 
@@ -440,9 +440,9 @@ class BoundCurve:
         """Return which fringe nodes have to follow [rad] where the resolution is ``width`` [rad] wide.
 
         Samples of a fringe f that are h apart stand for one of 1/(1/h - 1/f), too: where the resolution blurs that, and
-        the fringe all the more, there is no need for the fifth of f that interpolation takes. In octaves of the width.
+        the fringe all the more, there is no need for the fifth of f that interpolation takes. In half octaves of the width.
         """
-        narrower = fringe * 2.0 ** math.floor(math.log2(width / fringe))
+        narrower = fringe * 2.0 ** (0.5 * math.floor(2.0 * math.log2(width / fringe)))
         blur = _LOOSE_BLUR if self._loose else _BLUR
         return max(fringe, 5.0 / (1.0 / fringe + blur / narrower))
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
@@ -13,8 +12,11 @@ from hrxrd_ml.guess.stationary import Thicknesses, spline_starts, thicknesses
 _RACED, _STEPS = 4, 8
 """How many starts are followed so many evaluations."""
 
-_KEPT = 2
-"""How many of these are followed on."""
+_KEPT, _SETTLED = 2, 20
+"""How many of these are followed on, and for how many evaluations on the whole curve."""
+
+_BEHIND = 1.05
+"""Cost over that of the best one from which on an end is given up."""
 
 _BEYOND = 1.12
 """How far the scan is looked at, over the largest strain."""
@@ -69,17 +71,20 @@ def raced(problem: Problem, seen: Thicknesses, starts: Sequence[Values]) -> list
     First without the points beyond the largest strain, which make lamellae thin and say nothing but the background.
     """
     strain = seen.of(problem.arcsec)
-    near = (strain < _BEYOND * seen.largest) & (strain > -0.25 * seen.largest)
-    rough = problem.search(relative=0.1, region=near, names=[name for name in problem.free if name != "background"])
+    part = (strain < _BEYOND * seen.largest) & (strain > -0.25 * seen.largest)
+    names = [name for name in problem.free if name != "background"]
+    rough = problem.search(relative=0.1, region=part, names=names)
     trials = sorted((rough.scaled(start) for start in starts), key=_cost)
     ends = sorted((rough.run(trial, _STEPS, 1e-2) for _, trial in trials[:_RACED]), key=_cost)
-    return [settled(problem, rough.run(end, 5 * _STEPS, 1e-3)[1]) for _, end in ends[:_KEPT]]
+    ends = sorted((rough.run(end, 3 * _STEPS, 1e-3) for _, end in ends[:_KEPT]), key=_cost)
+    return [settled(problem, end) for cost, end in ends if cost < _BEHIND * ends[0][0]]
 
 
 def settled(problem: Problem, values: Values) -> End:
     """Return a start that is followed on the whole curve, with its cost by the residuals of the fit."""
-    values = problem.search(relative=0.04).run(values, 40, 1e-3)[1]
-    return problem.exact().run(values, 20, 1e-3)
+    if problem.likelihood is None or not problem.likelihood.scale_covar:  # else the residuals of the fit are like these
+        values = problem.search(relative=0.04).run(values, _SETTLED, 1e-2)[1]
+    return problem.exact(loose=True).run(values, 2 * _SETTLED, 1e-4)
 
 
 def _cost(end: End) -> float:

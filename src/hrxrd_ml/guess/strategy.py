@@ -68,6 +68,9 @@ _OFF_BOUND = 0.01
 GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""
 
+_FAIR = 2.5
+"""The same where errors are only assumed, in units of the mean square of residuals that their own scatter makes."""
+
 
 def one_step(
     model: RockingCurveModel, curve: xr.DataArray, params: Parameters, *, held: Collection[str] = (), **settings: Any
@@ -232,7 +235,7 @@ def _refined(
     scaled = curve.attrs.get("kind") != "counts" or np.ptp(np.asarray(curve.coords.get("attenuation", 1.0))) > 0.0
     if scaled and "dead_time" in untouched:
         untouched.remove("dead_time")
-    if plain.redchi <= GOOD_ENOUGH or not untouched or clock.ran_out:
+    if not _misses_something(plain) or not untouched or clock.ran_out:
         return plain
     refined = copy.deepcopy(model)
     for name in untouched:
@@ -307,6 +310,17 @@ def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: Rock
         f"with {best[1]} in place of {reflection.wavelength:.5g} Å, chi-square over the degrees of freedom is "
         f"{best[0]:.2f} instead of {result.redchi:.2f}: is the wavelength right? All strains and depths hang on it"
     )
+
+
+def _misses_something(result: RockingCurveResult) -> bool:
+    """Whether residuals are larger than their noise, which their scatter from point to point tells if nothing else does.
+
+    Where errors are assumed only, a model has to miss more to be worth a second look.
+    """
+    if not result.scale_covar:
+        return bool(result.redchi > GOOD_ENOUGH)
+    residual = np.asarray(result.residual)
+    return bool(result.redchi > _FAIR * 0.5 * np.mean(np.diff(residual) ** 2))
 
 
 def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:
