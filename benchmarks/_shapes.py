@@ -72,8 +72,8 @@ def model_of(reflection: Reflection, **options: Any) -> RockingCurveModel:
 def draw(name: str, shape: Shape, reflection: Reflection, depth: float, rng: np.random.Generator) -> Case:
     """Draw a curve of a shape, with counting noise.
 
-    The scan holds the layer and the substrate, in steps that show the fringes of the whole depth or, where these are finer
-    than that, in 1200 points.
+    The scan holds the layer and the substrate, in steps that show the fringes of the whole depth or, where these are
+    finer than that, in 1200 points.
     """
     h, tangent = reflection.diffraction_vector, math.tan(reflection.bragg_angle)
     z, relative = shape(rng, depth)
@@ -108,6 +108,10 @@ def draw(name: str, shape: Shape, reflection: Reflection, depth: float, rng: np.
 def from_truth(model: RockingCurveModel, case: Case) -> Any:
     """Return start values that are the truth, as far as the splines of the model can follow it."""
     own = {name: case.values.get(name, value) for name, value in model.space.defaults().items()}
+    strain = np.abs(case.strain)
+    half = float(np.count_nonzero(strain > 0.5 * strain.max()) * (case.depth[1] - case.depth[0]))
+    if own["depth"] > 6.0 * half:
+        own |= {"knot_centre": float(case.depth[np.argmax(strain)]), "knot_crowding": own["depth"] / half}
     values = through(model.simulation, own, case.depth, case.strain, case.damage)
     return fill(model, Task.of(model, case.curve).params, values)
 

@@ -1,7 +1,7 @@
 """Spline fits of profiles outside the seven-parameter family, from the guess: how many come down to the noise.
 
-Run by hand: ``python benchmarks/other_profiles.py [--curves 40] [--seed 1]``. Profiles skewed as implantation codes give
-them, two Gaussians, boxes and decays in turn, of random crystals, with counting noise.
+Run by hand: ``python benchmarks/other_profiles.py [--curves 40] [--seed 1]``. Profiles skewed as implantation codes
+give them, two Gaussians, boxes and decays in turn, of random crystals, with counting noise.
 """
 
 import argparse
