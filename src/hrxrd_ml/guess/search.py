@@ -29,6 +29,9 @@ _RESOLUTION = {"fwhm": 0.0, "eta": 0.1, "tail": 1.0, "asymmetry": 0.0}  # held w
 _DECLARED = ("line_window", "line_centre", "bend", "bend_skew")  # keep their values meanwhile
 _LOOSE = 1e-3
 
+_FAIR = 2.5
+"""Mean square of residuals over what their own scatter makes, up to which they count as noise."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -219,6 +222,11 @@ class Problem:
             relative = 0.08 if smoothing > 0.0 else 0.04
             cost, values = self.search(smoothing, relative, widths=values).run(values, evaluations)
         return cost, values
+
+
+def misses_something(residual: FloatArray) -> bool:
+    """Whether residuals of errors that are only assumed are larger than their scatter from point to point makes them."""
+    return bool(np.mean(residual**2) > _FAIR * 0.5 * np.mean(np.diff(residual) ** 2))
 
 
 def tied(ties: Parameters | None, values: Mapping[str, float]) -> Values:

@@ -168,10 +168,12 @@ def implanted_strain(z: FloatArray, values: Mapping[str, float]) -> FloatArray:
     return np.where(z <= values["L1"], ImplantedProfile().evaluate(np.minimum(z, values["L1"]), values), 0.0)
 
 
-def through(simulation: RockingCurve, values: Values, z: FloatArray, strain: FloatArray, damage: float) -> Values:
+def through(
+    simulation: RockingCurve, values: Values, z: FloatArray, strain: FloatArray, damage: float | None
+) -> Values:
     """Return values in which splines go through strains at ascending depths [Å], and ``damage`` follows the strain.
 
-    Between the depths strains are interpolated; behind the last one there are none.
+    Between the depths strains are interpolated; behind the last one there are none. Without a damage it stays.
     """
     assert isinstance(simulation.profile, SplineProfile)
     found, space = dict(values), simulation.space
@@ -186,6 +188,8 @@ def through(simulation: RockingCurve, values: Values, z: FloatArray, strain: Flo
 
     put(simulation.profile, target)
     size = np.abs(target) / np.abs(target).max()
+    if damage is None:
+        return found
     if isinstance(simulation.damage, SplineDamage):
         put(simulation.damage.spline, damage * (size + 5e-3))
     elif (amount := amount_of(simulation.damage)) is not None and amount in space:

@@ -20,6 +20,7 @@ import xarray as xr
 
 from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.guess.classical import ClassicalGuess
+from hrxrd_ml.guess.search import misses_something
 from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.inference.coordinates import lower_to_caps
 from hrxrd_ml.inference.levenberg import OUT_OF_TIME
@@ -67,9 +68,6 @@ _OFF_BOUND = 0.01
 
 GOOD_ENOUGH = 1.2
 """Reduced chi-square up to which the plain model is kept without a second look."""
-
-_FAIR = 2.5
-"""The same where errors are only assumed, in units of the mean square of residuals that their own scatter makes."""
 
 
 def one_step(
@@ -313,14 +311,10 @@ def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: Rock
 
 
 def _misses_something(result: RockingCurveResult) -> bool:
-    """Whether residuals are larger than their noise, which their scatter from point to point tells if nothing else does.
-
-    Where errors are assumed only, a model has to miss more to be worth a second look.
-    """
+    """Whether residuals are larger than their noise: by the data or, where errors are only assumed, by their scatter."""
     if not result.scale_covar:
         return bool(result.redchi > GOOD_ENOUGH)
-    residual = np.asarray(result.residual)
-    return bool(result.redchi > _FAIR * 0.5 * np.mean(np.diff(residual) ** 2))
+    return misses_something(np.asarray(result.residual))
 
 
 def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:
