@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -15,7 +17,7 @@ from hrxrd_ml.specimen.damage import SplineDamage
 from hrxrd_ml.specimen.profile.spline import WHERE, SplineProfile, knots
 from hrxrd_ml.units import ARCSEC
 
-_RACED, _STEPS = 4, 8
+_RACED, _STEPS = 6, 8
 """How many starts are followed so many evaluations."""
 
 _KEPT, _SETTLED = 2, 20
@@ -35,6 +37,9 @@ _DEEPEST = 12_000.0
 
 _MOVED = 2.0
 """How much deeper, and how much shallower, the splines may become."""
+
+_ORDERS, _SLICES, _SEED = 60, 200, 1
+"""Orders of slices of a profile that are drawn."""
 
 _END = 0.03
 """Part of the largest strain below which a profile counts as ended."""
@@ -77,11 +82,9 @@ def best_spline(
     if not ends:
         return values
     best = min(ends, key=_cost)
-    for move in _MOVES:
-        best = min(best, settled(problem, move(problem, best[1])), key=_cost)
-        if fair(problem, best[1]):
-            break
-    return best[1]
+    if seen is not None:
+        best = min([best, *raced(problem, seen, reordered(problem, best[1]))], key=_cost)
+    return min(best, settled(problem, trimmed(problem, best[1])), key=_cost)[1]
 
 
 def fair(problem: Problem, values: Values) -> bool:
@@ -94,17 +97,37 @@ def fair(problem: Problem, values: Values) -> bool:
     return not misses_something(likelihood.residual(problem.simulation.bind(problem.arcsec * ARCSEC).curve(values)))
 
 
-def mirrored(problem: Problem, values: Values) -> Values:
-    """Return the profile upside down: a curve hardly differs by that, but for what the layer makes with the substrate."""
-    z, end = _sampled(problem, values)
-    where = {"depth": min(1.1 * end, values["depth"]), "knot_centre": max(end - values["knot_centre"], 0.0)}
-    return resampled(problem, values, where, lambda depth: np.clip(end - depth, 0.0, None))
+def reordered(problem: Problem, values: Values) -> list[Values]:
+    """Return the same strains, each with its damage, in other orders: upside down, and as in drawn profiles.
+
+    As a rule, a search has the thickness of each strain right, which the envelope of the curve tells, and also the
+    phase of the fringes between two places of the same strain, which hangs on nothing else; only what they make with
+    surface and substrate tells in which order the strains lie.
+    """
+    end = ended(problem, values)
+    z = np.linspace(0.0, end, _SLICES)
+    rng, fraction = np.random.default_rng(_SEED), z / end
+    profile = problem.simulation.profile
+    assert profile is not None
+    strain = profile.evaluate(z, values)
+    ascending = np.argsort(strain)
+    orders = [np.arange(_SLICES)[::-1]]
+    for _ in range(_ORDERS):
+        centres, widths = rng.uniform(-0.1, 1.1, 2), np.exp(rng.uniform(math.log(0.05), math.log(0.6), 2))
+        first, second = np.exp(-(((fraction[:, None] - centres) / widths) ** 2)).T
+        order = np.empty(_SLICES, dtype=int)
+        order[np.argsort(first + rng.uniform(0.0, 1.0) * second)] = ascending
+        orders.append(order)
+    depth, found = min(1.1 * end, values["depth"]), []
+    for order in orders:
+        where = {"depth": depth, "knot_centre": float(z[np.argmax(np.abs(strain[order]))])}
+        found.append(resampled(problem, values, where, partial(np.interp, xp=z, fp=z[order])))
+    return found
 
 
 def trimmed(problem: Problem, values: Values) -> Values:
     """Return the profile with its splines over no more than the depth at which it ends."""
-    end = _sampled(problem, values)[1]
-    depth = min(1.1 * end, values["depth"])
+    depth = min(1.1 * ended(problem, values), values["depth"])
     return resampled(problem, values, {"depth": depth, "knot_centre": min(values["knot_centre"], depth)}, lambda z: z)
 
 
@@ -117,22 +140,18 @@ def resampled(problem: Problem, values: Values, where: Values, source: Callable[
     for spline in (profile, damage.spline) if isinstance(damage, SplineDamage) else (profile,):
         target = spline.evaluate(np.minimum(source(z), values["depth"]), values)
         found = np.linalg.lstsq(spline.design(z, moved), target, rcond=None)[0]
-        moved |= {
-            n: float(np.clip(value, space[n].min, space[n].max)) for n, value in zip(spline.names, found, strict=True)
-        }
+        for name, value in zip(spline.names, found.tolist(), strict=True):
+            moved[name] = min(max(value, space[name].min), space[name].max)
     return moved
 
 
-_MOVES = (mirrored, trimmed)
-
-
-def _sampled(problem: Problem, values: Values) -> tuple[FloatArray, float]:
-    """Return depths, and the one at which the strain ends."""
+def ended(problem: Problem, values: Values) -> float:
+    """Return the depth at which the strain ends [Å]."""
     profile = problem.simulation.profile
     assert profile is not None
-    z = knots(np.linspace(0.0, 1.0, 400), values)
+    z = np.linspace(0.0, values["depth"], 400)
     strain = np.abs(profile.evaluate(z, values))
-    return z, float(z[np.flatnonzero(strain > _END * strain.max())[-1]])
+    return float(z[np.flatnonzero(strain > _END * strain.max())[-1]])
 
 
 def given(problem: Problem, name: str) -> bool:
