@@ -1,33 +1,44 @@
-"""Splines for the strain: several starts, raced on a part of the curve, and the best of their ends."""
+"""Splines for the strain: several starts, raced with fewer coefficients, and the best of their ends.
+
+A spline with many coefficients, and another one for the damage, has a minimum near most of its starts.  With eight, and
+damage that follows the strain, there are fewer, and strains stay near those that the scan shows; only the best are
+followed with all that is free.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
 from hrxrd_ml.arrays import FloatArray
 from hrxrd_ml.guess.landmarks import Landmarks
-from hrxrd_ml.guess.search import Problem, Values, misses_something
+from hrxrd_ml.guess.search import Problem, Search, Values, misses_something
+from hrxrd_ml.guess.starts import through
 from hrxrd_ml.guess.stationary import Thicknesses, spline_starts, thicknesses
-from hrxrd_ml.specimen.damage import SplineDamage
-from hrxrd_ml.specimen.profile.spline import WHERE, SplineProfile, knots
+from hrxrd_ml.specimen.damage import SplineDamage, TiedDamage
+from hrxrd_ml.specimen.profile.spline import SplineProfile, knots
 from hrxrd_ml.units import ARCSEC
 
-_RACED, _STEPS = 6, 8
-"""How many starts are followed so many evaluations."""
+_COARSE = 8
+"""Strain coefficients while starts are raced."""
 
-_KEPT, _SETTLED = 2, 20
-"""How many of these are followed on, and for how many evaluations on the whole curve."""
+_STEPS, _SETTLED = 8, 20
+"""Evaluations of a race, of which the second part takes three times as many, and of what follows on the whole curve."""
+
+_ROUNDS = ((0, 4, 2), (15, 24, 6))
+"""Orders that are drawn for each damage, beside those with one maximum, and how many of all get to the first and to the
+second part of a race; where none is drawn, it is one with all coefficients."""
 
 _BEHIND = 1.05
-"""Cost over that of the best one from which on an end is given up."""
+"""Cost over that of the best one from which on an end of the first round is given up."""
 
 _BEYOND = 1.12
 """How far the scan is looked at, over the largest strain."""
+
+_STRAINS = (-0.2, 1.4)
+"""Bounds of strains while starts are raced, over the largest one that the scan shows."""
 
 _NOISE = 2.0
 """Standard deviations above the noise up to which an end needs no competitor."""
@@ -37,9 +48,6 @@ _DEEPEST = 12_000.0
 
 _MOVED = 2.0
 """How much deeper, and how much shallower, the splines may become."""
-
-_ORDERS, _SLICES, _SEED = 60, 200, 1
-"""Orders of slices of a profile that are drawn."""
 
 _END = 0.03
 """Part of the largest strain below which a profile counts as ended."""
@@ -63,10 +71,7 @@ def best_spline(
     first : bool
         Whether these are tried first: where they are found fast.
     """
-    seen = thicknesses(problem, marks)
-
-    def by_intensity() -> list[End]:
-        return [] if seen is None else raced(problem, seen, spline_starts(problem, seen, values))
+    seen, ends = thicknesses(problem, marks), list[End]()
 
     def by_family() -> list[End]:
         if seen is not None and seen.beyond[0] > _DEEPEST:
@@ -74,17 +79,24 @@ def best_spline(
         near = problem.search(relative=0.04)
         return [settled(problem, min((near.run(trial, 20, 1e-3) for trial in family()), key=_cost)[1])]
 
-    ends: list[End] = []
-    for search in (by_family, by_intensity) if first else (by_intensity, by_family):
-        ends += search()
+    def by_intensity(number: int) -> list[End]:
+        return [] if seen is None else raced(problem, seen, values, *_ROUNDS[number])
+
+    def other_moves(number: int) -> list[End]:
+        best = min(ends, key=_cost)[1]
+        return [settled(problem, moved(problem, best)) for moved in (mirrored, trimmed)[number:][:1]]
+
+    ways: list[Callable[[], list[End]]] = [by_family, lambda: by_intensity(0)]
+    for way in (
+        *(ways if first else ways[::-1]),
+        lambda: other_moves(0),
+        lambda: by_intensity(1),
+        lambda: other_moves(1),
+    ):
+        ends += way() if ends or way in ways else []
         if ends and fair(problem, min(ends, key=_cost)[1]):
-            return min(ends, key=_cost)[1]
-    if not ends:
-        return values
-    best = min(ends, key=_cost)
-    if seen is not None:
-        best = min([best, *raced(problem, seen, reordered(problem, best[1]))], key=_cost)
-    return min(best, settled(problem, trimmed(problem, best[1])), key=_cost)[1]
+            break
+    return min(ends, key=_cost)[1] if ends else values
 
 
 def fair(problem: Problem, values: Values) -> bool:
@@ -97,32 +109,70 @@ def fair(problem: Problem, values: Values) -> bool:
     return not misses_something(likelihood.residual(problem.simulation.bind(problem.arcsec * ARCSEC).curve(values)))
 
 
-def reordered(problem: Problem, values: Values) -> list[Values]:
-    """Return the same strains, each with its damage, in other orders: upside down, and as in drawn profiles.
+def raced(problem: Problem, seen: Thicknesses, values: Values, drawn: int, many: int, few: int) -> list[End]:
+    """Return where the best of some starts end, each with its cost by the residuals of the fit.
 
-    As a rule, a search has the thickness of each strain right, which the envelope of the curve tells, and also the
-    phase of the fringes between two places of the same strain, which hangs on nothing else; only what they make with
-    surface and substrate tells in which order the strains lie.
+    First without the points beyond the largest strain, which make lamellae thin and say nothing but the background.
+    """
+    coarse = coarser(problem, seen) if drawn else problem
+    strain = seen.of(problem.arcsec)
+    part = (strain < _BEYOND * seen.largest) & (strain > -0.25 * seen.largest)
+
+    def search(values: Values) -> Search:
+        loose = loosened(coarse, values) if drawn else problem
+        return loose.search(relative=0.1, region=part, names=[name for name in loose.free if name != "background"])
+
+    begun = {name: value for name, value in values.items() if name in coarse.params}
+    begun |= {name: own.value for name, own in coarse.params.items() if name not in begun}
+    rough = coarse.search(relative=0.1, region=part)
+    trials = sorted((rough.scaled(start) for start in spline_starts(coarse, seen, begun, drawn)), key=_cost)
+    ends = sorted((search(trial).run(trial, _STEPS, 1e-2) for _, trial in trials[:many]), key=_cost)
+    ends = sorted((search(end).run(end, 3 * _STEPS, 1e-3) for _, end in ends[:few]), key=_cost)
+    if coarse is problem:
+        return [settled(problem, end) for cost, end in ends if cost < _BEHIND * ends[0][0]]
+    return [settled(problem, refined(problem, coarse, values, end)) for _, end in ends]
+
+
+def coarser(problem: Problem, seen: Thicknesses) -> Problem:
+    """Return the problem with few coefficients and damage that follows the strain."""
+    from hrxrd_ml.model.rocking_curve import RockingCurveModel
+
+    simulation = problem.simulation
+    assert isinstance(simulation.profile, SplineProfile)
+    damage = simulation.damage
+    if isinstance(damage, SplineDamage):
+        damage = TiedDamage(damage.measure)
+    profile = SplineProfile(min(simulation.profile.count, _COARSE))
+    model = RockingCurveModel(simulation=replace(simulation, profile=profile, damage=damage))
+    params = model.make_params()
+    for name, own in params.items():
+        if name in profile.names:
+            ends = sorted(seen.sign * seen.largest * share for share in _STRAINS)
+            own.set(min=max(own.min, ends[0]), max=min(own.max, ends[1]))
+        elif name in problem.params:
+            given = problem.params[name]
+            own.set(value=given.value, min=given.min, max=given.max, vary=given.vary)
+    return Problem.of(model, params, problem.arcsec, problem.intensity, problem.noise, problem.likelihood)
+
+
+def refined(problem: Problem, coarse: Problem, values: Values, end: Values) -> Values:
+    """Return the splines of a problem that follow those of a coarser one."""
+    z = knots(np.linspace(0.0, 1.0, 400), end)
+    profile, own = coarse.simulation.profile, coarse.simulation.damage
+    assert isinstance(profile, SplineProfile)
+    known = {name: value for name, value in end.items() if name in values and name not in profile.names}
+    damage = end[own.measure.amount().name] if isinstance(own, TiedDamage) else None
+    return through(problem.simulation, values | known, z, profile.evaluate(z, end), damage)
+
+
+def mirrored(problem: Problem, values: Values) -> Values:
+    """Return the strain upside down: a curve hardly differs by that, but for what the layer makes with the substrate.
+
+    The damage stays where it is.
     """
     end = ended(problem, values)
-    z = np.linspace(0.0, end, _SLICES)
-    rng, fraction = np.random.default_rng(_SEED), z / end
-    profile = problem.simulation.profile
-    assert profile is not None
-    strain = profile.evaluate(z, values)
-    ascending = np.argsort(strain)
-    orders = [np.arange(_SLICES)[::-1]]
-    for _ in range(_ORDERS):
-        centres, widths = rng.uniform(-0.1, 1.1, 2), np.exp(rng.uniform(math.log(0.05), math.log(0.6), 2))
-        first, second = np.exp(-(((fraction[:, None] - centres) / widths) ** 2)).T
-        order = np.empty(_SLICES, dtype=int)
-        order[np.argsort(first + rng.uniform(0.0, 1.0) * second)] = ascending
-        orders.append(order)
-    depth, found = min(1.1 * end, values["depth"]), []
-    for order in orders:
-        where = {"depth": depth, "knot_centre": float(z[np.argmax(np.abs(strain[order]))])}
-        found.append(resampled(problem, values, where, partial(np.interp, xp=z, fp=z[order])))
-    return found
+    where = {"knot_centre": max(end - values["knot_centre"], 0.0)}
+    return resampled(problem, values, where, lambda z: np.abs(end - z), damage=False)
 
 
 def trimmed(problem: Problem, values: Values) -> Values:
@@ -131,13 +181,19 @@ def trimmed(problem: Problem, values: Values) -> Values:
     return resampled(problem, values, {"depth": depth, "knot_centre": min(values["knot_centre"], depth)}, lambda z: z)
 
 
-def resampled(problem: Problem, values: Values, where: Values, source: Callable[[FloatArray], FloatArray]) -> Values:
+def resampled(
+    problem: Problem,
+    values: Values,
+    where: Values,
+    source: Callable[[FloatArray], FloatArray],
+    damage: bool = True,
+) -> Values:
     """Return splines with other knots, which at each depth have what those at ``values`` have at another one."""
-    profile, damage, space = problem.simulation.profile, problem.simulation.damage, problem.simulation.space
+    profile, other, space = problem.simulation.profile, problem.simulation.damage, problem.simulation.space
     assert isinstance(profile, SplineProfile)
     moved = {**values, **{name: value for name, value in where.items() if not given(problem, name)}}
     z = knots(np.linspace(0.0, 1.0, 400), moved)
-    for spline in (profile, damage.spline) if isinstance(damage, SplineDamage) else (profile,):
+    for spline in (profile, other.spline) if damage and isinstance(other, SplineDamage) else (profile,):
         target = spline.evaluate(np.minimum(source(z), values["depth"]), values)
         found = np.linalg.lstsq(spline.design(z, moved), target, rcond=None)[0]
         for name, value in zip(spline.names, found.tolist(), strict=True):
@@ -160,21 +216,6 @@ def given(problem: Problem, name: str) -> bool:
     return own.expr is not None or own.vary or own.value != problem.simulation.space[name].value
 
 
-def raced(problem: Problem, seen: Thicknesses, starts: Sequence[Values]) -> list[End]:
-    """Return where the best of some starts end, each with its cost by the residuals of the fit.
-
-    First without the points beyond the largest strain, which make lamellae thin and say nothing but the background.
-    """
-    strain = seen.of(problem.arcsec)
-    part = (strain < _BEYOND * seen.largest) & (strain > -0.25 * seen.largest)
-    names = [name for name in problem.free if name != "background"]
-    rough = problem.search(relative=0.1, region=part, names=names)
-    trials = sorted((rough.scaled(start) for start in starts), key=_cost)
-    ends = sorted((rough.run(trial, _STEPS, 1e-2) for _, trial in trials[:_RACED]), key=_cost)
-    ends = sorted((rough.run(end, 3 * _STEPS, 1e-3) for _, end in ends[:_KEPT]), key=_cost)
-    return [settled(problem, end) for cost, end in ends if cost < _BEHIND * ends[0][0]]
-
-
 def settled(problem: Problem, values: Values) -> End:
     """Return a start that is followed on the whole curve, knots and all, with its cost by the residuals of the fit."""
     problem = loosened(problem, values)
@@ -184,14 +225,13 @@ def settled(problem: Problem, values: Values) -> End:
 
 
 def loosened(problem: Problem, values: Values) -> Problem:
-    """Return a problem in which the places of the knots are free, where nobody has given them."""
-    params, names = problem.params.copy(), list[str]()
-    for name in WHERE:
-        own, value = params[name], values[name]
-        if value > 0.0 and not given(problem, name):
-            own.set(vary=True, min=max(own.min, value / _MOVED), max=min(own.max, value * _MOVED), value=value)
-            names.append(name)
-    return replace(problem, params=params, free=(*names, *problem.free))
+    """Return a problem in which the depth of the splines is free, where nobody has given it."""
+    if given(problem, "depth"):
+        return problem
+    params, depth = problem.params.copy(), values["depth"]
+    own = params["depth"]
+    own.set(vary=True, min=max(own.min, depth / _MOVED), max=min(own.max, depth * _MOVED), value=depth)
+    return replace(problem, params=params, free=("depth", *problem.free))
 
 
 def _cost(end: End) -> float:

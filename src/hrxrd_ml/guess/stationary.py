@@ -93,6 +93,18 @@ class Thicknesses:
         z = np.concatenate([maximum - front, (maximum + back)[::-1]])
         return z, self.sign * np.concatenate([self.strain, self.strain[::-1]]), maximum
 
+    def drawn(self, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, float]:
+        """Return the same for an order as in a drawn profile with two maxima, of which one may hide in the other."""
+        fraction = (np.arange(_SLICES) + 0.5) / _SLICES
+        thickness = float(self.beyond[0])
+        falling = np.interp(fraction * thickness, self.beyond[::-1], self.strain[::-1])
+        centres, widths = rng.uniform(-0.1, 1.1, 2), np.exp(rng.uniform(math.log(0.05), math.log(0.6), 2))
+        first, second = np.exp(-(((fraction[:, None] - centres) / widths) ** 2)).T
+        order = np.argsort(-first - rng.uniform() * second)
+        strain = np.empty(_SLICES)
+        strain[order] = falling
+        return fraction * thickness, self.sign * strain, float(fraction[order[0]] * thickness)
+
 
 def thicknesses(problem: Problem, marks: Landmarks) -> Thicknesses | None:
     """Return what the intensities say about a layer; None where there is nothing of one."""
@@ -139,11 +151,14 @@ def per_intensity(simulation: RockingCurve, peak: float) -> float:
 BEHIND, DAMAGE = (0.1, 0.3, 0.5, 0.8, 1.0), (0.05, 0.5)
 """Parts of the thickness behind the maximum, and damages at the maximum, that are tried."""
 
+_SLICES, _SEED = 200, 1
+"""Slices of equal thickness of which a drawn profile consists, and the seed of the draws."""
+
 _BURIED = 6.0
 """Depth over the thickness at half the largest strain from which on the knots of a spline crowd."""
 
 
-def spline_starts(problem: Problem, found: Thicknesses, values: Values) -> list[Values]:
+def spline_starts(problem: Problem, found: Thicknesses, values: Values, drawn: int = 0) -> list[Values]:
     """Return splines through profiles that the intensities suggest.
 
     Parameters
@@ -153,21 +168,22 @@ def spline_starts(problem: Problem, found: Thicknesses, values: Values) -> list[
     found : Thicknesses
     values : dict
         Start values of everything but the profile.
+    drawn : int
+        How many orders are drawn for each damage, beside those with one maximum.
     """
     simulation, space, starts = problem.simulation, problem.simulation.space, []
-    given = {
-        name: own.value for name, own in problem.params.items() if name in WHERE and own.value != space[name].value
-    }
+    fixed = {name: own.value for name in WHERE if (own := problem.params[name]).value != space[name].value}
     values = {**values, "background": found.background if "background" in problem.free else values["background"]}
     measure = getattr(simulation.damage, "measure", None)
     per_amount = measure.exponent(values, simulation.reflection.diffraction_vector) if measure else 1.0
+    rng = np.random.default_rng(_SEED)
     for damage in DAMAGE:
         level = found.damaged(damage)
         half = float(np.interp(0.5 * level.largest, level.strain, level.beyond))
-        for behind in BEHIND:
-            z, strain, maximum = level.profile(behind)
+        orders = [level.profile(behind) for behind in BEHIND] + [level.drawn(rng) for _ in range(drawn)]
+        for z, strain, maximum in orders:
             where = {"depth": min(1.05 * float(z[-1]), problem.params["depth"].max)}
             if z[-1] > _BURIED * half:
                 where |= {"knot_centre": maximum, "knot_crowding": where["depth"] / half}
-            starts.append(through(simulation, {**values, **where, **given}, z, strain, damage / per_amount))
+            starts.append(through(simulation, {**values, **where, **fixed}, z, strain, damage / per_amount))
     return starts
