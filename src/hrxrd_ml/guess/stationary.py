@@ -120,6 +120,7 @@ def thicknesses(problem: Problem, marks: Landmarks) -> Thicknesses | None:
     s, above, noise = sign * strain[order], above[order], problem.noise[order]
     width = np.gradient(s)
     seen = s > nearest
+    strongest, above = above, above - _tail(s, above, nearest)
     # The largest strain is where, from the far end on, some points together stand out of their noise.
     together = np.ones(_TOGETHER)
     signal, error = np.convolve(above, together, "same"), np.sqrt(np.convolve(noise**2, together, "same"))
@@ -129,10 +130,23 @@ def thicknesses(problem: Problem, marks: Landmarks) -> Thicknesses | None:
     part = slice(int(np.flatnonzero(seen)[0]), int(inside[-1]) + 1)
     piled = np.cumsum((above * width)[: part.stop][::-1])[::-1]
     beyond = np.maximum.accumulate(np.maximum(piled[part], 0.0)[::-1])[::-1]
-    peak = np.abs(s) < nearest
-    beyond = beyond * per_intensity(simulation, float((above * width)[peak].sum()))
+    beyond = beyond * per_intensity(simulation, float((strongest * width)[np.abs(s) < nearest].sum()))
     level = np.geomspace(s[part][0], s[part][-1], _LEVELS)
     return Thicknesses(level, np.interp(level, s[part], beyond), sign, marks.peak, per_arcsec, background)
+
+
+def _tail(s: FloatArray, above: FloatArray, nearest: float) -> FloatArray:
+    """Return what the substrate peak has on the side of the layer: as on the other side and, beyond, falling as 1/s²."""
+    other = s < -nearest
+    if np.count_nonzero(other) < 8:
+        return np.zeros_like(s)
+    distance, level = -s[other][::-1], np.maximum(gaussian_filter1d(above, _SMOOTH)[other][::-1], 0.0)
+    last = float(distance[-1])
+    # The mean of the last quarter stands for the noise of the last point.
+    far = distance > 0.75 * last
+    end = float(np.mean(level[far] * distance[far] ** 2))
+    tail = np.where(s < last, np.interp(s, distance, level), end / np.maximum(s, last) ** 2)
+    return np.where(s > nearest, tail, 0.0)
 
 
 def per_intensity(simulation: RockingCurve, peak: float) -> float:
