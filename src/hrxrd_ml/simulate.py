@@ -440,7 +440,8 @@ class BoundCurve:
         """Return which fringe nodes have to follow [rad] where the resolution is ``width`` [rad] wide.
 
         Samples of a fringe f that are h apart stand for one of 1/(1/h - 1/f), too: where the resolution blurs that, and
-        the fringe all the more, there is no need for the fifth of f that interpolation takes. In half octaves of the width.
+        the fringe all the more, there is no need for the fifth of f that interpolation takes. In half octaves of the
+        width.
         """
         narrower = fringe * 2.0 ** (0.5 * math.floor(2.0 * math.log2(width / fringe)))
         blur = _LOOSE_BLUR if self._loose else _BLUR

@@ -225,7 +225,7 @@ class Problem:
 
 
 def misses_something(residual: FloatArray) -> bool:
-    """Whether residuals of errors that are only assumed are larger than their scatter from point to point makes them."""
+    """Whether residuals, their errors only assumed, are larger than their scatter from point to point makes them."""
     return bool(np.mean(residual**2) > _FAIR * 0.5 * np.mean(np.diff(residual) ** 2))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -27,9 +28,9 @@ _COARSE = 8
 _STEPS, _SETTLED = 8, 20
 """Evaluations of a race, of which the second part takes three times as many, and of what follows on the whole curve."""
 
-_ROUNDS = ((0, 4, 2), (15, 24, 6))
+_RACES = (0, 4, 2), (15, 24, 6), (5, 10, 2)
 """Orders that are drawn for each damage, beside those with one maximum, and how many of all get to the first and to the
-second part of a race; where none is drawn, it is one with all coefficients."""
+second part of a race: with all coefficients, with few, and the same where a curve takes long."""
 
 _BEHIND = 1.05
 """Cost over that of the best one from which on an end of the first round is given up."""
@@ -72,28 +73,27 @@ def best_spline(
         Whether these are tried first: where they are found fast.
     """
     seen, ends = thicknesses(problem, marks), list[End]()
+    deep = seen is not None and bool(seen.beyond[0] > _DEEPEST)
 
     def by_family() -> list[End]:
-        if seen is not None and seen.beyond[0] > _DEEPEST:
+        if deep:
             return []
         near = problem.search(relative=0.04)
         return [settled(problem, min((near.run(trial, 20, 1e-3) for trial in family()), key=_cost)[1])]
 
-    def by_intensity(number: int) -> list[End]:
-        return [] if seen is None else raced(problem, seen, values, *_ROUNDS[number])
+    def by_intensity(race: tuple[int, int, int]) -> list[End]:
+        return [] if seen is None else raced(problem, seen, values, *race)
 
-    def other_moves(number: int) -> list[End]:
-        best = min(ends, key=_cost)[1]
-        return [settled(problem, moved(problem, best)) for moved in (mirrored, trimmed)[number:][:1]]
+    def by_change(change: Callable[[Problem, Values], Values]) -> list[End]:
+        return [settled(problem, change(problem, min(ends, key=_cost)[1]))] if ends else []
 
-    ways: list[Callable[[], list[End]]] = [by_family, lambda: by_intensity(0)]
-    for way in (
-        *(ways if first else ways[::-1]),
-        lambda: other_moves(0),
-        lambda: by_intensity(1),
-        lambda: other_moves(1),
-    ):
-        ends += way() if ends or way in ways else []
+    ways: list[Callable[[], list[End]]] = [by_family, partial(by_intensity, _RACES[0])]
+    ways = ways if first else ways[::-1]
+    # What is left has the thickness of each strain right, as a rule, and the order or the depth wrong.
+    ways += [partial(by_change, mirrored), partial(by_change, trimmed), partial(by_intensity, _RACES[1 + deep])]
+    ways += [partial(by_change, trimmed)]
+    for way in ways:
+        ends += way()
         if ends and fair(problem, min(ends, key=_cost)[1]):
             break
     return min(ends, key=_cost)[1] if ends else values
@@ -172,7 +172,7 @@ def mirrored(problem: Problem, values: Values) -> Values:
     """
     end = ended(problem, values)
     where = {"knot_centre": max(end - values["knot_centre"], 0.0)}
-    return resampled(problem, values, where, lambda z: np.abs(end - z), damage=False)
+    return resampled(problem, values, where, lambda z: np.where(z < end, end - z, values["depth"]), damage=False)
 
 
 def trimmed(problem: Problem, values: Values) -> Values:

@@ -1,10 +1,10 @@
 """Start profiles from the intensities alone, for any depth and shape.
 
-At an angle far from the substrate peak a layer diffracts from where its strain s meets the Bragg condition.  By the method
-of stationary phase such a place adds ``2 pi sigma**2/(H abs(ds/dz))`` to the reflectivity, times exp(-2 L), so that the
-intensity beyond s, over that of the substrate peak, is the thickness t(s) of all that is strained by more than s.  It does
-not tell the order in which the strains lie: of two profiles with the same t(s), only the fringes know which one it is.  So
-a handful of orders are proposed: of t(s), a part lies behind the maximum and the rest in front of it.
+At an angle far from the substrate peak a layer diffracts from where its strain s meets the Bragg condition.  By the
+method of stationary phase such a place adds ``2 pi sigma**2/(H abs(ds/dz))`` to the reflectivity, times exp(-2 L), so
+that the intensity beyond s, over that of the substrate peak, is the thickness t(s) of all that is strained by more than
+s.  It does not tell the order in which the strains lie: of two profiles with the same t(s), only the fringes know which
+one it is.  So a handful of orders are proposed: of t(s), a part lies behind the maximum and the rest in front of it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def thicknesses(problem: Problem, marks: Landmarks) -> Thicknesses | None:
 
 
 def _tail(s: FloatArray, above: FloatArray, nearest: float) -> FloatArray:
-    """Return what the substrate peak has on the side of the layer: as on the other side and, beyond, falling as 1/s²."""
+    """Return what the substrate peak has on the side of the layer: as on the other one and, beyond, falling as 1/s²."""
     other = s < -nearest
     if np.count_nonzero(other) < 8:
         return np.zeros_like(s)

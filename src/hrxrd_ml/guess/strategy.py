@@ -311,7 +311,7 @@ def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: Rock
 
 
 def _misses_something(result: RockingCurveResult) -> bool:
-    """Whether residuals are larger than their noise: by the data or, where errors are only assumed, by their scatter."""
+    """Whether residuals are larger than their noise: by the data or, if errors are only assumed, by their scatter."""
     if not result.scale_covar:
         return bool(result.redchi > GOOD_ENOUGH)
     return misses_something(np.asarray(result.residual))

@@ -1,7 +1,7 @@
 """A cubic B-spline over depth.
 
-Its knots are even, or crowd around a depth: a layer that an ion crosses almost unharmed before it does its damage is many
-times deeper than what there is to resolve.  They are even in u,
+Its knots are even, or crowd around a depth: a layer that an ion crosses almost unharmed before it does its damage is
+many times deeper than what there is to resolve.  They are even in u,
 
     u = [asinh(c (f - m)) + asinh(c m)] / [asinh(c (1 - m)) + asinh(c m)],    f = z/depth,  m = ``knot_centre``/depth,
 
@@ -65,7 +65,7 @@ class SplineProfile:
         return Segments(edges, 0.6 * np.diff(np.real(edges[0] if edges.ndim > 1 else edges)))
 
     def design(self, z: FloatArray, values: Values) -> FloatArray:
-        """Return the basis functions at depths [Å], shape (..., count): the profile is their sum, times coefficients."""
+        """Return the basis functions at depths [Å], shape (..., count); the profile is their sum times coefficients."""
         return np.asarray(_basis_splines(self.count + 1)[0](np.clip(places(z, values), 0.0, 1.0))[..., :-1])
 
     def evaluate(self, z: Any, values: Values) -> Any:
