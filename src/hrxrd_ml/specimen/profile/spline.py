@@ -131,8 +131,8 @@ def spline_space(n_strain: int = 10, n_damage: int = 0) -> ParameterSpace:
     if n_strain < 1 or n_damage < 0:
         raise ParameterError(f"expected at least one strain coefficient, got {n_strain} (damage: {n_damage})")
     where = space_of(
-        ("depth", "Å", 5000.0, 100.0, 500_000.0, False, "depth that the splines reach"),
-        ("knot_centre", "Å", 0.0, 0.0, 500_000.0, False, "depth around which the knots of the splines crowd"),
+        ("depth", "Å", 5000.0, 100.0, 50_000.0, False, "depth that the splines reach"),
+        ("knot_centre", "Å", 0.0, 0.0, 50_000.0, False, "depth around which the knots of the splines crowd"),
         ("knot_crowding", "", 0.0, 0.0, 1000.0, False, "how much they crowd there: 0 not, 10 within a tenth of depth"),
     )
     strain = tuple(
