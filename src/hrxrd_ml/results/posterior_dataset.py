@@ -64,11 +64,12 @@ class Drawn:
         places = (chain if widen is None else widen(chain))[every - 1 :: every]
         values = np.array([target.outward(place) for place in places.reshape(-1, places.shape[2])])
         values = values.reshape(places.shape)
-        parts = [values]
-        if not converged(rank_rhat(values), bulk_ess(values)):
-            parts = [values[:, maxima == k] for k in np.unique(maxima)]
-        rhat = np.max([rank_rhat(part) for part in parts], axis=0)
-        return cls(values, every, maxima, rhat, np.sum([bulk_ess(part) for part in parts], axis=0))
+        rhat, effective = rank_rhat(values), bulk_ess(values)
+        if len(known := np.unique(maxima)) > 1 and not converged(rhat, effective):
+            parts = [values[:, maxima == k] for k in known]
+            rhat = np.max([rank_rhat(part) for part in parts], axis=0)
+            effective = np.sum([bulk_ess(part) for part in parts], axis=0)
+        return cls(values, every, maxima, rhat, effective)
 
     @property
     def converged(self) -> bool:
