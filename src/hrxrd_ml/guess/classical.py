@@ -17,6 +17,7 @@ from scipy.stats import qmc
 from hrxrd_ml.guess.competing import with_competing_minimum, with_description, with_larger_strain
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.guess.splines import best_spline
 from hrxrd_ml.guess.starts import amount_of, fresh_values, offsets, spline_trials, start_values, tilt, unexplained
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
@@ -268,11 +269,12 @@ class ClassicalGuess:
         return cost, values
 
     def _spline(self, task: Task, start: Values) -> Values:
-        """Fit the seven-parameter profile first and put the splines through it."""
-        problem = task.problem
-        easier = task.simpler().problem
-        found = self._implanted(easier, start_values(easier, task.marks), task.marks)
-        values = {**start, **{name: value for name, value in found.items() if name in start}}
-        trials = spline_trials(problem, values, found)
-        best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
-        return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
+        """Start splines from the intensities or, where these do not do, from a fit of the seven-parameter profile."""
+        problem, easier = task.problem, task.simpler().problem
+
+        def family() -> list[Values]:
+            found = self._implanted(easier, start_values(easier, task.marks), task.marks)
+            values = {**start, **{name: value for name, value in found.items() if name in start}}
+            return spline_trials(problem, values, found)
+
+        return best_spline(problem, task.marks, start, family, first=False)

@@ -15,6 +15,7 @@ from hrxrd_ml.guess.landmarks import Landmarks, landmarks
 from hrxrd_ml.guess.search import Problem
 from hrxrd_ml.inference.coordinates import lower_to_caps
 from hrxrd_ml.specimen.damage import TiedDamage
+from hrxrd_ml.specimen.profile.spline import WHERE
 from hrxrd_ml.units import ARCSEC, radians_per
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ def fill(model: Any, params: Parameters, values: Mapping[str, float]) -> Paramet
     sizes = {"scale": abs(float(values["scale"])), "background": 1e-4 * abs(float(values["scale"]))}
     for name in model.space.names:
         par = params[model.prefix + name]
-        if par.expr is not None or not (par.vary or name == "depth"):
+        if par.expr is not None or not (par.vary or name in WHERE):
             continue
         value, span = float(values[name]), par.max - par.min
         if math.isfinite(span) and par.vary:
