@@ -48,7 +48,8 @@ def test_intensities_tell_the_thickness_beyond_each_strain():
     model, _, curve = buried()
     task = Task.of(model, curve)
     seen = thicknesses(task.problem, task.marks)
-    assert seen is not None and seen.sign > 0.0
+    assert seen is not None
+    assert seen.sign > 0.0
     z = np.linspace(0.0, END, 20_000)
     damaged = seen.damaged(0.3)
     for strain in (2e-3, 4e-3, 7e-3):
@@ -75,7 +76,7 @@ def test_a_buried_layer_is_found():
 
     Its depth is told by the strength of the weakly strained layer alone, whose fringes the resolution blurs.
     """
-    model, truth, curve = buried()
+    model, _, curve = buried()
     params = model.guess(curve)
     assert params["depth"].value > 9000.0
     result = model.fit(curve, params, calc_covar=False)
@@ -86,7 +87,7 @@ def test_a_buried_layer_is_found():
 
 
 def test_a_given_depth_stays():
-    model, truth, curve = buried()
+    model, _, curve = buried()
     own = RockingCurveModel(simulation=model.simulation, axis_kind="offset", unit="arcsec")
     own.set_param_hint("depth", value=15_500.0)
     task = Task.of(own, curve)
