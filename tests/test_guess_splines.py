@@ -76,7 +76,7 @@ def test_a_buried_layer_is_found():
 
     Its depth is told by the strength of the weakly strained layer alone, whose fringes the resolution blurs.
     """
-    model, _truth, curve = buried()
+    model, _, curve = buried()
     params = model.guess(curve)
     assert params["depth"].value > 9000.0
     result = model.fit(curve, params, calc_covar=False)
@@ -87,7 +87,7 @@ def test_a_buried_layer_is_found():
 
 
 def test_a_given_depth_stays():
-    model, _truth, curve = buried()
+    model, _, curve = buried()
     own = RockingCurveModel(simulation=model.simulation, axis_kind="offset", unit="arcsec")
     own.set_param_hint("depth", value=15_500.0)
     task = Task.of(own, curve)
