@@ -8,6 +8,7 @@ best of them are followed.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,8 +39,20 @@ _FROM_FRINGES = 0.6
 
 _FRINGE_SPREAD = 0.01
 
+_SURE = 5.0
+"""Standard deviations above the noise up to which a curve is described."""
+
+_ADEQUATE = 1.2
+"""χ² over the points, with an error of 4 % beside the noise, that stands for that where the noise is not known."""
+
+_ALIKE, _APART = 20.0, 0.02
+"""By how much chi-square may be larger for thicknesses that compete, and by what part one of them differs."""
+
 _POINTS = 800
 """Of the curve, at which combinations are compared, more or less."""
+
+_LOOSE_EVALUATIONS, _EVALUATIONS = 12, 30
+"""Of a trial until it is compared, and of the best."""
 
 _RELATIVE = 0.15
 """Error of the intensity, beside the noise, with which they are compared."""
@@ -134,6 +147,61 @@ def ranked(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Valu
         left = target - flat(factor * curve + background)
         found.append((0.5 * every * float(left @ left), trial | {"scale": trial["scale"] * factor}))
     return sorted(found, key=lambda pair: pair[0])
+
+
+def followed(problem: Problem, trials: Sequence[Values], kept: int = 4) -> list[tuple[float, Values]]:
+    """Return where trials lead to, with half their sums of squares, the best first; only the best get that far.
+
+    Under the error of 4 %, with which they begin, the right stack looks hardly better than its neighbours.
+    """
+    loose, exact = problem.search(), problem.exact()
+    near = sorted((loose.run(trial, _LOOSE_EVALUATIONS) for trial in trials), key=lambda end: end[0])
+    ends = [exact.run(end, _EVALUATIONS) for _, end in near[:kept]]
+    return sorted(ends, key=lambda end: end[0])
+
+
+def describes(problem: Problem, end: tuple[float, Values], most: float) -> bool:
+    """Whether values describe the curve: to the noise, or to so much of chi-square over the points."""
+    if math.isinf(excess := problem.excess(end[1])):
+        return 2.0 * problem.search().cost(end[1]) < _ADEQUATE * len(problem.intensity)
+    return excess < _SURE or 2.0 * end[0] < most * len(problem.intensity)
+
+
+def exchanges(problem: Problem, values: Values) -> list[Values]:
+    """Return stacks in which two films of one alloy change places, or the two thickest a part of their thicknesses.
+
+    What one thick film loses, another may gain: the fringes of both together stay where they are.
+    """
+    trials, names = [], sorted(thickness_names(problem), key=lambda name: -values[name])
+    alloys: dict[str, list[str]] = {}
+    for part in problem.simulation.films:
+        for film in films_of(part):
+            if f"{film.name}_x" in problem.free:
+                alloys.setdefault(str(film.crystal), []).append(film.name)
+    for one, two in (pair for films in alloys.values() for pair in itertools.combinations(films, 2)):
+        for keys in (("x",), ("thickness",), ("x", "thickness")):
+            pairs = [(f"{one}_{key}", f"{two}_{key}") for key in keys]
+            if all(a in problem.free and b in problem.free for a, b in pairs):
+                trials.append(values | {a: values[b] for a, b in pairs} | {b: values[a] for a, b in pairs})
+    if len(names) > 1:
+        thick, other = names[:2]
+        for share in (0.35, -0.35, 0.15, -0.15):
+            moved = share * values[other]
+            trials.append(values | {thick: values[thick] + moved, other: values[other] - moved})
+    return [problem.simulation.space.clip(trial, bounds=False) for trial in trials]
+
+
+def rivals(problem: Problem, ends: Sequence[tuple[float, Values]]) -> str:
+    """Return in words which other thicknesses describe the curve about as well as the best; empty where none does."""
+    cost, best = ends[0]
+    names = thickness_names(problem)
+    for other_cost, other in ends[1:]:
+        far = [name for name in names if abs(other[name] / best[name] - 1.0) > _APART]
+        more = 2.0 * (other_cost - cost) / max(2.0 * cost / len(problem.intensity), 1.0)
+        if far and more < _ALIKE and problem.likelihood is not None:
+            listed = ", ".join(f"{name} = {other[name]:.4g} instead of {best[name]:.4g}" for name in far)
+            return f"other fringe orders compete, chi-square {more:.2g} higher: {listed} Å"
+    return ""
 
 
 def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Sequence[float]) -> _Choices:
