@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 SMOOTHING = (0.1, 0.045, 0.016)
 """FWHM of the smoothing, step by step, over the width of the damage region."""
 
-_DESCRIBED = 2.0
-"""χ² over the points up to which films are not searched for any longer."""
-
 _RACED = 12
 """Evaluations after which the best of several starts of the peak is chosen."""
 
@@ -60,14 +57,14 @@ class ClassicalGuess:
         How many of the envelope fits are followed to full resolution.
     restarts : int
         How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
-    stacks : tuple of (int, int)
-        How many combinations of what a curve suggests for its films are compared where the description does not do,
-        and how many of the best are followed; once more, until one describes the curve.
+    stacks : tuple of (int, int, float)
+        How many combinations of what a curve suggests for its films are compared, how many of the best are followed,
+        and above which chi-square over the points; one search after the other, until one describes the curve.
     """
 
     followed: int = 3
     restarts: int = 2
-    stacks: tuple[tuple[int, int], ...] = ((128, 8), (512, 16))
+    stacks: tuple[tuple[int, int, float], ...] = ((64, 6, 1.0), (256, 12, 2.0))
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
@@ -171,14 +168,15 @@ class ClassicalGuess:
         which other thicknesses compete.
         """
         laid = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
-        ends = followed(problem, [trial for _, trial in ranked(problem, laid)], kept=2)
-        for (count, kept), enough in zip(self.stacks, (1.0, _DESCRIBED), strict=False):
+        ends = followed(problem, [trial for _, trial in ranked(problem, laid)][:2])
+        for count, kept, enough in self.stacks:
             if describes(problem, ends[0], enough):
                 break
-            best = ranked(problem, combinations(problem, marks, start, count))[:kept]
-            ends = sorted((*ends, *followed(problem, [trial for _, trial in best])), key=lambda end: end[0])
-            if not describes(problem, ends[0], _DESCRIBED):
-                ends = sorted((*ends, *followed(problem, exchanges(problem, ends[0][1]))), key=lambda end: end[0])
+            ends += followed(problem, combinations(problem, marks, start, count)[:kept])
+            ends.sort(key=lambda end: end[0])
+            others = ranked(problem, [ends[0][1], *exchanges(problem, ends[0][1])])
+            ends += followed(problem, [trial for _, trial in others[:2]])
+            ends.sort(key=lambda end: end[0])
         return ends[0][1], rivals(problem, ends)
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import qmc
 
 from hrxrd_ml.arrays import FloatArray
-from hrxrd_ml.guess.fringes import fringes, momentum, peaks
+from hrxrd_ml.guess.fringes import Fringe, fringes, momentum, peaks
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values, tied
 from hrxrd_ml.model.plausible import shift_of_strain
@@ -34,10 +34,11 @@ _FARTHEST = 0.2
 _SUBSTRATES = 3
 """How many of the highest peaks may be the substrate's."""
 
-_FROM_FRINGES = 0.6
-"""Part of the thicknesses that are taken from fringes, with a spread of so much around them."""
+_FROM_FRINGES, _FRINGE_SPREAD = 0.7, 0.01
+"""Part of the thicknesses that are taken from fringes, and how far around them."""
 
-_FRINGE_SPREAD = 0.01
+_GENERATIONS, _PARENTS = 2, 12
+"""Of children, and of how many of the best."""
 
 _SURE = 5.0
 """Standard deviations above the noise up to which a curve is described."""
@@ -51,30 +52,35 @@ _ALIKE, _APART = 20.0, 0.02
 _POINTS = 800
 """Of the curve, at which combinations are compared, more or less."""
 
-_LOOSE_EVALUATIONS, _EVALUATIONS = 12, 30
-"""Of a trial until it is compared, and of the best."""
-
 _RELATIVE = 0.15
 """Error of the intensity, beside the noise, with which they are compared."""
 
 
 @dataclass(frozen=True)
 class _Choices:
-    """What one parameter may be: values that the curve suggests, each with a spread, or anything in a range."""
+    """What one parameter may be: values that the curve suggests, each with a weight, or anything in a range.
+
+    Values that are suggested are drawn with a spread, and so are those of children.
+    """
 
     name: str
     suggested: tuple[float, ...]
+    weights: tuple[float, ...]
     spread: float
-    low: float = math.nan
-    high: float = math.nan
+    low: float
+    high: float
+    share: float
 
     def at(self, where: float) -> float:
         """Return a value for a number from 0 to 1."""
-        share = 1.0 if math.isnan(self.low) else _FROM_FRINGES if self.suggested else 0.0
+        share = self.share if self.suggested else 0.0
         if where >= share:
             return self.low * (self.high / self.low) ** ((where - share) / (1.0 - share))
-        place = where / share * len(self.suggested)
-        return self.suggested[int(place)] + self.spread * (2.0 * (place % 1.0) - 1.0)
+        steps = np.cumsum((0.0, *self.weights))
+        place = where / share * float(steps[-1])
+        k = min(int(np.searchsorted(steps, place, side="right")) - 1, len(self.suggested) - 1)
+        within = (place - float(steps[k])) / self.weights[k]
+        return self.suggested[k] + self.spread * (2.0 * within - 1.0)
 
 
 def thickness_names(problem: Problem) -> list[str]:
@@ -85,8 +91,13 @@ def thickness_names(problem: Problem) -> list[str]:
     return [name for name in problem.free if name in of_films]
 
 
-def combinations(problem: Problem, marks: Landmarks, start: Mapping[str, float], count: int) -> list[Values]:
-    """Return trials that combine what the curve suggests for each film, evenly spread (a scrambled Sobol sequence).
+def combinations(
+    problem: Problem, marks: Landmarks, start: Mapping[str, float], count: int, seed: int = 0
+) -> list[Values]:
+    """Return the best of trials that combine what the curve suggests for each film, and of their children.
+
+    The first trials are spread evenly (a scrambled Sobol sequence).  A child has each parameter from one of two trials
+    that are among the best: what is right of the one film and what is right of the other come together.
 
     Parameters
     ----------
@@ -95,27 +106,41 @@ def combinations(problem: Problem, marks: Landmarks, start: Mapping[str, float],
     start : mapping
         Values of all parameters; films as they were described.
     count : int
-        How many, a power of two.
+        How many at first, a power of two, and again as children.
     """
     simulation, space = problem.simulation, problem.simulation.space
     tops = peaks(problem.arcsec, problem.intensity, problem.noise, marks.width) or [marks.peak]
     u = momentum(simulation.reflection, problem.arcsec * ARCSEC)
     bounds = np.interp(tops[:2], problem.arcsec, u).tolist()
-    seen = [fringe.thickness for fringe in fringes(u, problem.intensity, problem.noise, bounds)]
-    zero = simulation.reflection.refraction_shift() / ARCSEC
-    substrates = tops[:_SUBSTRATES] if "offset" in problem.free else [start["offset"] + zero]
+    seen = fringes(u, problem.intensity, problem.noise, bounds)
+    zero, moved = simulation.reflection.refraction_shift() / ARCSEC, "offset" in problem.free
+    substrates = tops[:_SUBSTRATES] if moved else [start["offset"] + zero]
     thicknesses = [_thickness(problem, start, name, seen) for name in thickness_names(problem)]
-    positions = {top: _positions(problem, start, [peak - top for peak in tops], marks.width) for top in substrates}
-    dimensions = 1 + len(thicknesses) + len(positions[substrates[0]])
+    positions = [_positions(problem, start, [peak - top for peak in tops], marks.width) for top in substrates]
+    # The more films diffract at a peak, the likelier it is that the substrate is the one it is taken for.
+    likely = np.cumsum([1.0 + 2.0 * sum(len(choices.suggested) > 1 for choices in row) for row in positions])
     trials = []
-    for point in qmc.Sobol(dimensions, seed=0).random(count).tolist():
-        top = substrates[int(point[0] * len(substrates))]
-        chosen = zip((*thicknesses, *positions[top]), point[1:], strict=True)
+    for point in qmc.Sobol(1 + len(thicknesses) + len(positions[0]), seed=seed).random(count).tolist():
+        which = int(np.searchsorted(likely, point[0] * likely[-1], side="right"))
+        chosen = zip((*thicknesses, *positions[which]), point[1:], strict=True)
         trial = dict(start) | {choices.name: choices.at(where) for choices, where in chosen}
-        if "offset" in problem.free:
-            trial["offset"] = top - zero
-        trials.append(tied(problem.ties, space.clip(trial, bounds=False)))
-    return trials
+        trials.append(trial | ({"offset": substrates[which] - zero} if moved else {}))
+
+    def checked(trials: list[Values]) -> list[Values]:
+        return [tied(problem.ties, space.clip(trial, bounds=False)) for trial in trials]
+
+    rng, found = np.random.default_rng(seed), ranked(problem, checked(trials))
+    spreads = {choices.name: choices.spread for choices in (*thicknesses, *positions[0])}
+    for _ in range(_GENERATIONS):
+        parents, children = [trial for _, trial in found[:_PARENTS]], []
+        for _ in range(count // _GENERATIONS):
+            one, two = (parents[k] for k in rng.choice(len(parents), 2, replace=len(parents) < 2))
+            from_two = {name: two[name] for name in spreads if rng.random() < 0.5}
+            child = one | from_two
+            shift = {name: child[name] + spread * rng.normal() for name, spread in spreads.items() if rng.random() < 0.3}
+            children.append(child | shift)
+        found = sorted((*found, *ranked(problem, checked(children))), key=lambda pair: pair[0])
+    return [trial for _, trial in found]
 
 
 def ranked(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Values]]:
@@ -149,15 +174,19 @@ def ranked(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Valu
     return sorted(found, key=lambda pair: pair[0])
 
 
-def followed(problem: Problem, trials: Sequence[Values], kept: int = 4) -> list[tuple[float, Values]]:
-    """Return where trials lead to, with half their sums of squares, the best first; only the best get that far.
+def followed(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Values]]:
+    """Return where trials lead to, with half their sums of squares, the best first.
 
-    Under the error of 4 %, with which they begin, the right stack looks hardly better than its neighbours.
+    A race: half of them go on from each round.  Under the error of 4 %, with which it begins, the right stack looks hardly
+    better than its neighbours.
     """
     loose, exact = problem.search(), problem.exact()
-    near = sorted((loose.run(trial, _LOOSE_EVALUATIONS) for trial in trials), key=lambda end: end[0])
-    ends = [exact.run(end, _EVALUATIONS) for _, end in near[:kept]]
-    return sorted(ends, key=lambda end: end[0])
+    ends = [(math.inf, trial) for trial in trials]
+    for evaluations in (4, 8):
+        ends = sorted((loose.run(end, evaluations) for _, end in ends), key=lambda end: end[0])
+        ends = ends[: max(2, len(ends) // 2)]
+    ends = sorted((exact.run(end, 8) for _, end in ends), key=lambda end: end[0])
+    return sorted((exact.run(ends[0][1], 20), *ends[1:]), key=lambda end: end[0])
 
 
 def describes(problem: Problem, end: tuple[float, Values], most: float) -> bool:
@@ -204,7 +233,7 @@ def rivals(problem: Problem, ends: Sequence[tuple[float, Values]]) -> str:
     return ""
 
 
-def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Sequence[float]) -> _Choices:
+def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Sequence[Fringe]) -> _Choices:
     """Return what a thickness may be; that of a layer in a superlattice follows the period with the others."""
     par, value = problem.params[name], start[name]
     low, high = max(value / _THICKER, par.min), min(value * _THICKER, par.max)
@@ -212,8 +241,11 @@ def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Se
     for part in problem.simulation.films:
         if isinstance(part, Superlattice) and name in {f"{film.name}_thickness" for film in part.layers}:
             factor = value / sum(start[f"{film.name}_thickness"] for film in part.layers)
-    suggested = tuple(factor * thickness for thickness in seen if low < factor * thickness < high)
-    return _Choices(name, suggested, _FRINGE_SPREAD * value, max(low, 1e-9), max(high, 2e-9))
+    fitting = [fringe for fringe in seen if low < factor * fringe.thickness < high]
+    suggested = tuple(factor * fringe.thickness for fringe in fitting)
+    weights = tuple(fringe.strength for fringe in fitting)
+    spread = _FRINGE_SPREAD * value
+    return _Choices(name, suggested, weights, spread, max(low, 1e-9), max(high, 2e-9), _FROM_FRINGES)
 
 
 def _positions(
@@ -251,6 +283,7 @@ def _positions(
                     continue
                 order = np.argsort(shifted)
                 inside = [peak for peak in shifts if shifted.min() < peak < shifted.max() and peak != 0.0]
-                suggested = [value, *(float(np.interp(peak, shifted[order], at[order])) for peak in inside)]
-                found.append(_Choices(name, tuple(suggested), abs(0.7 * width / slope)))
+                suggested = (value, *(float(np.interp(peak, shifted[order], at[order])) for peak in inside))
+                weights = (1.0, *(3.0 / len(inside) for _ in inside))
+                found.append(_Choices(name, suggested, weights, abs(0.7 * width / slope), value, value, 1.0))
     return found
