@@ -64,7 +64,7 @@ class ClassicalGuess:
 
     followed: int = 3
     restarts: int = 2
-    stacks: tuple[tuple[int, int, float], ...] = ((64, 6, 1.0), (256, 12, 2.0))
+    stacks: tuple[tuple[int, int, float], ...] = ((64, 6, 2.5), (256, 12, 2.5))
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
@@ -168,15 +168,15 @@ class ClassicalGuess:
         which other thicknesses compete.
         """
         laid = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
-        ends = followed(problem, [trial for _, trial in ranked(problem, laid)][:2])
-        for count, kept, enough in self.stacks:
-            if describes(problem, ends[0], enough):
+        ends = followed(problem, [ranked(problem, laid)[0][1]])
+        for seed, (count, kept, enough) in enumerate(self.stacks):
+            if describes(problem, ends[0], enough if seed else 1.0):
                 break
-            ends += followed(problem, combinations(problem, marks, start, count)[:kept])
+            ends += followed(problem, combinations(problem, marks, start, count, seed)[:kept])
             ends.sort(key=lambda end: end[0])
-            others = ranked(problem, [ends[0][1], *exchanges(problem, ends[0][1])])
-            ends += followed(problem, [trial for _, trial in others[:2]])
-            ends.sort(key=lambda end: end[0])
+            if not describes(problem, ends[0], enough) and (others := exchanges(problem, ends[0][1])):
+                ends += followed(problem, [trial for _, trial in ranked(problem, others)[:2]])
+                ends.sort(key=lambda end: end[0])
         return ends[0][1], rivals(problem, ends)
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:

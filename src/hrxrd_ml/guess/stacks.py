@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,9 @@ _SUBSTRATES = 3
 
 _FROM_FRINGES, _FRINGE_SPREAD = 0.7, 0.01
 """Part of the thicknesses that are taken from fringes, and how far around them."""
+
+_PERIOD = " period"
+"""Behind the name of a superlattice whose layers have thicknesses: what they add up to, for which no parameter is."""
 
 _GENERATIONS, _PARENTS = 2, 12
 """Of children, and of how many of the best."""
@@ -84,10 +87,10 @@ class _Choices:
 
 
 def thickness_names(problem: Problem) -> list[str]:
-    """Return the thicknesses and periods of films that are free."""
+    """Return the thicknesses of films that are free, and what they follow from in superlattices."""
     parts = problem.simulation.films
     of_films = {f"{film.name}_thickness" for part in parts for film in films_of(part)}
-    of_films |= {f"{part.name}_period" for part in parts}
+    of_films |= {f"{part.name}_{key}" for part in parts for key in ("period", "ratio")}
     return [name for name in problem.free if name in of_films]
 
 
@@ -115,7 +118,11 @@ def combinations(
     seen = fringes(u, problem.intensity, problem.noise, bounds)
     zero, moved = simulation.reflection.refraction_shift() / ARCSEC, "offset" in problem.free
     substrates = tops[:_SUBSTRATES] if moved else [start["offset"] + zero]
-    thicknesses = [_thickness(problem, start, name, seen) for name in thickness_names(problem)]
+    repeated = _repeated(problem)
+    names = [*thickness_names(problem), *(f"{part.name}{_PERIOD}" for part in repeated)]
+    sums = {f"{part.name}{_PERIOD}": sum(part.thicknesses(start)) for part in repeated}
+    within = {f"{layer.name}_thickness" for part in repeated for layer in part.layers}
+    thicknesses = [_thickness(problem, {**start, **sums}, n, () if n in within else seen) for n in names]
     positions = [_positions(problem, start, [peak - top for peak in tops], marks.width) for top in substrates]
     # The more films diffract at a peak, the likelier it is that the substrate is the one it is taken for.
     likely = np.cumsum([1.0 + 2.0 * sum(len(choices.suggested) > 1 for choices in row) for row in positions])
@@ -124,13 +131,15 @@ def combinations(
         which = int(np.searchsorted(likely, point[0] * likely[-1], side="right"))
         chosen = zip((*thicknesses, *positions[which]), point[1:], strict=True)
         trial = dict(start) | {choices.name: choices.at(where) for choices, where in chosen}
+        for part in repeated:
+            _with_period(part, trial, start, trial.pop(f"{part.name}{_PERIOD}"), problem.free)
         trials.append(trial | ({"offset": substrates[which] - zero} if moved else {}))
 
     def checked(trials: list[Values]) -> list[Values]:
         return [tied(problem.ties, space.clip(trial, bounds=False)) for trial in trials]
 
     rng, found = np.random.default_rng(seed), ranked(problem, checked(trials))
-    spreads = {choices.name: choices.spread for choices in (*thicknesses, *positions[0])}
+    spreads = {each.name: each.spread for each in (*thicknesses, *positions[0]) if each.name in space}
     for _ in range(_GENERATIONS):
         parents, children = [trial for _, trial in found[:_PARENTS]], []
         for _ in range(count // _GENERATIONS):
@@ -233,16 +242,31 @@ def rivals(problem: Problem, ends: Sequence[tuple[float, Values]]) -> str:
     return ""
 
 
+def _repeated(problem: Problem) -> list[Superlattice]:
+    """Return the superlattices whose layers all have a thickness that is free."""
+    parts = [part for part in problem.simulation.films if isinstance(part, Superlattice)]
+    return [part for part in parts if all(f"{layer.name}_thickness" in problem.free for layer in part.layers)]
+
+
+def _with_period(
+    part: Superlattice, trial: Values, start: Mapping[str, float], period: float, free: Collection[str]
+) -> None:
+    """Give the layers of a superlattice a period, and compositions with which its mean strain stays where it was."""
+    before, drawn = part.thicknesses(start), part.thicknesses(trial)
+    for layer, old, new in zip(part.layers, before, drawn, strict=True):
+        trial[f"{layer.name}_thickness"] = new * period / sum(drawn)
+        if (name := f"{layer.name}_x") in free:
+            trial[name] *= (old / sum(before)) / (new / sum(drawn))
+
+
 def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Sequence[Fringe]) -> _Choices:
-    """Return what a thickness may be; that of a layer in a superlattice follows the period with the others."""
-    par, value = problem.params[name], start[name]
-    low, high = max(value / _THICKER, par.min), min(value * _THICKER, par.max)
-    factor = 1.0
-    for part in problem.simulation.films:
-        if isinstance(part, Superlattice) and name in {f"{film.name}_thickness" for film in part.layers}:
-            factor = value / sum(start[f"{film.name}_thickness"] for film in part.layers)
-    fitting = [fringe for fringe in seen if low < factor * fringe.thickness < high]
-    suggested = tuple(factor * fringe.thickness for fringe in fitting)
+    """Return what a thickness, a ratio or a period may be."""
+    value = start[name]
+    low, high = value / _THICKER, value * _THICKER
+    if name in problem.params:
+        low, high = max(low, problem.params[name].min), min(high, problem.params[name].max)
+    fitting = [fringe for fringe in seen if low < fringe.thickness < high]
+    suggested = tuple(fringe.thickness for fringe in fitting)
     weights = tuple(fringe.strength for fringe in fitting)
     spread = _FRINGE_SPREAD * value
     return _Choices(name, suggested, weights, spread, max(low, 1e-9), max(high, 2e-9), _FROM_FRINGES)
