@@ -174,8 +174,8 @@ class ClassicalGuess:
                 break
             ends += followed(problem, combinations(problem, marks, start, count, seed)[:kept])
             ends.sort(key=lambda end: end[0])
-            if not describes(problem, ends[0], enough) and (others := exchanges(problem, ends[0][1])):
-                ends += followed(problem, [trial for _, trial in ranked(problem, others)[:2]])
+            if not describes(problem, ends[0], 1.0) and (others := exchanges(problem, marks, ends[0][1])):
+                ends += followed(problem, [trial for _, trial in ranked(problem, others)[:3]])
                 ends.sort(key=lambda end: end[0])
         return ends[0][1], rivals(problem, ends)
 
@@ -206,6 +206,8 @@ class ClassicalGuess:
         search = problem.exact()
         cost, values = search.run(values, 30)
         reset = fresh_values(problem)
+        if not (reset.keys() - {"background"}) & set(problem.free):
+            return cost, values
         for _ in range(self.restarts):
             before = cost
             for factor in (3.0, 1.0 / 3.0):

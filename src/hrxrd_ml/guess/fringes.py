@@ -131,7 +131,7 @@ def fringes(
     return tuple(found)
 
 
-def peaks(arcsec: FloatArray, intensity: FloatArray, noise: FloatArray, width: float, most: int = 6) -> list[float]:
+def peaks(arcsec: FloatArray, intensity: FloatArray, noise: FloatArray, width: float, most: int = 10) -> list[float]:
     """Return the offsets of the peaks of a curve [arcsec], the highest first.
 
     Parameters

@@ -52,6 +52,10 @@ _ADEQUATE = 1.2
 _ALIKE, _APART = 20.0, 0.02
 """By how much chi-square may be larger for thicknesses that compete, and by what part one of them differs."""
 
+_FEW, _OFF, _TOGETHER, _MOST = 0.005, 0.15, 3, 60
+"""Part by which a fringe differs at least and at most from a thickness that it replaces, of how many films at once, and
+how many combinations of them are compared."""
+
 _POINTS = 800
 """Of the curve, at which combinations are compared, more or less."""
 
@@ -94,6 +98,14 @@ def thickness_names(problem: Problem) -> list[str]:
     return [name for name in problem.free if name in of_films]
 
 
+def _read(problem: Problem, marks: Landmarks) -> tuple[list[float], tuple[Fringe, ...]]:
+    """Return the offsets of the peaks [arcsec], and the fringes."""
+    tops = peaks(problem.arcsec, problem.intensity, problem.noise, marks.width) or [marks.peak]
+    u = momentum(problem.simulation.reflection, problem.arcsec * ARCSEC)
+    bounds = np.interp(tops[:2], problem.arcsec, u).tolist()
+    return tops, fringes(u, problem.intensity, problem.noise, bounds)
+
+
 def combinations(
     problem: Problem, marks: Landmarks, start: Mapping[str, float], count: int, seed: int = 0
 ) -> list[Values]:
@@ -112,10 +124,7 @@ def combinations(
         How many at first, a power of two, and again as children.
     """
     simulation, space = problem.simulation, problem.simulation.space
-    tops = peaks(problem.arcsec, problem.intensity, problem.noise, marks.width) or [marks.peak]
-    u = momentum(simulation.reflection, problem.arcsec * ARCSEC)
-    bounds = np.interp(tops[:2], problem.arcsec, u).tolist()
-    seen = fringes(u, problem.intensity, problem.noise, bounds)
+    tops, seen = _read(problem, marks)
     zero, moved = simulation.reflection.refraction_shift() / ARCSEC, "offset" in problem.free
     substrates = tops[:_SUBSTRATES] if moved else [start["offset"] + zero]
     repeated = _repeated(problem)
@@ -205,10 +214,11 @@ def describes(problem: Problem, end: tuple[float, Values], most: float) -> bool:
     return excess < _SURE or 2.0 * end[0] < most * len(problem.intensity)
 
 
-def exchanges(problem: Problem, values: Values) -> list[Values]:
+def exchanges(problem: Problem, marks: Landmarks, values: Values) -> list[Values]:
     """Return stacks in which two films of one alloy change places, or the two thickest a part of their thicknesses.
 
-    What one thick film loses, another may gain: the fringes of both together stay where they are.
+    What one thick film loses, another may gain: the fringes of both together stay where they are.  Where thicknesses
+    are some fringes off, those that the fringes suggest are taken, of the thickest films in all combinations.
     """
     trials, names = [], sorted(thickness_names(problem), key=lambda name: -values[name])
     alloys: dict[str, list[str]] = {}
@@ -226,6 +236,14 @@ def exchanges(problem: Problem, values: Values) -> list[Values]:
         for share in (0.35, -0.35, 0.15, -0.15):
             moved = share * values[other]
             trials.append(values | {thick: values[thick] + moved, other: values[other] - moved})
+    _, seen = _read(problem, marks)
+    near = [
+        [values[name], *(fringe.thickness for fringe in seen if _FEW < abs(fringe.thickness / values[name] - 1.0) < _OFF)]
+        for name in names[:_TOGETHER]
+    ]
+    trials += [
+        values | dict(zip(names, chosen, strict=False)) for chosen in itertools.islice(itertools.product(*near), 1, _MOST)
+    ]
     return [problem.simulation.space.clip(trial, bounds=False) for trial in trials]
 
 
