@@ -12,6 +12,7 @@ import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
@@ -21,6 +22,7 @@ from hrxrd_ml.guess.fringes import Fringe, fringes, momentum, peaks
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values, tied
 from hrxrd_ml.model.plausible import shift_of_strain
+from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.specimen.superlattice import Superlattice, films_of
 from hrxrd_ml.units import ARCSEC
@@ -42,6 +44,9 @@ _PERIOD = " period"
 
 _GENERATIONS, _PARENTS = 2, 12
 """Of children, and of how many of the best."""
+
+_DIFFERENT = 2.0
+"""Spreads by which one parameter at least differs from trial to trial."""
 
 _SURE = 5.0
 """Standard deviations above the noise up to which a curve is described."""
@@ -132,7 +137,7 @@ def combinations(
     sums = {f"{part.name}{_PERIOD}": sum(part.thicknesses(start)) for part in repeated}
     within = {f"{layer.name}_thickness" for part in repeated for layer in part.layers}
     thicknesses = [_thickness(problem, {**start, **sums}, n, () if n in within else seen) for n in names]
-    positions = [_positions(problem, start, [peak - top for peak in tops], marks.width) for top in substrates]
+    positions = [_positions(problem, start, [peak - top for peak in tops], seen, marks.width) for top in substrates]
     # The more films diffract at a peak, the likelier it is that the substrate is the one it is taken for.
     likely = np.cumsum([1.0 + 2.0 * sum(len(choices.suggested) > 1 for choices in row) for row in positions])
     trials = []
@@ -150,7 +155,7 @@ def combinations(
     rng, found = np.random.default_rng(seed), ranked(problem, checked(trials))
     spreads = {each.name: each.spread for each in (*thicknesses, *positions[0]) if each.name in space}
     for _ in range(_GENERATIONS):
-        parents, children = [trial for _, trial in found[:_PARENTS]], []
+        parents, children = _distinct(found, spreads)[:_PARENTS], []
         for _ in range(count // _GENERATIONS):
             one, two = (parents[k] for k in rng.choice(len(parents), 2, replace=len(parents) < 2))
             from_two = {name: two[name] for name in spreads if rng.random() < 0.5}
@@ -158,7 +163,20 @@ def combinations(
             shift = {name: child[name] + spread * rng.normal() for name, spread in spreads.items() if rng.random() < 0.3}
             children.append(child | shift)
         found = sorted((*found, *ranked(problem, checked(children))), key=lambda pair: pair[0])
-    return [trial for _, trial in found]
+    return _distinct(found, spreads)
+
+
+def _distinct(found: Sequence[tuple[float, Values]], spreads: Mapping[str, float]) -> list[Values]:
+    """Return trials without those that hardly differ from a better one."""
+    kept: list[Values] = []
+    scale = np.array(list(spreads.values()))
+    places = np.array([[trial[name] for name in spreads] for _, trial in found]).reshape(len(found), len(scale)) / scale
+    rows: list[int] = []
+    for k, (_, trial) in enumerate(found):
+        if all(np.any(np.abs(places[k] - places[row]) > _DIFFERENT) for row in rows):
+            rows.append(k)
+            kept.append(trial)
+    return kept
 
 
 def ranked(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Values]]:
@@ -291,7 +309,7 @@ def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Se
 
 
 def _positions(
-    problem: Problem, start: Mapping[str, float], shifts: Sequence[float], width: float
+    problem: Problem, start: Mapping[str, float], shifts: Sequence[float], seen: Sequence[Fringe], width: float
 ) -> list[_Choices]:
     """Return what composition, relaxation and strain of each film may be, by the peaks it may be at.
 
@@ -300,12 +318,14 @@ def _positions(
     problem, start
     shifts : sequence of float
         Distances of the peaks from the substrate's [arcsec].
+    seen : sequence of Fringe
     width : float
         Within which a peak is where it is [arcsec].
     """
     simulation, found = problem.simulation, []
     per_strain = shift_of_strain(simulation) / ARCSEC
     for which, part in enumerate(simulation.films):
+        near = _with_satellites(part, problem, start, shifts, seen) if isinstance(part, Superlattice) else shifts
         for film in films_of(part):
             for key in ("x", "relaxation", "strain"):
                 name = f"{film.name}_{key}"
@@ -321,11 +341,29 @@ def _positions(
 
                 shifted = np.array([shift(number) for number in at.tolist()])
                 slope = float(np.median(np.diff(shifted))) / (at[1] - at[0])
-                if slope == 0.0 or (key == "strain" and abs(shift(value)) < 0.5 * width):
+                if slope == 0.0 or (key == "strain" and _unmoved(film, simulation, start, per_strain, width)):
                     continue
                 order = np.argsort(shifted)
-                inside = [peak for peak in shifts if shifted.min() < peak < shifted.max() and peak != 0.0]
+                inside = [peak for peak in near if shifted.min() < peak < shifted.max() and peak != 0.0]
                 suggested = (value, *(float(np.interp(peak, shifted[order], at[order])) for peak in inside))
                 weights = (1.0, *(3.0 / len(inside) for _ in inside))
                 found.append(_Choices(name, suggested, weights, abs(0.7 * width / slope), value, value, 1.0))
     return found
+
+
+def _unmoved(film: Any, simulation: RockingCurve, start: Mapping[str, float], per_strain: float, width: float) -> bool:
+    """Whether a film was described to diffract where the substrate does."""
+    strain = float(np.mean(np.real(film.state(start, simulation.reflection).strain)))
+    return abs(per_strain * strain) < 0.5 * width
+
+
+def _with_satellites(
+    part: Superlattice, problem: Problem, start: Mapping[str, float], shifts: Sequence[float], seen: Sequence[Fringe]
+) -> list[float]:
+    """Return distances of peaks, and those one satellite away, by the strongest fringe that may be the period."""
+    reflection, period = problem.simulation.reflection, sum(part.thicknesses(start))
+    near = [fringe.thickness for fringe in seen if 1.0 / _THICKER < fringe.thickness / period < _THICKER]
+    if not near:
+        return list(shifts)
+    step = reflection.wavelength * reflection.gammah / (near[0] * math.sin(2.0 * reflection.bragg_angle)) / ARCSEC
+    return [shift + order * step for order in (0, -1, 1) for shift in shifts]
