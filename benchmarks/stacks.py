@@ -19,7 +19,11 @@ _THICKNESS, _COMPOSITION = 0.4, 0.15
 _NOISE = 5.0
 """Standard deviations of chi-square above the noise up to which a fit has reached it."""
 
-_ALLOYS = (("GaAs", "AlGaAs", 0.15, 0.85, 900.0), ("GaAs", "InGaAs", 0.05, 0.25, 2200.0), ("Si", "SiGe", 0.1, 0.4, 2600.0))
+_ALLOYS = (
+    ("GaAs", "AlGaAs", 0.15, 0.85, 900.0),
+    ("GaAs", "InGaAs", 0.05, 0.25, 2200.0),
+    ("Si", "SiGe", 0.1, 0.4, 2600.0),
+)
 """Substrate, alloy, compositions, and how far a scan reaches around the peak of the substrate [arcsec] at the least."""
 
 KINDS = ("one film", "two films", "film and cap", "superlattice", "superlattice and cap")
@@ -37,7 +41,9 @@ def sample(kind: str, values: dict[str, float], substrate: str, alloy: str) -> l
         return [first, cap]
     well = Film("well", alloy, values["well"], x=values["first_x"])
     lattice = Superlattice("mqw", [well, Film("barrier", substrate, values["barrier"], strain=0.0)], repeats=10)
-    return [lattice] if kind == "superlattice" else [lattice, Film("top", alloy, values["second"], x=values["second_x"])]
+    return (
+        [lattice] if kind == "superlattice" else [lattice, Film("top", alloy, values["second"], x=values["second_x"])]
+    )
 
 
 def case(number: int, rng: np.random.Generator) -> tuple[str, RockingCurveModel, np.ndarray, np.ndarray, float]:
@@ -95,7 +101,9 @@ def main(count: int = 30, seed: int = 1) -> None:
             reached = sum(good for good, _ in rows)
             print(f"| {kind} | {reached} of {len(rows)} | {statistics.median(times):.2f} | {max(times):.2f} |")
     every = [row for rows in found.values() for row in rows]
-    print(f"all: {sum(good for good, _ in every)} of {len(every)}, median {statistics.median(t for _, t in every):.2f} s")
+    print(
+        f"all: {sum(good for good, _ in every)} of {len(every)}, median {statistics.median(t for _, t in every):.2f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from hrxrd_ml.guess.competing import with_competing_minimum, with_description, with_larger_strain
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
-from hrxrd_ml.guess.stacks import combinations, describes, exchanges, followed, ranked, rivals
+from hrxrd_ml.guess.stacks import combinations, describes, exchanges, followed, ranked, rival
 from hrxrd_ml.guess.starts import amount_of, fresh_values, offsets, spline_trials, start_values, tilt, unexplained
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
@@ -86,10 +86,10 @@ class ClassicalGuess:
     def _guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         task = Task.of(model, curve)
         problem, marks = task.problem, task.marks
-        start, competing, note = start_values(problem, marks), None, ""
+        start, competing = start_values(problem, marks), None
         profile = problem.simulation.profile
         if problem.simulation.films:
-            best, note = self._films(problem, start, marks)
+            best, competing = self._films(problem, start, marks)
         elif isinstance(profile, ImplantedProfile):
             best, competing = with_competing_minimum(problem, self._implanted(problem, start, marks))
             best, competing = with_larger_strain(problem, best, competing)
@@ -99,7 +99,7 @@ class ClassicalGuess:
             stages = () if profile is None else tuple(share * marks.edge for share in SMOOTHING)
             best = self.polish(problem, problem.follow(start, stages)[1], marks)
         best = with_description(problem, marks, best)
-        return remember(fill(model, task.params, best), "classical", note=note, competing=competing, prefix=model.prefix)
+        return remember(fill(model, task.params, best), "classical", competing=competing, prefix=model.prefix)
 
     def widen(self, model: Any, curve: xr.DataArray, params: Parameters) -> Parameters:
         """Return start values from the fit of a model in which less was free.
@@ -161,11 +161,11 @@ class ClassicalGuess:
         best = self.polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
         return self.restart(problem, best)[1]
 
-    def _films(self, problem: Problem, start: Values, marks: Landmarks) -> tuple[Values, str]:
+    def _films(self, problem: Problem, start: Values, marks: Landmarks) -> tuple[Values, Values | None]:
         """Lay the curve of the films as they are described over the data; if that does not do, search among stacks.
 
         Which peak is the substrate's is not known: the highest one may be a film's.  Returned are the best values, and
-        which other thicknesses compete.
+        other thicknesses that compete.
         """
         laid = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
         ends = followed(problem, [ranked(problem, laid)[0][1]])
@@ -177,7 +177,7 @@ class ClassicalGuess:
             if not describes(problem, ends[0], 1.0) and (others := exchanges(problem, marks, ends[0][1])):
                 ends += followed(problem, [trial for _, trial in ranked(problem, others)[:3]])
                 ends.sort(key=lambda end: end[0])
-        return ends[0][1], rivals(problem, ends)
+        return ends[0][1], rival(problem, ends)
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
         """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""

@@ -45,6 +45,9 @@ _PERIOD = " period"
 _GENERATIONS, _PARENTS = 2, 12
 """Of children, and of how many of the best."""
 
+_MOVED = 0.3
+"""Share of the parameters of a child that differ from those of its parents by a spread."""
+
 _DIFFERENT = 2.0
 """Spreads by which one parameter at least differs from trial to trial."""
 
@@ -54,7 +57,7 @@ _SURE = 5.0
 _ADEQUATE = 1.2
 """χ² over the points, with an error of 4 % beside the noise, that stands for that where the noise is not known."""
 
-_ALIKE, _APART = 20.0, 0.02
+_ALIKE, _APART = 9.0, 0.01
 """By how much chi-square may be larger for thicknesses that compete, and by what part one of them differs."""
 
 _FEW, _OFF, _TOGETHER, _MOST = 0.005, 0.15, 3, 60
@@ -158,9 +161,9 @@ def combinations(
         parents, children = _distinct(found, spreads)[:_PARENTS], []
         for _ in range(count // _GENERATIONS):
             one, two = (parents[k] for k in rng.choice(len(parents), 2, replace=len(parents) < 2))
-            from_two = {name: two[name] for name in spreads if rng.random() < 0.5}
-            child = one | from_two
-            shift = {name: child[name] + spread * rng.normal() for name, spread in spreads.items() if rng.random() < 0.3}
+            child = one | {name: two[name] for name in spreads if rng.random() < 0.5}
+            moved_on = [name for name in spreads if rng.random() < _MOVED]
+            shift = {name: child[name] + spreads[name] * rng.normal() for name in moved_on}
             children.append(child | shift)
         found = sorted((*found, *ranked(problem, checked(children))), key=lambda pair: pair[0])
     return _distinct(found, spreads)
@@ -213,8 +216,8 @@ def ranked(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Valu
 def followed(problem: Problem, trials: Sequence[Values]) -> list[tuple[float, Values]]:
     """Return where trials lead to, with half their sums of squares, the best first.
 
-    A race: half of them go on from each round.  Under the error of 4 %, with which it begins, the right stack looks hardly
-    better than its neighbours.
+    A race: half of them go on from each round.  Under the error of 4 %, with which it begins, the right stack looks
+    hardly better than its neighbours.
     """
     loose, exact = problem.search(), problem.exact()
     ends = [(math.inf, trial) for trial in trials]
@@ -255,27 +258,27 @@ def exchanges(problem: Problem, marks: Landmarks, values: Values) -> list[Values
             moved = share * values[other]
             trials.append(values | {thick: values[thick] + moved, other: values[other] - moved})
     _, seen = _read(problem, marks)
-    near = [
-        [values[name], *(fringe.thickness for fringe in seen if _FEW < abs(fringe.thickness / values[name] - 1.0) < _OFF)]
-        for name in names[:_TOGETHER]
-    ]
-    trials += [
-        values | dict(zip(names, chosen, strict=False)) for chosen in itertools.islice(itertools.product(*near), 1, _MOST)
-    ]
+    near = []
+    for name in names[:_TOGETHER]:
+        others = [fringe.thickness for fringe in seen]
+        near.append([values[name], *(t for t in others if _FEW < abs(t / values[name] - 1.0) < _OFF)])
+    together = itertools.islice(itertools.product(*near), 1, _MOST)
+    trials += [values | dict(zip(names, chosen, strict=False)) for chosen in together]
     return [problem.simulation.space.clip(trial, bounds=False) for trial in trials]
 
 
-def rivals(problem: Problem, ends: Sequence[tuple[float, Values]]) -> str:
-    """Return in words which other thicknesses describe the curve about as well as the best; empty where none does."""
+def rival(problem: Problem, ends: Sequence[tuple[float, Values]]) -> Values | None:
+    """Return other thicknesses that describe the curve about as well as the best, which comes first; None if none do.
+
+    Where even the best does not describe the curve, chi-square is relative to what it leaves.
+    """
     cost, best = ends[0]
-    names = thickness_names(problem)
+    size, names = max(2.0 * cost / len(problem.intensity), 1.0), thickness_names(problem)
     for other_cost, other in ends[1:]:
-        far = [name for name in names if abs(other[name] / best[name] - 1.0) > _APART]
-        more = 2.0 * (other_cost - cost) / max(2.0 * cost / len(problem.intensity), 1.0)
-        if far and more < _ALIKE and problem.likelihood is not None:
-            listed = ", ".join(f"{name} = {other[name]:.4g} instead of {best[name]:.4g}" for name in far)
-            return f"other fringe orders compete, chi-square {more:.2g} higher: {listed} Å"
-    return ""
+        apart = any(abs(other[name] / best[name] - 1.0) > _APART for name in names)
+        if apart and 2.0 * (other_cost - cost) < _ALIKE * size and problem.likelihood is not None:
+            return other
+    return None
 
 
 def _repeated(problem: Problem) -> list[Superlattice]:
