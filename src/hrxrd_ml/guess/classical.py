@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 SMOOTHING = (0.1, 0.045, 0.016)
 """FWHM of the smoothing, step by step, over the width of the damage region."""
 
+_HOPEFUL = 1.0
+"""Half of chi-square over the points, with an error of 15 %, up to which films as described are followed first."""
+
+_DESCRIBED = 2.5
+"""χ² over the points from which films are searched for again."""
+
 _RACED = 12
 """Evaluations after which the best of several starts of the peak is chosen."""
 
@@ -57,14 +63,14 @@ class ClassicalGuess:
         How many of the envelope fits are followed to full resolution.
     restarts : int
         How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
-    stacks : tuple of (int, int, float)
-        How many combinations of what a curve suggests for its films are compared, how many of the best are followed,
-        and above which chi-square over the points; one search after the other, until one describes the curve.
+    stacks : tuple of (int, int)
+        How many combinations of what a curve suggests for its films are compared, and how many of the best are
+        followed; one search after the other, until one describes the curve.
     """
 
     followed: int = 3
     restarts: int = 2
-    stacks: tuple[tuple[int, int, float], ...] = ((64, 6, 2.5), (256, 12, 2.5))
+    stacks: tuple[tuple[int, int], ...] = ((64, 6), (256, 12))
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
@@ -167,12 +173,14 @@ class ClassicalGuess:
         Which peak is the substrate's is not known: the highest one may be a film's.  Returned are the best values, and
         other thicknesses that compete.
         """
-        laid = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
-        ends = followed(problem, [ranked(problem, laid)[0][1]])
-        for seed, (count, kept, enough) in enumerate(self.stacks):
-            if describes(problem, ends[0], enough if seed else 1.0):
+        laid = ranked(problem, [{**start, "offset": offset} for offset in offsets(problem, start, marks)])
+        trials, ends = [trial for _, trial in laid], []
+        if laid[0][0] < _HOPEFUL * len(problem.intensity):
+            ends = followed(problem, trials[:1])
+        for seed, (count, kept) in enumerate(self.stacks):
+            if ends and describes(problem, ends[0], _DESCRIBED if seed else 1.0):
                 break
-            ends += followed(problem, combinations(problem, marks, start, count, seed)[:kept])
+            ends += followed(problem, combinations(problem, marks, start, trials, count, seed)[:kept])
             ends.sort(key=lambda end: end[0])
             if not describes(problem, ends[0], 1.0) and (others := exchanges(problem, marks, ends[0][1])):
                 ends += followed(problem, [trial for _, trial in ranked(problem, others)[:3]])

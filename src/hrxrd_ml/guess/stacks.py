@@ -30,8 +30,9 @@ from hrxrd_ml.units import ARCSEC
 _THICKER = 1.7
 """Largest factor between a thickness and the one that was described."""
 
-_FARTHEST = 0.2
-"""Composition or relaxation by which a film may differ from its description."""
+_FARTHEST, _STRAINED, _NODES = 0.2, 1e-3, 13
+"""Composition or relaxation, and strain beside its own, by which a film may differ from its description, and at how
+many values it is calculated where it diffracts."""
 
 _SUBSTRATES = 3
 """How many of the highest peaks may be the substrate's."""
@@ -98,6 +99,30 @@ class _Choices:
         return self.suggested[k] + self.spread * (2.0 * within - 1.0)
 
 
+@dataclass(frozen=True)
+class _Moving:
+    """A parameter that moves the peak of a film: its value as described, others with their shifts, ascending [arcsec].
+
+    The peaks of a superlattice are ``apart`` by so much [arcsec].
+    """
+
+    name: str
+    described: float
+    values: FloatArray
+    shifts: FloatArray
+    apart: float
+
+    def choices(self, peaks: Sequence[float], width: float) -> _Choices:
+        """Return what it may be, where peaks of such a width are so far from the substrate's [arcsec]."""
+        orders = (0.0, -self.apart, self.apart) if self.apart else (0.0,)
+        away = [peak + order for order in orders for peak in peaks if peak != 0.0]
+        inside = [shift for shift in away if self.shifts[0] < shift < self.shifts[-1]]
+        suggested = (self.described, *(float(np.interp(shift, self.shifts, self.values)) for shift in inside))
+        weights = (1.0, *(3.0 / len(inside) for _ in inside))
+        per_arcsec = float(np.ptp(self.values)) / max(float(np.ptp(self.shifts)), 1e-3)
+        return _Choices(self.name, suggested, weights, 0.7 * width * per_arcsec, self.described, self.described, 1.0)
+
+
 def thickness_names(problem: Problem) -> list[str]:
     """Return the thicknesses of films that are free, and what they follow from in superlattices."""
     parts = problem.simulation.films
@@ -115,7 +140,7 @@ def _read(problem: Problem, marks: Landmarks) -> tuple[list[float], tuple[Fringe
 
 
 def combinations(
-    problem: Problem, marks: Landmarks, start: Mapping[str, float], count: int, seed: int = 0
+    problem: Problem, marks: Landmarks, start: Mapping[str, float], laid: Sequence[Values], count: int, seed: int = 0
 ) -> list[Values]:
     """Return the best of trials that combine what the curve suggests for each film, and of their children.
 
@@ -128,6 +153,8 @@ def combinations(
     marks : Landmarks
     start : mapping
         Values of all parameters; films as they were described.
+    laid : sequence of mapping
+        Trials besides.
     count : int
         How many at first, a power of two, and again as children.
     """
@@ -140,7 +167,8 @@ def combinations(
     sums = {f"{part.name}{_PERIOD}": sum(part.thicknesses(start)) for part in repeated}
     within = {f"{layer.name}_thickness" for part in repeated for layer in part.layers}
     thicknesses = [_thickness(problem, {**start, **sums}, n, () if n in within else seen) for n in names]
-    positions = [_positions(problem, start, [peak - top for peak in tops], seen, marks.width) for top in substrates]
+    moving = _moving(problem, start, seen, marks.width)
+    positions = [[each.choices([peak - top for peak in tops], marks.width) for each in moving] for top in substrates]
     # The more films diffract at a peak, the likelier it is that the substrate is the one it is taken for.
     likely = np.cumsum([1.0 + 2.0 * sum(len(choices.suggested) > 1 for choices in row) for row in positions])
     trials = []
@@ -155,7 +183,7 @@ def combinations(
     def checked(trials: list[Values]) -> list[Values]:
         return [tied(problem.ties, space.clip(trial, bounds=False)) for trial in trials]
 
-    rng, found = np.random.default_rng(seed), ranked(problem, checked(trials))
+    rng, found = np.random.default_rng(seed), ranked(problem, checked([*laid, *trials]))
     spreads = {each.name: each.spread for each in (*thicknesses, *positions[0]) if each.name in space}
     for _ in range(_GENERATIONS):
         parents, children = _distinct(found, spreads)[:_PARENTS], []
@@ -311,46 +339,34 @@ def _thickness(problem: Problem, start: Mapping[str, float], name: str, seen: Se
     return _Choices(name, suggested, weights, spread, max(low, 1e-9), max(high, 2e-9), _FROM_FRINGES)
 
 
-def _positions(
-    problem: Problem, start: Mapping[str, float], shifts: Sequence[float], seen: Sequence[Fringe], width: float
-) -> list[_Choices]:
-    """Return what composition, relaxation and strain of each film may be, by the peaks it may be at.
+def _moving(problem: Problem, start: Mapping[str, float], seen: Sequence[Fringe], width: float) -> list[_Moving]:
+    """Return the compositions, relaxations and strains that move the peaks of films, and where to.
 
     Parameters
     ----------
     problem, start
-    shifts : sequence of float
-        Distances of the peaks from the substrate's [arcsec].
     seen : sequence of Fringe
     width : float
         Within which a peak is where it is [arcsec].
     """
     simulation, found = problem.simulation, []
     per_strain = shift_of_strain(simulation) / ARCSEC
-    for which, part in enumerate(simulation.films):
-        near = _with_satellites(part, problem, start, shifts, seen) if isinstance(part, Superlattice) else shifts
-        for film in films_of(part):
-            for key in ("x", "relaxation", "strain"):
-                name = f"{film.name}_{key}"
-                if name not in problem.free:
-                    continue
-                value, par = start[name], problem.params[name]
-                far = _FARTHEST if key != "strain" else abs(value) + 1e-3
-                at = np.linspace(max(value - far, par.min), min(value + far, par.max), 25)
-
-                def shift(number: float, name: str = name, which: int = which) -> float:
-                    stack = Stack.of(simulation.films, {**start, name: number}, simulation.reflection)
-                    return per_strain * stack.parts[which][2]
-
-                shifted = np.array([shift(number) for number in at.tolist()])
-                slope = float(np.median(np.diff(shifted))) / (at[1] - at[0])
-                if slope == 0.0 or (key == "strain" and _unmoved(film, simulation, start, per_strain, width)):
-                    continue
-                order = np.argsort(shifted)
-                inside = [peak for peak in near if shifted.min() < peak < shifted.max() and peak != 0.0]
-                suggested = (value, *(float(np.interp(peak, shifted[order], at[order])) for peak in inside))
-                weights = (1.0, *(3.0 / len(inside) for _ in inside))
-                found.append(_Choices(name, suggested, weights, abs(0.7 * width / slope), value, value, 1.0))
+    for which, part in enumerate(simulation.on_substrate):
+        apart = _satellites(part, problem, start, seen) if isinstance(part, Superlattice) else 0.0
+        for film, key in itertools.product(films_of(part), ("x", "relaxation", "strain")):
+            if (name := f"{film.name}_{key}") not in problem.free:
+                continue
+            value, par = start[name], problem.params[name]
+            far = _FARTHEST if key != "strain" else abs(value) + _STRAINED
+            low, high = max(value - far, par.min), min(value + far, par.max)
+            if low >= high or (key == "strain" and _unmoved(film, simulation, start, per_strain, width)):
+                continue
+            values, shifts = np.linspace(low, high, _NODES), []
+            for number in values.tolist():
+                stack = Stack.of(simulation.on_substrate, {**start, name: number}, simulation.reflection)
+                shifts.append(per_strain * stack.parts[which][2])
+            order = np.argsort(shifts)
+            found.append(_Moving(name, value, values[order], np.array(shifts)[order], apart))
     return found
 
 
@@ -360,13 +376,10 @@ def _unmoved(film: Any, simulation: RockingCurve, start: Mapping[str, float], pe
     return abs(per_strain * strain) < 0.5 * width
 
 
-def _with_satellites(
-    part: Superlattice, problem: Problem, start: Mapping[str, float], shifts: Sequence[float], seen: Sequence[Fringe]
-) -> list[float]:
-    """Return distances of peaks, and those one satellite away, by the strongest fringe that may be the period."""
+def _satellites(part: Superlattice, problem: Problem, start: Mapping[str, float], seen: Sequence[Fringe]) -> float:
+    """Return the distance of satellites [arcsec], by the strongest fringe that may be the period; 0 if none may."""
     reflection, period = problem.simulation.reflection, sum(part.thicknesses(start))
     near = [fringe.thickness for fringe in seen if 1.0 / _THICKER < fringe.thickness / period < _THICKER]
     if not near:
-        return list(shifts)
-    step = reflection.wavelength * reflection.gammah / (near[0] * math.sin(2.0 * reflection.bragg_angle)) / ARCSEC
-    return [shift + order * step for order in (0, -1, 1) for shift in shifts]
+        return 0.0
+    return reflection.wavelength * reflection.gammah / (near[0] * math.sin(2.0 * reflection.bragg_angle)) / ARCSEC
