@@ -99,3 +99,12 @@ def test_another_thickness_competes_where_it_describes_the_curve_as_well():
     assert rival(task.problem, [(400.0, best), (402.0, other)]) == other
     assert rival(task.problem, [(400.0, best), (420.0, other)]) is None
     assert rival(task.problem, [(400.0, best), (402.0, best | {"film_x": 0.51})]) is None
+
+
+def test_a_relaxation_that_moves_no_peak_is_left_alone():
+    truth = stack(Film("film", "InGaAs", 900.0, x=0.12), Film("cap", "GaAs", 500.0, relaxation=0.0))
+    described = stack(Film("film", "InGaAs", 650.0, x=0.2), Film("cap", "GaAs", 350.0, relaxation=0.0))
+    x = np.arange(-4000.0, 1500.0, 4.0)
+    params = described.guess(counted(truth, x), x=x, provider=ClassicalGuess())
+    assert 0.0 <= params["cap_relaxation"].value <= 1.0
+    assert params["film_thickness"].value == pytest.approx(900.0, rel=0.01)

@@ -180,8 +180,13 @@ def combinations(
             _with_period(part, trial, start, trial.pop(f"{part.name}{_PERIOD}"), problem.free)
         trials.append(trial | ({"offset": substrates[which] - zero} if moved else {}))
 
+    limits = {name: (problem.params[name].min, problem.params[name].max) for name in problem.free}
+
     def checked(trials: list[Values]) -> list[Values]:
-        return [tied(problem.ties, space.clip(trial, bounds=False)) for trial in trials]
+        inside = [
+            trial | {name: min(max(trial[name], low), high) for name, (low, high) in limits.items()} for trial in trials
+        ]
+        return [tied(problem.ties, space.clip(trial, bounds=False)) for trial in inside]
 
     rng, found = np.random.default_rng(seed), ranked(problem, checked([*laid, *trials]))
     spreads = {each.name: each.spread for each in (*thicknesses, *positions[0]) if each.name in space}
@@ -365,6 +370,8 @@ def _moving(problem: Problem, start: Mapping[str, float], seen: Sequence[Fringe]
             for number in values.tolist():
                 stack = Stack.of(simulation.on_substrate, {**start, name: number}, simulation.reflection)
                 shifts.append(per_strain * stack.parts[which][2])
+            if np.ptp(shifts) < 0.5 * width:  # a film of the substrate's own lattice stays where it is, however relaxed
+                continue
             order = np.argsort(shifts)
             found.append(_Moving(name, value, values[order], np.array(shifts)[order], apart))
     return found
