@@ -128,10 +128,12 @@ def remember(
 ) -> Parameters:
     """Note in each parameter's ``user_data`` who guessed it, and the score of the domain check.
 
-    ``competing`` holds other values, by name without ``prefix``, with which the curve is described about as well.
+    ``competing`` holds other values, by name without ``prefix``, with which the curve is described about as well; those
+    that were noted before stay.
     """
     for name, par in params.items():
-        about: dict[str, Any] = {"provider": provider}
+        before = par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {}
+        about: dict[str, Any] = {"provider": provider} | {k: before[k] for k in ("competing",) if k in before}
         if score is not None:
             about["domain_score"] = round(score, 3)
         if note:
