@@ -82,3 +82,17 @@ def test_messages_in_troubleshooting_occur(quote, messages):
 @pytest.mark.parametrize("name", trouble_cases.CASES)
 def test_troubles_are_in_the_page(name, messages):
     assert [quote for quote in QUOTES if says(messages[name], quote)], messages[name]
+
+
+def test_pages_ask_nothing_of_other_computers_to_show_formulas():
+    pytest.importorskip("latex2mathml", reason="formulas of the documentation need the extra docs")
+    assert "https://" not in text("mkdocs.yml")
+    hook = runpy.run_path(str(ROOT / "scripts" / "mathml.py"))["on_page_content"]
+    inline = hook(r'<p>The width <span class="arithmatex">\(w &lt; \sigma_0\)</span>.</p>')
+    assert inline.startswith('<p>The width <math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">')
+    assert inline.endswith("</math>.</p>")
+    assert "&lt;" in inline or "&#x0003C;" in inline
+    assert "arithmatex" not in inline
+    block = hook('<div class="arithmatex">\\[\na = b,\n\\]</div>')
+    assert 'display="block"' in block
+    assert hook("<code>x</code>") == "<code>x</code>"

@@ -2,6 +2,7 @@
 
 import json
 
+import lmfit
 import numpy as np
 import pytest
 import xarray as xr
@@ -167,3 +168,20 @@ def test_a_file_can_name_parts_of_a_model_only(tmp_path, name):
     path.write_text(json.dumps(data), encoding="utf-8")
     with pytest.raises(InputFileError, match="no part of a model"):
         hx.load_model(path)
+
+
+def test_lmfits_loaders_refuse_our_files_and_the_files_say_what_reads_them(tmp_path):
+    model = hx.RockingCurveModel(hx.Reflection("Si", (0, 0, 4), "CuKa1"), axis_kind="offset", unit="arcsec")
+    params = model.make_params()
+    x = np.linspace(-300.0, 100.0, 101)
+    result = model.fit(model.eval(params, x=x) + 1.0, params, x=x, max_nfev=1)
+    model.save(tmp_path / "model.json")
+    result.save(tmp_path / "result.json")
+    with pytest.raises(ValueError, match="Cannot restore Model"):
+        lmfit.model.load_model(tmp_path / "model.json")
+    with pytest.raises(AttributeError, match="needs saved ModelResult"):
+        lmfit.model.load_modelresult(tmp_path / "result.json")
+    for kind in ("model", "result"):
+        text = (tmp_path / f"{kind}.json").read_text(encoding="utf-8")
+        assert json.loads(text)["__class__"] == f"hrxrd_ml.load_{kind} reads this file"
+    assert hx.load_result(tmp_path / "result.json").best_values == result.best_values

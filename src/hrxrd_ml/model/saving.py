@@ -106,7 +106,8 @@ def _observation_to_data(observation: Observation) -> dict[str, Any]:
 
 
 def _text(kind: str, data: Mapping[str, Any]) -> str:
-    head = {"format": f"hrxrd_ml {kind}", "version": VERSION}
+    # lmfit's own load_modelresult looks at __class__ first, and without it ends in a bare KeyError.
+    head = {"format": f"hrxrd_ml {kind}", "version": VERSION, "__class__": f"hrxrd_ml.load_{kind} reads this file"}
     return json.dumps(head | dict(data), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
 
 
