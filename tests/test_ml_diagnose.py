@@ -46,6 +46,7 @@ def fitted(**options):
     return model.fit(counts, start, x=x, max_nfev=4 if options.get("mirrored") else None)
 
 
+@pytest.mark.slow
 def test_ranks_of_curves_of_the_prior_are_uniform(reference: Reference) -> None:
     """The network's features and the score of its domain, of other draws: no rank is more frequent than another."""
     other = Reference.draw(DatasetSettings(curves=200, seed=78), NETWORK)
@@ -139,6 +140,7 @@ def test_models_that_the_network_does_not_know_are_refused(reference: Reference)
         Reference.draw(DatasetSettings(curves=10, seed=NETWORK.about["data"]["seed"]), NETWORK)
 
 
+@pytest.mark.slow
 def test_the_command_compares_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copy, out = tmp_path / "other.safetensors", tmp_path / "out"
     shutil.copy(bundled_path(), copy)

@@ -71,6 +71,7 @@ def test_errors_fall_with_the_root_of_the_counts_and_end_at_the_prior() -> None:
     assert found["L1"] == pytest.approx(np.full(500, 3750.0), abs=1.0)  # (500 + 7000)/2, whatever the noise
 
 
+@pytest.mark.slow
 def test_evaluation_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = DatasetFolder.create(tmp_path / "set", DatasetSettings(curves=120, seed=12))
     folder.make(1, progress=False)

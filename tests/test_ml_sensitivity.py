@@ -88,6 +88,7 @@ def test_correlations_and_exceptions_are_found() -> None:
     assert (above.item(), below.item()) == (2, 57)
 
 
+@pytest.mark.slow
 def test_study_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     assert main(["study", "sensitivity", "--curves", "16", "--seed", "3", "--out", str(out)]) == 0

@@ -236,7 +236,9 @@ def test_walkers_at_two_maxima_are_spread_about_their_own():
 
 
 def test_data_with_errors_of_unknown_size_get_a_factor():
-    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec", statistics="relative")
+    model = RockingCurveModel(
+        simulation=StubCurve(), axis_kind="offset", unit="arcsec", statistics="relative", floor=1e-6
+    )
     params = model.make_params(**TRUTH)
     exact = model.eval(params, x=AXIS)
     data = exact * (1.0 + 0.1 * np.random.default_rng(2).standard_normal(len(AXIS)))  # assumed are 5 %
