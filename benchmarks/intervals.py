@@ -94,7 +94,8 @@ def one(number: int, parts: tuple[str, ...], steps: int) -> dict[str, Any]:
         if "rank" in parts:
             posterior = sample(result, steps, seed=number, workers=1, progress=False)
             row["chain"] = {key: posterior.attrs[key] for key in ("converged", "effective_samples", "rhat")}
-            row["rank"] = {name: float(np.mean(posterior[name].values < truth[name])) for name in result.var_names}
+            samples = posterior["posterior"]
+            row["rank"] = {name: float(np.mean(samples[name].values < truth[name])) for name in result.var_names}
     return row
 
 

@@ -4,9 +4,10 @@
 
 Samples are simulated: strain profiles from the prior that the network learned from, below 2 % and as far as scans of
 501 points show all fringes, with damage, defects and optics drawn beside them, crystals and their reflections in turn.
-Every curve is fitted by itself, and the first two and all three together, each from its own guess.  "At the floor" is a
-sum of squares at most three standard deviations above what counting noise alone makes of these expected counts.  Times
-are those of one core (`time.thread_time`), guess and fit.
+Every curve is fitted by itself, and the first two and all three together, each from its own guess, with errors that
+know of places beside the minimum (`explore_errors`).  "At the floor" is a sum of squares at most three standard
+deviations above what counting noise alone makes of these expected counts.  Times are those of one core
+(`time.thread_time`), guess and fit.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def fitted(model: Any, counts: Any, x: Any, truth: Any) -> Row:
     guess = model.guess(counts, x=x)
     guessed = time.thread_time()
     result = model.fit(counts, guess, x=x)
+    result.explore_errors()
     row: Row = {"guess": guessed - begin, "fit": time.thread_time() - guessed, "excess": excess(result)}
     row |= {"chisqr": float(result.chisqr), "nfev": int(result.nfev)}
     if row["excess"] > FLOOR:

@@ -18,9 +18,9 @@ for name, value in {"diffuse_mix": 0.5, "substrate_diffuse_mix": 1.0, "eta": 0.2
     model.set_param_hint(name, value=value, vary=False)
 result = model.fit(curve, model.guess(curve))
 
-posterior = hx.sample(result, steps=600, seed=1, progress=False)  # an xarray.Dataset
+posterior = hx.sample(result, steps=600, seed=1, progress=False)  # an xarray.DataTree, as ArviZ has them
 for name in ("Dmax1", "L1", "max_strain", "max_strain_depth", "surface_strain", "integrated_strain"):
-    low, middle, high = posterior[name].quantile([0.16, 0.5, 0.84]).values
+    low, middle, high = posterior["posterior"][name].quantile([0.16, 0.5, 0.84]).values
     print(f"{name:18} {middle:.5g}  (68 %: {low:.5g} … {high:.5g})")
 print(posterior.attrs["notes"] or f"converged after {posterior.attrs['steps']} steps")
 

@@ -1,39 +1,34 @@
-"""Hooks of mkdocs: pages need no network.
+"""Hooks of mkdocs: formulas become MathML when pages are built, so that they show without a script and offline.
 
-Formulas become MathML, which browsers draw themselves, without a script; a page that loads anything from
-elsewhere is an error.
+A formula that would be printed as it is written, and a page that loads anything from elsewhere, are errors.
 """
 
+import html
 import re
-from html import unescape
 from typing import Any
-from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 
-# What pymdownx.arithmatex makes of \(…\) and \[…\] with `generic: true`.
-_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 _FROM_ELSEWHERE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>")
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Replace every formula of a page."""
-    return _FORMULA.sub(_mathml, html)
+def on_page_content(page: str, /, **_: Any) -> str:
+    """Return the HTML of a page with every formula that arithmatex has marked as MathML."""
+    return _FORMULA.sub(_mathml, page)
 
 
-def on_post_page(output: str, **_: Any) -> str:
+def on_post_page(page: str, /, **_: Any) -> str:
     """Refuse a page that would not be whole without a network."""
-    if found := _FROM_ELSEWHERE.search(output):
+    if found := _FROM_ELSEWHERE.search(page):
         raise ValueError(f"the page loads {found[0]} from elsewhere; put the file into docs/")
-    return output
+    return page
 
 
 def _mathml(formula: re.Match[str]) -> str:
-    element, latex = formula[1], unescape(formula[2]).strip()
-    mathml = convert(latex, display="block" if element == "div" else "inline")
+    latex = html.unescape(formula[3])
+    mathml = convert(latex, display="block" if formula[2] == "[" else "inline")
     mathml = mathml.replace(r"\_", "_")  # as it is left in \text{…}
-    if unknown := [text for text in ElementTree.fromstring(mathml).itertext() if "\\" in text]:
-        # The converter leaves commands that it does not know as they are.
+    if unknown := re.findall(r"\\\w+", html.unescape(mathml)):  # commands that the converter leaves as they are
         raise ValueError(f"no MathML for {', '.join(unknown)} in the formula {latex}; write it with other commands")
-    return f'<{element} class="arithmatex">{mathml}</{element}>'
+    return mathml

@@ -732,7 +732,7 @@ def _chains() -> tuple[Mapping[str, bytes], ...]:
 
 def _use_chain(folder: Path) -> None:
     found = _sample(folder / "chain.h5")
-    for name in ("scale", "fwhm", "log_posterior"):
+    for name in ("posterior/scale", "posterior/fwhm", "sample_stats/lp"):
         assert np.isfinite(found[name].values).all(), name
 
 

@@ -1,9 +1,9 @@
 """The documentation names what is there: parameters, pages, files."""
 
 import contextlib
+import html
 import re
 import runpy
-from html import escape as html_escape
 from pathlib import Path
 
 import pytest
@@ -85,7 +85,18 @@ def test_troubles_are_in_the_page(name, messages):
     assert [quote for quote in QUOTES if says(messages[name], quote)], messages[name]
 
 
-# --- scripts/mathml.py: pages that need no network (`mkdocs build` runs it over all of them)
+def test_pages_ask_nothing_of_other_computers_to_show_formulas():
+    pytest.importorskip("latex2mathml", reason="formulas of the documentation need the extra docs")
+    assert "https://" not in text("mkdocs.yml")
+    hook = runpy.run_path(str(ROOT / "scripts" / "mathml.py"))["on_page_content"]
+    inline = hook(r'<p>The width <span class="arithmatex">\(w &lt; \sigma_0\)</span>.</p>')
+    assert inline.startswith('<p>The width <math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">')
+    assert inline.endswith("</math>.</p>")
+    assert "&lt;" in inline or "&#x0003C;" in inline
+    assert "arithmatex" not in inline
+    block = hook('<div class="arithmatex">\\[\na = b,\n\\]</div>')
+    assert 'display="block"' in block
+    assert hook("<code>x</code>") == "<code>x</code>"
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +108,9 @@ def hooks():
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
 def test_every_formula_has_mathml(hooks, path):
     formulas = re.findall(r"\\\(.+?\\\)|\\\[.+?\\\]", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    html = "".join(f'<span class="arithmatex">{html_escape(formula)}</span>' for formula in formulas)
-    page = hooks["on_page_content"](html)
+    page = hooks["on_page_content"](
+        "".join(f'<span class="arithmatex">{html.escape(formula)}</span>' for formula in formulas)
+    )
     assert page.count("<math ") == len(formulas)
     assert "\\" not in page
 

@@ -9,7 +9,7 @@ from scipy import stats
 
 from curve_stub import TRUTH, StubCurve
 from hrxrd_ml import RockingCurveModel
-from hrxrd_ml.inference.sampling.convergence import autocorrelation_times, converged, split_rhat
+from hrxrd_ml.inference.sampling.convergence import bulk_ess, converged, rank_rhat
 from hrxrd_ml.inference.sampling.hamiltonian import (
     HamiltonianMove,
     Metric,
@@ -202,21 +202,33 @@ def test_rhat_is_one_for_chains_that_agree_and_large_for_those_that_do_not():
     rng = np.random.default_rng(1)
     same = rng.standard_normal((400, 10, 1))
     chain = np.concatenate([same, same + np.arange(10.0)[:, None], np.ones((400, 10, 1))], axis=2)
-    one, apart, constant = split_rhat(chain)
+    one, apart, constant = rank_rhat(chain)
     assert one == pytest.approx(1.0, abs=0.01)
     assert apart > 2.0
     assert constant == 1.0
-    assert np.isinf(split_rhat(chain[:3])).all()
+    assert np.isinf(rank_rhat(chain[:3])).all()
 
 
-def test_a_chain_is_long_enough_by_its_autocorrelation_time_and_by_rhat():
+def test_a_chain_is_long_enough_by_its_effective_samples_and_by_rhat():
     rng = np.random.default_rng(2)
-    chain = np.zeros((4000, 6, 1))
-    for k in range(1, len(chain)):  # an autoregressive process, whose time is (1 + a) / (1 - a)
-        chain[k] = 0.8 * chain[k - 1] + rng.standard_normal((6, 1))
-    times = autocorrelation_times(chain)
-    assert times[0] == pytest.approx(9.0, rel=0.15)
-    assert converged(times, split_rhat(chain), len(chain))
-    assert not converged(times, split_rhat(chain[:200]), 200)
-    assert not converged(times, np.array([1.02]), len(chain))
-    assert not converged(np.array([np.nan]), np.array([1.0]), len(chain))
+    chain = np.zeros((4000, 6, 2))
+    for k in range(1, len(chain)):  # an autoregressive process: (1 - a) / (1 + a) of its samples count
+        chain[k] = 0.8 * chain[k - 1] + rng.standard_normal((6, 2))
+    samples, rhat = bulk_ess(chain), rank_rhat(chain)
+    np.testing.assert_allclose(samples, 24000.0 / 9.0, rtol=0.15)
+    assert converged(rhat, samples)
+    assert not converged(rank_rhat(chain[:100]), bulk_ess(chain[:100]))
+    assert not converged(np.array([1.02, 1.0]), samples)
+    assert not converged(rhat, np.array([399.0, 4000.0]))
+    # Both are of ranks: the same for any function of the parameters that grows.
+    np.testing.assert_allclose(rank_rhat(chain**3), rhat, rtol=1e-3)
+    np.testing.assert_allclose(bulk_ess(np.exp(chain)), samples, rtol=1e-9)
+
+
+def test_rhat_and_effective_samples_are_those_of_arviz():
+    arviz = pytest.importorskip("arviz_stats", reason="ArviZ is not installed")
+    rng = np.random.default_rng(5)
+    chain = np.cumsum(rng.standard_normal((300, 6, 1)), axis=0) * 0.1 + rng.standard_normal((300, 6, 1))
+    array = chain[:, :, 0].T
+    assert rank_rhat(chain)[0] == pytest.approx(float(arviz.rhat(array)), rel=1e-6)
+    assert bulk_ess(chain)[0] == pytest.approx(float(arviz.ess(array)), rel=0.05)

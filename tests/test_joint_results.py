@@ -131,9 +131,9 @@ def test_posterior_of_a_joint_fit(result):
     posterior = hx.sample(few, steps=150, walkers=6, burn=20, seed=1, workers=1, progress=False)
     for name in few.var_names:
         par = few.params[name]
-        assert abs(float(posterior[name].mean()) - par.value) < par.stderr
-        assert float(posterior[name].std()) == pytest.approx(par.stderr, rel=0.25)
-    assert posterior["a_curve_band"].sizes["a_x"] == len(X[0])
-    assert posterior["b_curve_band"].sizes["b_x"] == len(X[1])
-    assert "strain_band" in posterior
+        assert abs(float(posterior["posterior"][name].mean()) - par.value) < par.stderr
+        assert float(posterior["posterior"][name].std()) == pytest.approx(par.stderr, rel=0.25)
+    assert posterior["bands/a_curve_band"].sizes["a_x"] == len(X[0])
+    assert posterior["bands/b_curve_band"].sizes["b_x"] == len(X[1])
+    assert "strain_band" in posterior["bands"]
     hx.plot.bands(posterior, few)

@@ -282,10 +282,10 @@ def test_parameters_are_fixed_bounded_and_tied_by_name():
 def test_a_parameter_on_its_bound_leaves_the_errors_of_the_others_alone():
     model, counts, start = problem()
     start["offset"].set(value=2.0, max=3.0)
-    bounded = model.fit(counts, start, x=AXIS)
+    bounded = model.fit(counts, start, x=AXIS, errors="noise")
     fixed = start.copy()
     fixed["offset"].set(value=3.0, vary=False)
-    other = model.fit(counts, fixed, x=AXIS)
+    other = model.fit(counts, fixed, x=AXIS, errors="noise")
     assert_same_fit(other, bounded)
     assert 0.0 < bounded.params["offset"].stderr < 0.05
     assert bounded.errorbars

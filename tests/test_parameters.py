@@ -62,7 +62,7 @@ def test_defaults_are_feasible_and_described(space):
 
 
 def test_spline_names_count_from_the_surface():
-    assert spline_space(3, 2).names == ("depth", "s0", "s1", "s2", "w0", "w1")
+    assert spline_space(3, 2).names == ("depth", "knot_centre", "knot_crowding", "s0", "s1", "s2", "w0", "w1")
     assert make_damage("bspline", 3).space.names == ("w0", "w1", "w2")
 
 

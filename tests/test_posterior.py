@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import warnings
 
 import h5py
 import numpy as np
@@ -20,6 +19,7 @@ from hrxrd_ml.inference.sampling.chain_file import ChainStore
 from hrxrd_ml.inference.sampling.exploration import Explored, explore
 from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import LogPosterior, with_model_error
+from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.io.files import locked
 from hrxrd_ml.results.posterior import _network_starts
 from hrxrd_ml.results.posterior_dataset import _modes
@@ -51,10 +51,10 @@ def posterior(simple):
 
 def test_where_the_posterior_is_normal_it_is_that_of_the_covariance(simple, posterior):
     for name in simple.var_names:
-        values, error = posterior[name].values.ravel(), simple.params[name].stderr
+        values, error = posterior["posterior"][name].values.ravel(), simple.params[name].stderr
         assert values.mean() == pytest.approx(simple.params[name].value, abs=0.1 * error)
         assert values.std() == pytest.approx(error, rel=0.06)
-    found = np.corrcoef([posterior[name].values.ravel() for name in simple.var_names])
+    found = np.corrcoef([posterior["posterior"][name].values.ravel() for name in simple.var_names])
     error = np.sqrt(np.diag(simple.covar))
     np.testing.assert_allclose(found, simple.covar / np.outer(error, error), atol=0.06)
     assert posterior.attrs["converged"] == 1
@@ -64,25 +64,27 @@ def test_where_the_posterior_is_normal_it_is_that_of_the_covariance(simple, post
 
 
 def test_everything_has_names_and_units(simple, posterior):
-    assert posterior["scale"].dims == ("chain", "draw")
-    assert posterior["offset"].attrs["units"] == "arcsec"
+    assert posterior["posterior/scale"].dims == ("chain", "draw")
+    assert posterior["posterior/offset"].attrs["units"] == "arcsec"
     assert json.loads(posterior.attrs["parameters"]) == list(simple.var_names)
-    assert posterior["curve_band"].dims == ("quantile", "x")
-    np.testing.assert_array_equal(posterior["x"], AXIS)
-    low, high = posterior["curve_band"].sel(quantile=[0.025, 0.975]).values
+    assert posterior["sample_stats/lp"].dims == ("chain", "draw")
+    bands = posterior["bands"]
+    assert bands["curve_band"].dims == ("quantile", "x")
+    np.testing.assert_array_equal(bands["x"], AXIS)
+    low, high = bands["curve_band"].sel(quantile=[0.025, 0.975]).values
     assert (low <= high).all()
     assert np.mean((low <= simple.best_fit) & (simple.best_fit <= high)) > 0.9
 
 
 def test_the_same_seed_gives_the_same_chain(simple):
     one, two = (sample(simple, 20, burn=20, stop=False, **QUIET) for _ in range(2))
-    xr.testing.assert_identical(one, two)
+    xr.testing.assert_equal(one, two)
 
 
 def test_processes_give_the_same_chain(simple):
     one = sample(simple, 10, burn=20, progress=False, workers=1, seed=4)
     two = sample(simple, 10, burn=20, progress=False, workers=2, seed=4)
-    np.testing.assert_array_equal(one["scale"], two["scale"])
+    np.testing.assert_array_equal(one["posterior/scale"], two["posterior/scale"])
 
 
 def test_where_processes_cannot_fork_no_script_is_run_twice(simple, monkeypatch):
@@ -90,14 +92,16 @@ def test_where_processes_cannot_fork_no_script_is_run_twice(simple, monkeypatch)
 
     monkeypatch.setattr(module.multiprocessing, "get_all_start_methods", lambda: ["spawn"])
     monkeypatch.setattr(module, "ProcessPoolExecutor", lambda *_, **__: pytest.fail("started processes"))
-    assert sample(simple, 5, burn=20, progress=False, seed=4).sizes["draw"] == 5
+    assert sample(simple, 5, burn=20, progress=False, seed=4)["posterior"].sizes["draw"] == 5
 
 
 def test_a_normal_prior_multiplies_a_normal_likelihood():
     result = fitted(free=("scale",))
     value, error = result.params["scale"].value, result.params["scale"].stderr
     centre, width = value + 2.0 * error, error
-    found = sample(result, 500, burn=100, priors={"scale": stats.norm(centre, width)}, **QUIET)["scale"].values
+    found = sample(result, 500, burn=100, priors={"scale": stats.norm(centre, width)}, **QUIET)[
+        "posterior/scale"
+    ].values
     assert found.mean() == pytest.approx(0.5 * (value + centre), abs=0.08 * error)
     assert found.std() == pytest.approx(error / np.sqrt(2.0), rel=0.08)
 
@@ -161,13 +165,80 @@ def test_model_error_is_found_where_the_model_is_wrong():
         params[name].vary = name in ("scale", "offset")
     result = model.fit(counts, params, x=AXIS)
     found = sample(result, 400, burn=60, model_error=True, **QUIET)
-    assert found["model_error"].mean() == pytest.approx(0.05, rel=0.25)
-    narrow = sample(result, 60, burn=40, stop=False, **QUIET)
+    assert found["posterior/model_error"].mean() == pytest.approx(0.05, rel=0.25)
+    narrow = sample(result, 60, burn=40, stop=False, errors="noise", **QUIET)
     assert "model_error=True" in narrow.attrs["notes"]
 
 
+@pytest.fixture(scope="module")
+def missing():
+    """A fit of a curve with a shoulder that its model has not."""
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec")
+    params = model.make_params(**TRUTH)
+    expected = model.eval(params, x=AXIS) * (1.0 + 0.15 * np.sin(AXIS / 90.0))
+    for name in params:
+        params[name].vary = name in ("scale", "offset", "fwhm")
+    return model.fit(np.random.default_rng(8).poisson(expected).astype(float), params, x=AXIS)
+
+
+def test_samples_have_the_errors_of_the_fit_that_know_of_the_misfit(missing):
+    found = sample(missing, 400, burn=60, **QUIET)
+    plain = sample(missing, 400, burn=60, errors="noise", **QUIET)
+    assert (found.attrs["errors"], plain.attrs["errors"]) == ("misfit", "noise")
+    assert "spread about the best fit" in found.attrs["notes"]
+    assert "too narrow" in plain.attrs["notes"]
+    for name, noise in missing.noise_errors().items():
+        par = missing.params[name]
+        assert par.stderr > 2.0 * noise
+        assert found["posterior"][name].values.std() == pytest.approx(par.stderr, rel=0.1)
+        assert plain["posterior"][name].values.std() == pytest.approx(
+            noise, rel=0.3
+        )  # the curvature expected, not seen
+        assert found["posterior"][name].values.mean() == pytest.approx(par.value, abs=0.1 * par.stderr)
+    samples = [found["posterior"][name].values.ravel() for name in missing.var_names]
+    error = np.sqrt(np.diag(missing.covar))
+    np.testing.assert_allclose(np.corrcoef(samples), missing.covar / np.outer(error, error), atol=0.08)
+
+
+def test_with_a_model_error_samples_are_not_spread(missing):
+    found = sample(missing, 40, burn=30, model_error=True, **QUIET)
+    assert found.attrs["errors"] == "noise"
+    assert "spread" not in found.attrs["notes"]
+
+
+def test_samples_are_spread_to_a_covariance_but_not_narrowed():
+    rng = np.random.default_rng(4)
+    units = np.diag([1.0, 1e4, 1e-6])
+    root = rng.standard_normal((3, 3))
+    noise, low, high = units @ root @ root.T @ units, np.full(4, -np.inf), np.full(4, np.inf)
+    chain = np.concatenate([rng.multivariate_normal(np.zeros(3), noise, (5000, 4)), np.ones((5000, 4, 1))], axis=2)
+    for factor in (0.2, 1.0, 25.0):
+        found = Widening(np.zeros((1, 4)), factor * noise, low, high)(chain)
+        np.testing.assert_array_equal(found[..., 3], 1.0)
+        covariance = units @ np.cov((found[..., :3] @ np.linalg.inv(units)).reshape(-1, 3), rowvar=False) @ units
+        scale = np.sqrt(np.diag(noise))
+        np.testing.assert_allclose(
+            covariance / scale / scale[:, None],
+            max(factor, 1.0) * noise / scale / scale[:, None],
+            atol=0.05 * max(factor, 1.0),
+        )
+    walled = Widening(np.zeros((1, 4)), 25.0 * noise, np.array([-np.inf, 0.0, -1e-6, 0.0]), high)(np.abs(chain))
+    assert walled[..., 1].min() >= 0.0
+
+
+def test_walkers_at_two_maxima_are_spread_about_their_own():
+    rng = np.random.default_rng(4)
+    places = np.array([[0.0, 0.0], [100.0, 0.0]])
+    chain = rng.standard_normal((4000, 4, 2)) + places[[0, 1, 0, 1]]
+    found = Widening(places, 9.0 * np.eye(2), np.full(2, -np.inf), np.full(2, np.inf))(chain)
+    np.testing.assert_allclose(found.mean(axis=0), places[[0, 1, 0, 1]], atol=0.2)
+    np.testing.assert_allclose(found.std(axis=0), 3.0, rtol=0.05)
+
+
 def test_data_with_errors_of_unknown_size_get_a_factor():
-    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec", statistics="relative")
+    model = RockingCurveModel(
+        simulation=StubCurve(), axis_kind="offset", unit="arcsec", statistics="relative", floor=1e-6
+    )
     params = model.make_params(**TRUTH)
     exact = model.eval(params, x=AXIS)
     data = exact * (1.0 + 0.1 * np.random.default_rng(2).standard_normal(len(AXIS)))  # assumed are 5 %
@@ -175,8 +246,8 @@ def test_data_with_errors_of_unknown_size_get_a_factor():
         params[name].vary = name in ("scale", "fwhm")
     result = model.fit(data, params, x=AXIS)
     found = sample(result, 400, burn=60, **QUIET)
-    assert found["noise_factor"].mean() == pytest.approx(2.0, rel=0.15)
-    assert found["scale"].values.std() == pytest.approx(result.params["scale"].stderr, rel=0.15)
+    assert found["posterior/noise_factor"].mean() == pytest.approx(2.0, rel=0.15)
+    assert found["posterior/scale"].values.std() == pytest.approx(result.params["scale"].stderr, rel=0.15)
 
 
 def test_two_maxima_are_noticed_and_one_is_not():
@@ -197,10 +268,10 @@ def test_a_chain_goes_on_where_its_file_ends(simple, tmp_path, monkeypatch):
     short = sample(simple, 15, backend=file, **settings)
     monkeypatch.setattr("hrxrd_ml.inference.sampling.exploration.explore", lambda *_: pytest.fail("explored once more"))
     long = sample(simple, 40, backend=file, **settings)
-    np.testing.assert_array_equal(long["scale"].values[:, :15], short["scale"].values)
-    assert long.sizes["draw"] == 40
+    np.testing.assert_array_equal(long["posterior/scale"].values[:, :15], short["posterior/scale"].values)
+    assert long["posterior"].sizes["draw"] == 40
     again = sample(simple, 40, backend=file, **settings)
-    np.testing.assert_array_equal(again["scale"], long["scale"])
+    np.testing.assert_array_equal(again["posterior/scale"], long["posterior/scale"])
 
 
 class _KilledError(Exception):
@@ -230,7 +301,7 @@ def test_a_chain_that_is_interrupted_is_the_uninterrupted_one(steps, after, simp
         with pytest.raises(_KilledError):
             sample(simple, 20, backend=tmp_path / "parts.h5", **settings)
     parts = sample(simple, 20, backend=tmp_path / "parts.h5", **settings)
-    for name in ("scale", "offset", "log_posterior"):
+    for name in ("posterior/scale", "posterior/offset", "sample_stats/lp"):
         np.testing.assert_array_equal(parts[name], whole[name])
 
 
@@ -247,7 +318,7 @@ def test_a_chain_that_is_read_goes_on(simple, tmp_path):
     )
     try:
         assert reader.stdout.readline().strip()
-        assert sample(simple, 10, backend=file, **settings).sizes["draw"] == 10
+        assert sample(simple, 10, backend=file, **settings)["posterior"].sizes["draw"] == 10
     finally:
         reader.communicate()
 
@@ -258,7 +329,7 @@ def test_two_samplings_do_not_write_one_chain(simple, tmp_path):
     with locked(file), pytest.raises(InputFileError, match="another process is writing"):
         sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)
     assert not list(tmp_path.iterdir())
-    assert sample(simple, 5, burn=20, backend=file, stop=False, **QUIET).sizes["draw"] == 5
+    assert sample(simple, 5, burn=20, backend=file, stop=False, **QUIET)["posterior"].sizes["draw"] == 5
     assert [path.name for path in tmp_path.iterdir()] == ["chain.h5"]
 
 
@@ -323,6 +394,7 @@ def test_damaged_files_are_refused_and_kept(simple, tmp_path):
     [
         ({"walkers": 3}, "at least 4"),
         ({"steps": 0}, "at least 1 step"),
+        ({"errors": "both"}, "expected errors"),
         ({"burn": 3}, "20 of burn-in"),
         ({"priors": {"Dmax1": stats.norm()}}, "not a free parameter"),
         ({"priors": {"scale": 3.0}}, "expected a distribution"),
@@ -339,7 +411,7 @@ def test_a_fit_without_covariance_can_be_sampled(simple):
     result = fitted(free=("scale",))
     width = result.params["scale"].stderr
     result.covar = None
-    assert sample(result, 300, **QUIET)["scale"].values.std() == pytest.approx(width, rel=0.1)
+    assert sample(result, 300, **QUIET)["posterior/scale"].values.std() == pytest.approx(width, rel=0.1)
 
 
 def test_walkers_start_at_other_maxima_that_are_as_high(simple):
@@ -350,6 +422,31 @@ def test_walkers_start_at_other_maxima_that_are_as_high(simple):
     assert places == [1, 1, 1]
     with pytest.raises(ParameterError, match=r"lacks the free parameters .*offset"):
         sample(simple, 10, starts=[Parameters()], **QUIET)
+
+
+@pytest.fixture(scope="module")
+def two_maxima():
+    """A fit of a curve with two bumps where its model has one, from a guess that has seen the other."""
+    model = RockingCurveModel(simulation=StubCurve(), axis_kind="offset", unit="arcsec")
+    params = model.make_params(**(TRUTH | {"scale": 2000.0, "Rp2": 0.0}))
+    params["D02"].max = 0.006  # beyond D01
+    both = [model.eval(params, x=AXIS, D02=strain) for strain in (0.0020, 0.0046)]
+    for name in params:
+        params[name].vary = name in ("D02", "background")
+    params["D02"].value, params["D02"].user_data = 0.0020, {"guess": {"competing": 0.0046}}
+    return model.fit(np.rint(np.mean(both, axis=0)), params, x=AXIS)
+
+
+def test_a_second_maximum_that_the_guess_saw_gets_walkers(two_maxima):
+    found = sample(two_maxima, 400, burn=40, errors="noise", **QUIET)
+    ends = np.sort(found["posterior/D02"].values.mean(axis=1))
+    np.testing.assert_allclose(ends, np.repeat([0.0020, 0.0046], 4), rtol=0.05)
+    assert found.attrs["maxima"] == 2
+    assert found.attrs["converged"] == 1  # those at the same maximum agree
+    assert "walkers are at 2 maxima" in found.attrs["notes"]
+    assert "4 at one 0.0 below the highest" in found.attrs["notes"]
+    alone = fitted(free=("D02", "background"))
+    assert sample(alone, 50, burn=20, stop=False, **QUIET).attrs["maxima"] == 1
 
 
 def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
@@ -366,7 +463,7 @@ def test_a_result_that_was_read_can_be_sampled_at_once(tmp_path):
     for a, b in zip(was.expansion(was.start()), found.expansion(was.start()), strict=True):
         np.testing.assert_allclose(b, a, rtol=1e-9)
     posterior = sample(load_result(tmp_path / "result.json"), 20, burn=20, **QUIET)
-    assert posterior.sizes["draw"] == 20
+    assert posterior["posterior"].sizes["draw"] == 20
 
 
 def test_looking_at_the_profiles_before_changes_nothing():
@@ -412,8 +509,23 @@ def test_a_posterior_survives_netcdf(posterior, tmp_path):
     from hrxrd_ml import save_dataset
 
     save_dataset(posterior, tmp_path / "posterior.nc")
-    with xr.open_dataset(tmp_path / "posterior.nc", engine="h5netcdf") as opened, warnings.catch_warnings():
+    with xr.open_datatree(tmp_path / "posterior.nc", engine="h5netcdf") as opened:
         xr.testing.assert_equal(opened.load(), posterior)
+        assert opened.attrs["notes"] == posterior.attrs["notes"]
+
+
+def test_arviz_takes_a_posterior(simple, posterior):
+    """Its newest release as it is, those before 1.0 behind ``from_datatree``."""
+    try:
+        from arviz_stats import summary
+    except ImportError:
+        arviz = pytest.importorskip("arviz", reason="ArviZ is not installed")
+        posterior, summary = arviz.from_datatree(posterior), arviz.summary
+    table = summary(posterior, round_to="none")
+    assert set(simple.var_names) <= set(table.index)
+    assert not {"curve_band", "lp"} & set(table.index)
+    for name in simple.var_names:
+        assert table.loc[name, "mean"] == pytest.approx(simple.params[name].value, abs=simple.params[name].stderr)
 
 
 @pytest.mark.slow

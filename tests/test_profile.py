@@ -23,7 +23,8 @@ VOIGT = {
     "eta_front": 0.3,
     "eta_back": 0.6,
 }
-SPLINE = {f"s{i}": 1e-3 * (1.0 + np.sin(i)) for i in range(8)} | {"depth": 3000.0}
+SPLINE = {f"s{i}": 1e-3 * (1.0 + np.sin(i)) for i in range(8)}
+SPLINE |= {"depth": 3000.0, "knot_centre": 2100.0, "knot_crowding": 12.0}
 
 
 def plain(z, v):
@@ -92,6 +93,27 @@ def test_spline_ends_at_zero_and_reproduces_a_straight_line_start():
     values = {f"s{i}": 0.004 for i in range(10)} | {"depth": 2000.0}
     strain = profile.evaluate(np.array([0.0, 500.0, 2000.0]), values)
     np.testing.assert_allclose(strain, [0.004, 0.004, 0.0], atol=1e-15)
+
+
+def test_knots_crowd_where_they_are_told_to():
+    """Even knots are the limit of no crowding; else their distance is least at the centre, and the ends stay."""
+    even, barely, crowded = (
+        SplineProfile(12).segments({"depth": 3000.0, "knot_centre": 2100.0, "knot_crowding": crowding}).edges
+        for crowding in (0.0, 1e-3, 20.0)
+    )
+    np.testing.assert_allclose(even, np.linspace(0.0, 3000.0, 11), rtol=1e-12)
+    np.testing.assert_allclose(barely, even, atol=1e-2)
+    np.testing.assert_allclose(crowded[[0, -1]], [0.0, 3000.0], atol=1e-9)
+    gaps = np.diff(crowded)
+    nearest = np.argmin(gaps)
+    assert crowded[nearest] <= 2100.0 <= crowded[nearest + 1]
+    assert gaps.max() > 10.0 * gaps.min()
+
+
+def test_spline_is_the_sum_of_its_basis():
+    profile, z = SplineProfile(8), np.linspace(0.0, 3000.0, 50)
+    coefficients = [SPLINE[name] for name in profile.names]
+    np.testing.assert_allclose(profile.evaluate(z, SPLINE), profile.design(z, SPLINE) @ coefficients, atol=1e-17)
 
 
 def test_function_profile_gives_what_the_function_gives_with_derivatives():

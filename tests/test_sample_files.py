@@ -124,3 +124,36 @@ def test_a_file_of_several_curves_is_no_experiment_of_one(folder):
 def test_two_scans_of_one_reflection_have_names_of_their_own(folder):
     (folder / "sample.toml").write_text(HEAD + CURVES.replace("[8, 8, 8]", "[4, 4, 4]"), encoding="utf-8")
     assert [curve.label for curve in hx.read_sample(folder / "sample.toml").curves] == ["r444", "r444a"]
+
+
+def test_a_curve_that_is_not_fitted_is_predicted(folder, capsys):
+    text = (HEAD + CURVES).replace('file = "second.csv"', 'file = "second.csv"\npredict = true')
+    (folder / "sample.toml").write_text(text, encoding="utf-8")
+    sample = hx.read_sample(folder / "sample.toml")
+    assert [own.label for own in sample.curves] == ["r444"]
+    assert [own.label for own in sample.predicted] == ["r888"]
+    assert main(["fit", str(folder / "sample.toml"), "--out", str(folder / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "r888, predicted, not fitted: chi2/N = " in said
+    files = {path.name for path in (folder / "out").iterdir()}
+    assert {"predicted_r888.csv", "predicted_r888.png"} <= files
+    table = np.genfromtxt(folder / "out" / "predicted_r888.csv", delimiter=",", names=True)
+    assert table.dtype.names == ("x", "data", "sigma", "prediction", "prediction_sigma", "residual")
+    # Of the truth it misses no more than its band.
+    off = (table["data"] - table["prediction"]) / np.hypot(table["sigma"], table["prediction_sigma"])
+    assert np.mean(off**2) < 1.5
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("file = ", "predict = true\nfile = "), "at least one that is fitted"),
+        (('file = "second.csv"', 'file = "second.csv"\npredict = 1'), "true or false"),
+        (('file = "second.csv"', 'file = "none.csv"\npredict = true'), "none.csv"),
+    ],
+)
+def test_predictions_that_cannot_be_made_are_refused(folder, capsys, change, says):
+    (folder / "sample.toml").write_text((HEAD + CURVES).replace(*change), encoding="utf-8")
+    assert main(["fit", str(folder / "sample.toml"), "--out", str(folder / "out")]) == 2
+    assert says in capsys.readouterr().err
+    assert not (folder / "out").exists()

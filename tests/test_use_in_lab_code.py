@@ -273,14 +273,14 @@ def test_bounds_of_a_film_may_be_widened():
         assert np.linalg.norm(derivatives[:, i] - by_difference) < 2e-2 * np.linalg.norm(by_difference)
 
 
-def test_a_posterior_names_a_parameter_called_depth():
+def test_a_posterior_has_a_parameter_called_as_an_axis_of_its_bands():
     model = fit_results.model(profile="pseudo_voigt", damage="none", diffuse="none")
     params = model.make_params(scale=2e5, fwhm=14.0)
     counts = np.random.default_rng(2).poisson(model.eval(params, x=X)).astype(float)
     result = model.fit(counts, few(params, "depth", "scale"), x=X)
     post = hx.sample(result, 20, walkers=4, burn=20, seed=1, progress=False, workers=1)
-    assert post["depth_"].dims == ("chain", "draw")
-    assert post["strain_band"].dims == ("quantile", "depth")
+    assert post["posterior/depth"].dims == ("chain", "draw")
+    assert post["bands/strain_band"].dims == ("quantile", "depth")
 
 
 def test_counts_whose_covariance_is_scaled_are_sampled_as_counts():
@@ -288,7 +288,7 @@ def test_counts_whose_covariance_is_scaled_are_sampled_as_counts():
     params, counts = measured(model)
     result = model.fit(counts, few(params, "scale", "background"), x=X, scale_covar=True)
     post = hx.sample(result, 20, walkers=4, burn=20, seed=1, progress=False, workers=1)
-    assert "noise_factor" not in post
+    assert "noise_factor" not in post["posterior"]
 
 
 @pytest.mark.parametrize("values", [{"fwhm": 200.0}, {"fwhm": 12.0, "curvature": 300.0}])

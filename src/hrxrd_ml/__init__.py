@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from hrxrd_ml.results.plan import Measurement, plan
     from hrxrd_ml.results.posterior import sample
     from hrxrd_ml.results.predict import predict
+    from hrxrd_ml.results.words import in_words
     from hrxrd_ml.simulate import RockingCurve
     from hrxrd_ml.specimen.film import Film
     from hrxrd_ml.specimen.superlattice import Superlattice
@@ -54,6 +55,7 @@ __all__ = [
     "compare",
     "fit_curve",
     "fit_curves",
+    "in_words",
     "load_model",
     "load_result",
     "make_curve",
@@ -90,6 +92,7 @@ _HOMES = {
     "compare": "results.dataset",
     "fit_curve": "cli.run",
     "fit_curves": "cli.run",
+    "in_words": "results.words",
     "load_model": "model.loading",
     "load_result": "model.loading",
     "make_curve": "io.curve",

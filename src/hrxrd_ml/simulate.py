@@ -60,6 +60,7 @@ _OFFSET_STEP = 60.0  # arcsec; the grid follows the offset in steps of this
 _STRETCH_STEP = 60.0  # arcsec; and the end of the scan, which the scale of the axis moves, in steps of this
 _NODES_PER_WIDTH = 0.55  # coarsest step of the nodes over the FWHM of the resolution
 _STEPS_PER_WIDTH = 0.28  # coarsest step of the uniform grid over that FWHM
+_BLUR, _LOOSE_BLUR = 3.0, 1.2  # frequency times FWHM from which on nothing is left of what a resolution function blurs
 _OCTAVES = 4.0  # how often, at most, the steps are halved for a narrow resolution
 _LOOSE_OCTAVES = 2.0  # the same where the tolerance is loose, as in a search
 
@@ -392,7 +393,7 @@ class BoundCurve:
         _keep_freed_memory()
         self.model = model
         self.dtheta = dtheta
-        self._grids: dict[tuple[int, int, float, int, Need], Grid] = {}
+        self._grids: dict[tuple[int, int, float, int, Need, float], Grid] = {}
         self._step = float(np.median(np.diff(dtheta)))
         self._farthest = max(float(np.abs(dtheta[[0, -1]]).max()) / ARCSEC, 1.0)
         # Coarsest step of the nodes [arcsec]
@@ -412,14 +413,15 @@ class BoundCurve:
         number = round(values["offset"] / _OFFSET_STEP)
         stretch = round((values["step"] - 1.0) * self._farthest / _STRETCH_STEP)
         need = self._need(values)
-        fringe, width = self.model.fringe(need.depth), max(self.model.response.width(values), self._narrowest) * ARCSEC
+        width = max(self.model.response.width(values), self._narrowest) * ARCSEC
+        fringe = self._blurred(self.model.fringe(need.depth), width)
         needed = AngleGrid.coarse_step(self._step, fringe) / (_NODES_PER_WIDTH * width)
         step = 0.5 if self._loose else 1.0
         octave = min(step * math.ceil(math.log2(max(needed, 1.0)) / step), self._octaves)
         # A broad plateau is no reason for a grid that a narrow resolution cannot be followed on.
         even = AngleGrid.even_step(self._step, fringe, self.model.reflection.darwin_width())
         finer = math.ceil(math.log2(max(even / (_STEPS_PER_WIDTH * width * 2.0**octave), 1.0)))
-        key = number, stretch, octave, finer, need
+        key = number, stretch, octave, finer, need, fringe
         if key not in self._grids:
             if len(self._grids) > 8:
                 self._grids.clear()
@@ -433,6 +435,17 @@ class BoundCurve:
                 finer=2**finer,
             )
         return self._grids[key]
+
+    def _blurred(self, fringe: float, width: float) -> float:
+        """Return which fringe nodes have to follow [rad] where the resolution is ``width`` [rad] wide.
+
+        Samples of a fringe f that are h apart stand for one of 1/(1/h - 1/f), too: where the resolution blurs that, and
+        the fringe all the more, there is no need for the fifth of f that interpolation takes. In half octaves of the
+        width.
+        """
+        narrower = fringe * 2.0 ** (0.5 * math.floor(2.0 * math.log2(width / fringe)))
+        blur = _LOOSE_BLUR if self._loose else _BLUR
+        return max(fringe, 5.0 / (1.0 / fringe + blur / narrower))
 
     def _need(self, values: Values) -> Need:
         return Need.of(

@@ -15,15 +15,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from hrxrd_ml.cli import training
+from hrxrd_ml.cli import studies, training
+from hrxrd_ml.cli.measured import read_measured
 from hrxrd_ml.cli.training import add_out, path_argument
-from hrxrd_ml.errors import ExperimentError, HrxrdError, InputFileError, ParameterError
+from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError
 from hrxrd_ml.io.files import staged_folder, write_text
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from hrxrd_ml.io.experiment.settings import Experiment, Sample
+    from hrxrd_ml.io.experiment.settings import CurveOfSample, Experiment, Sample
     from hrxrd_ml.model.result import RockingCurveResult
 
 # Everything that is slow to import is imported where it is used, so that --help and complaints come at once.
@@ -119,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--seed", metavar="N", type=int, help="seed of the noise")
 
     training.add_commands(commands, command)
+    studies.add_commands(commands, command)
     return parser
 
 
@@ -138,7 +140,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.cli import outputs
 
     with as_file(files("hrxrd_ml") / "data") as folder:
-        curve, experiment = _read(folder / "demo.csv", folder / "demo.toml")
+        curve, experiment = read_measured(folder / "demo.csv", folder / "demo.toml")
         truth = outputs.read_truth(folder / "demo.csv")
         print(f"demo: a SIMULATED curve, {folder / 'demo.csv'}")
         return _fit_and_write(curve, experiment, arguments, truth)
@@ -202,32 +204,23 @@ def _simulate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(curve: Path, experiment: Path | None) -> tuple[xr.DataArray, Experiment]:
-    """Curve and experiment, the latter by default from the file beside the curve."""
-    from hrxrd_ml.io.experiment.read import find_experiment, read_experiment
-    from hrxrd_ml.io.read import read_curve
-
-    path = experiment or find_experiment(curve)
-    if path is None:
-        if not curve.is_file():
-            read_curve(curve, experiment=False)  # says so
-        raise ExperimentError(
-            f"{curve}: no experiment file {curve.with_suffix('.toml').name} beside it, which says crystal "
-            "and reflection; write one, or give its path after the curve"
-        )
-    settings = read_experiment(path)
-    return read_curve(curve, experiment=settings), settings
-
-
 def _read_any(arguments: argparse.Namespace) -> tuple[Any, Experiment | Sample]:
     """Curve and experiment, or all curves of a sample and its file."""
     from hrxrd_ml.io.experiment.read import describes_sample, read_sample
     from hrxrd_ml.io.read import read_curve
 
     if arguments.experiment is not None or not arguments.curve.is_file() or not describes_sample(arguments.curve):
-        return _read(arguments.curve, arguments.experiment)
+        return read_measured(arguments.curve, arguments.experiment)
     sample = read_sample(arguments.curve)
     return [read_curve(own.file, experiment=own.experiment) for own in sample.curves], sample
+
+
+def _read_predicted(experiment: Experiment | Sample) -> list[tuple[CurveOfSample, xr.DataArray]]:
+    """Curves that are not fitted but predicted, each with what the file says of it."""
+    from hrxrd_ml.io.read import read_curve
+
+    others = getattr(experiment, "predicted", ())
+    return [(own, read_curve(own.file, experiment=own.experiment)) for own in others]
 
 
 def _read_as(curve: Any) -> list[str]:
@@ -250,13 +243,21 @@ def _fit_and_write(
     from hrxrd_ml.specimen.superlattice import films_of
 
     run.build_any(experiment, curve)  # whatever is wrong with it is said before a folder is made
+    others = _read_predicted(experiment)
     fit = dataset = None
+    predicted: dict[str, xr.Dataset] = {}
     failed: list[str] = []
     try:
         with staged_folder(arguments.out) as folder:
             fit = run.fit_any(curve, experiment, progress=_progress if arguments.verbose else None)
             dataset = to_dataset(fit.result, fit.guess)
             failed += outputs.write_fit(fit, dataset, folder)
+            for other, measured in others:
+                try:
+                    predicted[other.label] = run.predict_curve(fit.result, measured, other, str(experiment.path))
+                except HrxrdError as error:
+                    failed.append(str(error))
+            failed += outputs.write_predictions(predicted, folder)
     except InputFileError as error:
         if fit is None or dataset is None:
             raise
@@ -269,6 +270,8 @@ def _fit_and_write(
     _say(tables.summary(root_of(dataset), fit.seconds))
     for part in fit.result.parts if fit.result.parts[1:] else ():
         _say(f"{part.model.label}: chi2/N = {part.pearson_chi2():.3g}")
+    for label, seen in predicted.items():
+        _say(f"{label}, predicted, not fitted: chi2/N = {seen.attrs['chi2']:.3g}, with {seen.attrs['own']}")
     first = fit.result.model.rocking_curves[0]
     for film in (film for part in first.simulation.films for film in films_of(part)):
         for spec in first.space if film.x is not None else ():
@@ -276,7 +279,7 @@ def _fit_and_write(
                 _say(f"{spec.name}: {spec.description}")
     for note in fit.result.bound_notes:
         _say(f"note: {note}")
-    _tell(arguments.out, outputs.files_of(dataset), failed)
+    _tell(arguments.out, (*outputs.files_of(dataset), *outputs.predictions_of(predicted)), failed)
     later = [*(() if arguments.emcee else outputs.POSTERIOR_FILES), *(() if arguments.report else ("fit.html",))]
     if old := [name for name in later if (arguments.out / name).exists()]:
         _say(f"note: {', '.join(old)} in {arguments.out} are of an earlier run")
@@ -306,7 +309,7 @@ def _fit_and_write(
 
 def _sample_and_write(
     result: RockingCurveResult, dataset: xr.Dataset | xr.DataTree, arguments: argparse.Namespace, failed: list[str]
-) -> xr.Dataset:
+) -> xr.DataTree:
     """Sample, write the files, and add to ``failed`` what could not be written."""
     from hrxrd_ml.cli import outputs
     from hrxrd_ml.results import posterior, tables

@@ -8,7 +8,7 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ FILES = ("fit.json", "fit.csv", "fit.nc", "fit.png")
 CHAIN = "chain.h5"
 POSTERIOR_FILES = ("posterior.nc", "posterior.png", "corner.png", "trace.png")
 COLUMNS = ("data", "sigma", "guess", "best_fit")
+PREDICTED = ("data", "sigma", "prediction", "prediction_sigma", "residual")
 _TRUTH = "# parameters:"
 
 
@@ -60,8 +61,29 @@ def write_fit(fit: Fit, dataset: xr.Dataset | xr.DataTree, folder: str | os.Path
     return write_each(dict(zip(files_of(dataset), writers, strict=True)), folder)
 
 
+def write_predictions(predicted: Mapping[str, xr.Dataset], folder: str | os.PathLike[str]) -> list[str]:
+    """Write a table and a figure of each curve that was predicted, by its label, as `write_fit`."""
+    from hrxrd_ml.results import plots
+
+    def draw(dataset: xr.Dataset) -> Writer:
+        return lambda path: plots.prediction(dataset).savefig(path, dpi=300)
+
+    def tabulate(dataset: xr.Dataset) -> Writer:
+        return lambda path: write_text(path, table(dataset, PREDICTED))
+
+    writers: dict[str, Writer] = {}
+    for label, dataset in predicted.items():
+        writers |= dict(zip(predictions_of([label]), (tabulate(dataset), draw(dataset)), strict=True))
+    return write_each(writers, folder)
+
+
+def predictions_of(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the files of curves that were predicted."""
+    return tuple(f"predicted_{label}.{kind}" for label in labels for kind in ("csv", "png"))
+
+
 def write_posterior(
-    posterior: xr.Dataset, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
+    posterior: xr.DataTree, dataset: xr.Dataset | xr.DataTree, folder: str | os.PathLike[str]
 ) -> list[str]:
     """Write all files of a posterior, and of the fit that it belongs to, as `write_fit`."""
     from hrxrd_ml.results import plots
@@ -123,11 +145,11 @@ def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def table(dataset: xr.Dataset) -> str:
-    """Text of ``fit.csv``: x in the unit of the input, data, sigma, guess, best_fit."""
-    columns = [np.asarray(dataset[name].values) for name in ("x", *COLUMNS)]
+def table(dataset: xr.Dataset, names: Sequence[str] = COLUMNS) -> str:
+    """Text of ``fit.csv``: x in the unit of the input, data, sigma, guess, best_fit; or other columns."""
+    columns = [np.asarray(dataset[name].values) for name in ("x", *names)]
     lines = [",".join(f"{value:.10g}" for value in row) for row in zip(*columns, strict=True)]
-    return "\n".join([",".join(("x", *COLUMNS)), *lines, ""])
+    return "\n".join([",".join(("x", *names)), *lines, ""])
 
 
 def parameters_toml(params: Parameters) -> str:

@@ -25,13 +25,21 @@ from hrxrd_ml.guess.strategy import stepwise
 from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.io.curve import leave_out, make_curve
-from hrxrd_ml.io.experiment.settings import Experiment, LayerSettings, ReflectionSettings, Sample, SuperlatticeSettings
+from hrxrd_ml.io.experiment.settings import (
+    CurveOfSample,
+    Experiment,
+    LayerSettings,
+    ReflectionSettings,
+    Sample,
+    SuperlatticeSettings,
+)
 from hrxrd_ml.model.composite import CurveFitting
 from hrxrd_ml.model.joint import JointModel
 from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.results.derived import profile_end
+from hrxrd_ml.results.predict import predict
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.stack import Stack
 from hrxrd_ml.specimen.superlattice import Part, Superlattice, films_of
@@ -73,8 +81,8 @@ class Strategy(Protocol):
     ) -> RockingCurveResult:
         """Fit; ``held`` are parameters that the experiment file sets, so that no step may free them.
 
-        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` of the model's `fit`, and ``seconds`` where
-        the experiment limits the time.
+        The settings are ``weights``, ``method``, ``max_nfev``, ``iter_cb`` and ``errors`` of the model's `fit`, and
+        ``seconds`` where the experiment limits the time.
         """
 
 
@@ -223,6 +231,25 @@ def fit_curves(
     return _fitted(model, list(curves), guess, weights, sample, strategy, progress, begin)
 
 
+def predict_curve(
+    result: RockingCurveResult, curve: xr.DataArray, own: CurveOfSample, source: str = "experiment"
+) -> xr.Dataset:
+    """Predict a curve that was not fitted, as its part of an experiment file says, and compare; see `hrxrd_ml.predict`.
+
+    What its mask leaves out is neither fitted nor compared.
+
+    Raises
+    ------
+    HrxrdError
+        If it is of another sample than the fit.
+    """
+    kept = leave_out(curve, own.experiment.fit.mask) if own.experiment.fit.mask else curve
+    try:
+        return predict(result, build_model(own.experiment, curve), data=kept)
+    except ParameterError as error:
+        raise ParameterError(f"{source}: {own.label}, which is to be predicted: {error}") from error
+
+
 def _guess_curves(curves: Sequence[xr.DataArray], sample: Sample) -> tuple[JointModel, Any, Parameters]:
     """Model, weights and start values of several curves."""
     model = build_joint_model(sample, curves)
@@ -316,6 +343,7 @@ def _fitted(
         "method": method,
         "max_nfev": experiment.fit.max_nfev,
         "iter_cb": progress,
+        "errors": experiment.fit.errors,
     }
     if experiment.fit.seconds is not None:
         settings["seconds"] = experiment.fit.seconds

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hrxrd_ml.cli.tables import report
 from hrxrd_ml.errors import ParameterError
 
 Command = Callable[[str, Callable[[argparse.Namespace], int], str], argparse.ArgumentParser]
@@ -43,6 +44,14 @@ def add_commands(commands: Any, command: Command) -> None:
     show.set_defaults(run=_describe)
     show.add_argument("folder", metavar="DIR", type=path_argument)
     add_out(show, "FILE", "picture of the distribution of the parameters")
+    about = "Compare how ways to draw the seven parameters cover their space; without curves."
+    matched = actions.add_parser("compare", help="compare how sets cover their space", description=about)
+    matched.set_defaults(run=_compare)
+    kinds = "random, cube, latin, sobol, stratified-NAME, the folder of a data set, or settings of data sets"
+    matched.add_argument("sets", metavar="SET", nargs="*", help=f"{kinds} (default: the usual ones)")
+    matched.add_argument("--count", metavar="N", type=int, default=1_000_000, help="sets of parameters (%(default)s)")
+    matched.add_argument("--seed", metavar="N", type=int, default=1, help="seed (%(default)s)")
+    add_out(matched, "DIR", "folder for compare.md, compare.nc and compare.png")
 
     train = command("train", _train, "train a network")
     train.add_argument("settings", metavar="SETTINGS", help="TOML file, or bundled settings by name")
@@ -63,13 +72,15 @@ def add_commands(commands: Any, command: Command) -> None:
     evaluate = command("evaluate", _evaluate, "measure a network on curves that it has not seen")
     evaluate.add_argument("network", metavar="NETWORK", help=f"checkpoint, or {bundled}")
     evaluate.add_argument("dataset", metavar="DATASET", type=path_argument, help=made)
+    ideal = "measure N of the curves beside what an ideal estimator could answer; some 40 ms each"
+    evaluate.add_argument("--ideal", metavar="N", type=int, default=0, help=ideal)
     add_out(evaluate, "DIR", "folder for evaluation.json and evaluation.md")
 
 
 def _make(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
 
-    _at_least(arguments.workers, 1, "--workers")
+    at_least(arguments.workers, 1, "--workers")
     settings = DatasetSettings.read(arguments.settings, curves=arguments.curves, seed=arguments.seed)
     folder = DatasetFolder.create(arguments.out, settings)
     folder.make(arguments.workers or 0)
@@ -89,15 +100,25 @@ def _describe(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _compare(arguments: argparse.Namespace) -> int:
+    from hrxrd_ml.training import sampling
+
+    names = dict.fromkeys(arguments.sets or sampling.USUAL)
+    found = sampling.compare({name: sampling.draw(name, arguments.count, arguments.seed) for name in names})
+    found.attrs["seed"] = arguments.seed
+    report("compare", sampling.text(found), found, sampling.plot, arguments.out)
+    return 0
+
+
 def _train(arguments: argparse.Namespace) -> int:
     from hrxrd_ml import __version__
     from hrxrd_ml.training.dataset import DatasetFolder, DatasetSettings
     from hrxrd_ml.training.recipe import Training
 
-    _at_least(arguments.shards, 1, "--shards")
+    at_least(arguments.shards, 1, "--shards")
     for option in ("epochs", "finish_in", "minutes"):
         _positive(getattr(arguments, option), "--" + option.replace("_", "-"))
-    _at_least(arguments.save_every, 0, "--save-every", "a number of seconds")
+    at_least(arguments.save_every, 0, "--save-every", "a number of seconds")
     from hrxrd_ml.training.train import Trainer  # with torch, which takes seconds or is not there
 
     training = Training.read(arguments.settings, epochs=arguments.epochs)
@@ -107,7 +128,7 @@ def _train(arguments: argparse.Namespace) -> int:
         arguments.out,
         device=arguments.device,
         shards=arguments.shards,
-        start=None if arguments.start is None else _checkpoint(arguments.start),
+        start=None if arguments.start is None else checkpoint(arguments.start),
         finish_in=None if arguments.finish_in is None else 60.0 * arguments.finish_in,
         version=__version__,
     )
@@ -125,13 +146,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     from hrxrd_ml.guess.network.predict import Predictor
     from hrxrd_ml.io.files import staged_folder
-    from hrxrd_ml.training import evaluate
+    from hrxrd_ml.training import evaluate, ideal
     from hrxrd_ml.training.dataset import DatasetFolder
 
-    path = _checkpoint(arguments.network)
+    path = checkpoint(arguments.network)
     folder = DatasetFolder(arguments.dataset)
-    report = evaluate.Evaluation.of(Predictor.load(path), folder).report() | {"sha256": folder.digest()}
+    at_least(arguments.ideal, 0, "--ideal")
+    found = evaluate.Evaluation.of(Predictor.load(path), folder)
+    report = found.report() | {"sha256": folder.digest()}
     tables = evaluate.text(report)
+    if arguments.ideal:
+        report["ideal"] = ideal.beside_ideal(found, folder, arguments.ideal)
+        tables += "\n" + ideal.text(report["ideal"])
     sys.stdout.write(tables)
     if arguments.out:
         with staged_folder(arguments.out) as out:
@@ -140,14 +166,14 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _checkpoint(name: str) -> str:
+def checkpoint(name: str) -> str:
     """Return the path of a checkpoint, or of the one in the package by the name "bundled"."""
     from hrxrd_ml.guess.network.predict import bundled_path
 
     return bundled_path() if name == "bundled" else name
 
 
-def _at_least(number: float | None, least: int, option: str, what: str = "a whole number") -> None:
+def at_least(number: float | None, least: int, option: str, what: str = "a whole number") -> None:
     if number is not None and not number >= least:
         raise ParameterError(f"{option} must be {what} from {least}, got {number}")
 

@@ -126,14 +126,11 @@ def weighted_reflectivity_and_jacobian(
     if not c.graded:
         arguments = (*arguments, _runs(c))
     changes = [np.ascontiguousarray(a) for a in (slopes.u0, slopes.debye_waller, slopes.thickness)]
-    values, jacobians = [], []
-    for row in weights:
-        value, jacobian, by_media = function(*arguments, np.ascontiguousarray(row), *changes, optical)
-        if slopes.media is not None:
-            jacobian[:-1] += media.by_parameters(beams, by_media, slopes.media)
-        values.append(value)
-        jacobians.append(jacobian)
-    return np.array(values), jacobians[0][None] if len(jacobians) == 1 else np.array(jacobians)
+    values, jacobians, by_media = function(*arguments, np.ascontiguousarray(weights, dtype=float), *changes, optical)
+    if slopes.media is not None:
+        for jacobian, by in zip(jacobians, by_media, strict=True):
+            jacobian[:-1] += media.by_parameters(beams, by, slopes.media)
+    return values, jacobians
 
 
 def reflectivity(

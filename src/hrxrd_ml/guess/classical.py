@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import qmc
 
 from hrxrd_ml.guess.competing import with_competing_minimum, with_description, with_larger_strain
 from hrxrd_ml.guess.landmarks import Landmarks
 from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.guess.splines import best_spline
+from hrxrd_ml.guess.stacks import combinations, describes, exchanges, followed, ranked, rival
 from hrxrd_ml.guess.starts import amount_of, fresh_values, offsets, spline_trials, start_values, tilt, unexplained
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
 from hrxrd_ml.specimen.profile.spline import SplineProfile
-from hrxrd_ml.specimen.superlattice import films_of
 from hrxrd_ml.units import ARCSEC
 
 if TYPE_CHECKING:
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 SMOOTHING = (0.1, 0.045, 0.016)
 """FWHM of the smoothing, step by step, over the width of the damage region."""
 
-_ADEQUATE = 1.2
-"""χ² over the points, with an error of 4 % beside the noise, up to which a curve of films counts as described."""
+_HOPEFUL = 1.0
+"""Half of chi-square over the points, with an error of 15 %, up to which films as described are followed first."""
 
-_THINNEST = 1.0 / 1.6
-"""Thinnest start of a film over the thickness that was described; the thickest is the inverse."""
+_DESCRIBED = 2.5
+"""χ² over the points from which films are searched for again."""
 
 _RACED = 12
 """Evaluations after which the best of several starts of the peak is chosen."""
@@ -64,16 +64,14 @@ class ClassicalGuess:
         How many of the envelope fits are followed to full resolution.
     restarts : int
         How often, at most, damage and diffuse part are reset to see whether a better minimum is near.
-    thicknesses : int
-        How many sets of thicknesses films are started from, where those that were described do not do.
-    compared : int
-        How many of the best are compared by the residuals of the fit.
+    stacks : tuple of (int, int)
+        How many combinations of what a curve suggests for its films are compared, and how many of the best are
+        followed; one search after the other, until one describes the curve.
     """
 
     followed: int = 3
     restarts: int = 2
-    thicknesses: int = 16
-    compared: int = 8
+    stacks: tuple[tuple[int, int], ...] = ((64, 6), (256, 12))
 
     def guess(self, model: Any, curve: xr.DataArray) -> Parameters:
         """Return start values for a model, inside all its bounds.
@@ -98,7 +96,7 @@ class ClassicalGuess:
         start, competing = start_values(problem, marks), None
         profile = problem.simulation.profile
         if problem.simulation.films:
-            best = self._films(problem, start, marks)
+            best, competing = self._films(problem, start, marks)
         elif isinstance(profile, ImplantedProfile):
             best, competing = with_competing_minimum(problem, self._implanted(problem, start, marks))
             best, competing = with_larger_strain(problem, best, competing)
@@ -170,62 +168,25 @@ class ClassicalGuess:
         best = self.polish(problem, min(followed, key=lambda pair: pair[0])[1], marks)
         return self.restart(problem, best)[1]
 
-    def _films(self, problem: Problem, start: Values, marks: Landmarks) -> Values:
-        """Lay the curve of the films as they are described over the data, then let go of what is free.
+    def _films(self, problem: Problem, start: Values, marks: Landmarks) -> tuple[Values, Values | None]:
+        """Lay the curve of the films as they are described over the data; if that does not do, search among stacks.
 
-        Which peak is the substrate's is not known: the highest one may be a film's.
+        Which peak is the substrate's is not known: the highest one may be a film's.  Returned are the best values, and
+        other thicknesses that compete.
         """
-        coarse = problem.search(4.0 * marks.width, 0.08, widths=start)
-        trials = [{**start, "offset": offset} for offset in offsets(problem, start, marks)]
-        found = sorted((coarse.run(trial, 15) for trial in trials), key=lambda pair: pair[0])
-        laid = {**found[0][1], "fwhm": start["fwhm"]}
-        smoothed = problem.follow(laid, (1.5 * marks.width,))
-        plain = problem.follow(trials[0], ())
-        best = min(smoothed, plain, key=lambda pair: pair[0])
-        search, described = problem.search(), with_description(problem, marks, best[1])
-        best = min(best, (search.cost(described), described), key=lambda pair: pair[0])
-        if 2.0 * best[0] > _ADEQUATE * len(problem.intensity):
-            best = self._thicknesses(problem, laid, start, best)
-        return best[1]
-
-    def _thicknesses(
-        self, problem: Problem, values: Values, start: Values, best: tuple[float, Values]
-    ) -> tuple[float, Values]:
-        """Start from other thicknesses, which have a minimum for about each fringe by which they are wrong.
-
-        First from points that fill the surroundings of what was described evenly (Halton, Numer. Math. 2 (1960) 84),
-        then from the best with one film at a time thicker and thinner.
-        """
-        parts = problem.simulation.films
-        of_films = {f"{film.name}_thickness" for part in parts for film in films_of(part)}
-        of_films |= {f"{part.name}_period" for part in parts}
-        names = [name for name in problem.free if name in of_films]
-        if not names:
-            return best
-        search, ends = problem.search(), [best]
-        for point in qmc.Halton(len(names), scramble=False).random(self.thicknesses + 1)[1:]:
-            factors = _THINNEST ** (1.0 - 2.0 * point)
-            trial = {name: factor * start[name] for name, factor in zip(names, factors.tolist(), strict=True)}
-            ends.append(search.run({**values, **trial}, 25))
-        best = min(ends, key=lambda pair: pair[0])
-        for factor in (1.25, 1.0 / 1.25, 1.1, 1.0 / 1.1):
-            for name in names:
-                ends.append(search.run({**best[1], name: factor * best[1][name]}, 25))
-                best = min(best, ends[-1], key=lambda pair: pair[0])
-        # Under the error of 4 % the right thicknesses look no better than their neighbours.
-        exact = problem.exact()
-        alike = sorted((end for end in ends if end[0] < 1.05 * best[0]), key=lambda pair: pair[0])
-        best = min((exact.run(end[1], 40) for end in alike[: self.compared]), key=lambda pair: pair[0])
-        if len(names) == 1:
-            return best
-        # What one thick film loses, another may gain: the fringes of both together stay where they are.
-        thick, other = sorted(names, key=lambda name: -best[1][name])[:2]
-        for share in (None, 0.35, -0.35, 0.15, -0.15):  # the two changed places, or a part of the thinner
-            one, two = best[1][thick], best[1][other]
-            moved = two - one if share is None else share * two
-            trade = {thick: one + moved, other: two - moved}
-            best = min(best, exact.run({**best[1], **trade}, 40), key=lambda pair: pair[0])
-        return best
+        laid = ranked(problem, [{**start, "offset": offset} for offset in offsets(problem, start, marks)])
+        trials, ends = [trial for _, trial in laid], []
+        if laid[0][0] < _HOPEFUL * len(problem.intensity):
+            ends = followed(problem, trials[:1])
+        for seed, (count, kept) in enumerate(self.stacks):
+            if ends and describes(problem, ends[0], _DESCRIBED if seed else 1.0):
+                break
+            ends += followed(problem, combinations(problem, marks, start, trials, count, seed)[:kept])
+            ends.sort(key=lambda end: end[0])
+            if not describes(problem, ends[0], 1.0) and (others := exchanges(problem, marks, ends[0][1])):
+                ends += followed(problem, [trial for _, trial in ranked(problem, others)[:3]])
+                ends.sort(key=lambda end: end[0])
+        return ends[0][1], rival(problem, ends)
 
     def polish(self, problem: Problem, values: Values, marks: Landmarks) -> Values:
         """Start the shape of the substrate peak from several sides: its parameters have minima of their own."""
@@ -254,6 +215,8 @@ class ClassicalGuess:
         search = problem.exact()
         cost, values = search.run(values, 30)
         reset = fresh_values(problem)
+        if not (reset.keys() - {"background"}) & set(problem.free):
+            return cost, values
         for _ in range(self.restarts):
             before = cost
             for factor in (3.0, 1.0 / 3.0):
@@ -268,11 +231,12 @@ class ClassicalGuess:
         return cost, values
 
     def _spline(self, task: Task, start: Values) -> Values:
-        """Fit the seven-parameter profile first and put the splines through it."""
-        problem = task.problem
-        easier = task.simpler().problem
-        found = self._implanted(easier, start_values(easier, task.marks), task.marks)
-        values = {**start, **{name: value for name, value in found.items() if name in start}}
-        trials = spline_trials(problem, values, found)
-        best = min((problem.follow(trial, ()) for trial in trials), key=lambda pair: pair[0])[1]
-        return problem.search(relative=0.02).run(best, 60, 1e-5)[1]
+        """Start splines from the intensities or, where these do not do, from a fit of the seven-parameter profile."""
+        problem, easier = task.problem, task.simpler().problem
+
+        def family() -> list[Values]:
+            found = self._implanted(easier, start_values(easier, task.marks), task.marks)
+            values = {**start, **{name: value for name, value in found.items() if name in start}}
+            return spline_trials(problem, values, found)
+
+        return best_spline(problem, task.marks, start, family, first=False)

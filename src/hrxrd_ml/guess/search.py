@@ -29,6 +29,9 @@ _RESOLUTION = {"fwhm": 0.0, "eta": 0.1, "tail": 1.0, "asymmetry": 0.0}  # held w
 _DECLARED = ("line_window", "line_centre", "bend", "bend_skew")  # keep their values meanwhile
 _LOOSE = 1e-3
 
+_FAIR = 2.5
+"""Mean square of residuals over what their own scatter makes, up to which they count as noise."""
+
 
 @dataclass(frozen=True)
 class Search:
@@ -126,12 +129,12 @@ class Problem:
         free = tuple(name for name in model.space.names if plain[name].vary and plain[name].expr is None)
         return cls(model.simulation, plain, free, arcsec, intensity, noise, likelihood)
 
-    def exact(self, names: Collection[str] | None = None) -> Search:
+    def exact(self, names: Collection[str] | None = None, *, loose: bool = False) -> Search:
         """Return the search with the residuals that the fit itself will have, where they are known.
 
-        ``names``: parameters to fit; all free ones if None.
+        ``names``: parameters to fit; all free ones if None. ``loose``: whether the curve is calculated less accurately.
         """
-        search = self.search(relative=0.0, names=names)
+        search = self.search(relative=0.0, names=names, loose=loose)
         if self.likelihood is None:
             return search
         return replace(search, curve=replace(search.curve, likelihood=self.likelihood))
@@ -157,6 +160,7 @@ class Problem:
         names: Collection[str] | None = None,
         region: NDArray[np.bool_] | None = None,
         widths: Mapping[str, float] | None = None,
+        loose: bool = False,
     ) -> Search:
         """Return the search at one smoothing.
 
@@ -172,6 +176,8 @@ class Problem:
             Points to use, of the unsmoothed curve.
         widths : mapping, optional
             Current values of the resolution, for the smoothing to be added to.
+        loose : bool
+            Whether the curve is calculated less accurately, as it is with errors of some per cent.
         """
         chosen = [name for name in self.free if names is None or name in names]
         fixed: Values = {}
@@ -192,7 +198,7 @@ class Problem:
         space = self.simulation.space
         coordinates = nested_coordinates(self.params, chosen, space.nested, space.even)
         # Where errors of some per cent are let pass, the model need not be more accurate than a part of that.
-        simulation = replace(self.simulation, tolerance=_LOOSE) if relative >= 0.02 else self.simulation
+        simulation = replace(self.simulation, tolerance=_LOOSE) if relative >= 0.02 or loose else self.simulation
         bound = simulation.bind(at * ARCSEC)
         likelihood = GaussianLikelihood(target, 1.0 / np.hypot(noise, relative * target))
         measured = MeasuredCurve(bound, simulation.space.names, likelihood)
@@ -216,6 +222,11 @@ class Problem:
             relative = 0.08 if smoothing > 0.0 else 0.04
             cost, values = self.search(smoothing, relative, widths=values).run(values, evaluations)
         return cost, values
+
+
+def misses_something(residual: FloatArray) -> bool:
+    """Whether residuals, their errors only assumed, are larger than their scatter from point to point makes them."""
+    return bool(np.mean(residual**2) > _FAIR * 0.5 * np.mean(np.diff(residual) ** 2))
 
 
 def tied(ties: Parameters | None, values: Mapping[str, float]) -> Values:

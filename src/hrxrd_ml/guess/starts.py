@@ -16,7 +16,7 @@ from hrxrd_ml.instrument.declared import DeclaredResponse
 from hrxrd_ml.simulate import RockingCurve
 from hrxrd_ml.specimen.damage import SUBSTRATE, SplineDamage
 from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
-from hrxrd_ml.specimen.profile.spline import SplineProfile
+from hrxrd_ml.specimen.profile.spline import SplineProfile, knots
 from hrxrd_ml.units import ARCSEC
 
 
@@ -151,11 +151,16 @@ def _lorentzian_share(problem: Problem, marks: Landmarks, width: float) -> float
 
 def spline_trials(problem: Problem, values: Values, found: Mapping[str, float]) -> list[Values]:
     """Return splines through a seven-parameter profile: over three depths, or the one that somebody gave."""
-    own, space = problem.params["depth"], problem.simulation.space
+    own, space, simulation = problem.params["depth"], problem.simulation.space, problem.simulation
     depths = [values["depth"]]
     if own.value == space["depth"].value:
         depths = [min(factor * found["L1"], own.max) for factor in (1.05, 1.25, 1.6)]
-    return [{**values, "depth": depth} | splines_through(problem.simulation, found, depth) for depth in depths]
+    damage = found.get(amount_of(simulation.damage) or "", 0.0)
+    trials = []
+    for depth in depths:
+        z = np.linspace(0.0, depth, 400)
+        trials.append(through(simulation, {**values, "depth": depth}, z, implanted_strain(z, found), damage))
+    return trials
 
 
 def implanted_strain(z: FloatArray, values: Mapping[str, float]) -> FloatArray:
@@ -163,21 +168,30 @@ def implanted_strain(z: FloatArray, values: Mapping[str, float]) -> FloatArray:
     return np.where(z <= values["L1"], ImplantedProfile().evaluate(np.minimum(z, values["L1"]), values), 0.0)
 
 
-def splines_through(simulation: RockingCurve, found: Mapping[str, float], depth: float) -> Values:
-    """Return spline coefficients of strain and damage that follow a seven-parameter profile over ``depth`` [Å]."""
+def through(
+    simulation: RockingCurve, values: Values, z: FloatArray, strain: FloatArray, damage: float | None
+) -> Values:
+    """Return values in which splines go through strains at ascending depths [Å], and ``damage`` follows the strain.
+
+    Between the depths strains are interpolated; behind the last one there are none. Without a damage it stays.
+    """
     assert isinstance(simulation.profile, SplineProfile)
-    z = np.linspace(0.0, depth, 400)
-    strain = implanted_strain(z, found)
-    values: Values = {}
+    found, space = dict(values), simulation.space
+    u = np.linspace(0.0, 1.0, 400)
+    depths = knots(u, values)
+    target = np.interp(depths, z, strain, right=0.0)
 
     def put(spline: SplineProfile, target: FloatArray) -> None:
-        basis, _ = spline.basis(z / depth)
-        for name, value in zip(spline.names, np.linalg.lstsq(basis, target, rcond=None)[0], strict=True):
-            spec = simulation.space[name]
-            values[name] = float(np.clip(value, spec.min, spec.max))
+        coefficients = np.linalg.lstsq(spline.design(depths, values), target, rcond=None)[0]
+        for name, value in zip(spline.names, coefficients, strict=True):
+            found[name] = float(np.clip(value, space[name].min, space[name].max))
 
-    put(simulation.profile, strain)
+    put(simulation.profile, target)
+    size = np.abs(target) / np.abs(target).max()
+    if damage is None:
+        return found
     if isinstance(simulation.damage, SplineDamage):
-        size = found[simulation.damage.measure.amount().name]
-        put(simulation.damage.spline, size * (strain / strain.max() + 5e-3))
-    return values
+        put(simulation.damage.spline, damage * (size + 5e-3))
+    elif (amount := amount_of(simulation.damage)) is not None and amount in space:
+        found[amount] = damage
+    return found

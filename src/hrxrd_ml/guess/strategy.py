@@ -20,6 +20,7 @@ import xarray as xr
 
 from hrxrd_ml.errors import HrxrdError
 from hrxrd_ml.guess.classical import ClassicalGuess
+from hrxrd_ml.guess.search import misses_something
 from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.inference.coordinates import lower_to_caps
 from hrxrd_ml.inference.levenberg import OUT_OF_TIME
@@ -141,12 +142,14 @@ def stepwise(
         Time of the processor for all of it, for each curve, with the method "least_squares".  A fit that reaches it
         keeps the best values so far, and a note says so.
     **settings
-        ``weights``, ``method``, ``max_nfev`` and ``iter_cb`` of ``RockingCurveModel.fit``.
+        ``weights``, ``method``, ``max_nfev``, ``iter_cb`` and ``errors`` of ``RockingCurveModel.fit``.
     """
     if model.members[0] is not model:
         return jointly(model, curve, params, held=held, seconds=seconds, **settings)
     clock = _Clock(seconds)
     result = clock.noted(_refined(model, curve, params, held, settings, clock))
+    if not clock.ran_out:
+        result.explore_errors()
     note = "" if clock.ran_out else other_wavelength(model, curve, result)
     if note:
         result.bound_notes = (note, *result.bound_notes)
@@ -192,6 +195,8 @@ def jointly(
         other = clock.fit(model, curves, freed, settings)
         if other.bic < result.bic:
             result = other
+    if not clock.ran_out:
+        result.explore_errors()
     return clock.noted(result)
 
 
@@ -232,7 +237,7 @@ def _refined(
     scaled = curve.attrs.get("kind") != "counts" or np.ptp(np.asarray(curve.coords.get("attenuation", 1.0))) > 0.0
     if scaled and "dead_time" in untouched:
         untouched.remove("dead_time")
-    if plain.redchi <= GOOD_ENOUGH or not untouched or clock.ran_out:
+    if not _misses_something(plain) or not untouched or clock.ran_out:
         return plain
     refined = copy.deepcopy(model)
     for name in untouched:
@@ -307,6 +312,13 @@ def other_wavelength(model: RockingCurveModel, curve: xr.DataArray, result: Rock
         f"with {best[1]} in place of {reflection.wavelength:.5g} Å, chi-square over the degrees of freedom is "
         f"{best[0]:.2f} instead of {result.redchi:.2f}: is the wavelength right? All strains and depths hang on it"
     )
+
+
+def _misses_something(result: RockingCurveResult) -> bool:
+    """Whether residuals are larger than their noise: by the data or, if errors are only assumed, by their scatter."""
+    if not result.scale_covar:
+        return bool(result.redchi > GOOD_ENOUGH)
+    return misses_something(np.asarray(result.residual))
 
 
 def _is_default(model: RockingCurveModel, params: Parameters, name: str) -> bool:

@@ -15,6 +15,7 @@ from hrxrd_ml.guess.landmarks import Landmarks, landmarks
 from hrxrd_ml.guess.search import Problem
 from hrxrd_ml.inference.coordinates import lower_to_caps
 from hrxrd_ml.specimen.damage import TiedDamage
+from hrxrd_ml.specimen.profile.spline import WHERE
 from hrxrd_ml.units import ARCSEC, radians_per
 
 if TYPE_CHECKING:
@@ -127,10 +128,12 @@ def remember(
 ) -> Parameters:
     """Note in each parameter's ``user_data`` who guessed it, and the score of the domain check.
 
-    ``competing`` holds other values, by name without ``prefix``, with which the curve is described about as well.
+    ``competing`` holds other values, by name without ``prefix``, with which the curve is described about as well; those
+    that were noted before stay.
     """
     for name, par in params.items():
-        about: dict[str, Any] = {"provider": provider}
+        before = par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {}
+        about: dict[str, Any] = {"provider": provider} | {k: before[k] for k in ("competing",) if k in before}
         if score is not None:
             about["domain_score"] = round(score, 3)
         if note:
@@ -154,7 +157,7 @@ def fill(model: Any, params: Parameters, values: Mapping[str, float]) -> Paramet
     sizes = {"scale": abs(float(values["scale"])), "background": 1e-4 * abs(float(values["scale"]))}
     for name in model.space.names:
         par = params[model.prefix + name]
-        if par.expr is not None or not (par.vary or name == "depth"):
+        if par.expr is not None or not (par.vary or name in WHERE):
             continue
         value, span = float(values[name]), par.max - par.min
         if math.isfinite(span) and par.vary:

@@ -1,7 +1,6 @@
 """Covariances of parameters inside bounds."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,36 +87,6 @@ def bounded_covariance(information: Array, gradient: Array, value: Array, lower:
     return Covariance(matrix, tuple(sorted(at_lower)), tuple(sorted(at_upper)), undetermined)
 
 
-def steps_without(residual: Array, jacobian: Array, pieces: Sequence[NDArray[np.intp]], spread: Array) -> Array:
-    """Return by how much a minimum of least squares moves when pieces of the data are left out, shape (pieces, p).
-
-    One Gauss-Newton step each, from a minimum of all data.
-
-    Parameters
-    ----------
-    residual, jacobian : ndarray, shapes (n,) and (n, p)
-    pieces : sequence of ndarray of int
-        Numbers of the points of each piece.
-    spread : ndarray, shape (p,)
-        Widths of the box, which hold what the rest of the data says nothing about.
-    """
-    norm = np.linalg.norm(jacobian, axis=0)
-    scale = np.where(norm > 0.0, norm, 1.0)
-    scaled = jacobian / scale
-    weak = np.diag(np.where(np.isfinite(spread), 12.0 / (spread * scale) ** 2, 0.0))
-    whole, steps = scaled.T @ scaled + weak, []
-    for piece in pieces:
-        part = scaled[piece]
-        steps.append(np.linalg.lstsq(whole - part.T @ part, part.T @ residual[piece], rcond=1e-13)[0] / scale)
-    return np.array(steps)
-
-
-def jackknife(values: Array) -> Array:
-    """Return standard errors of parameters from their values, shape (k, p), each without another of k pieces."""
-    count = len(values)
-    return np.asarray(np.sqrt((count - 1.0) / count * ((values - values.mean(axis=0)) ** 2).sum(axis=0)))
-
-
 def _mean_square(slope: float, curvature: float, width: float) -> float:
     """Return the mean of d² for a density exp(-slope·d - curvature·d²/2) of d between 0 and ``width``."""
     reach = min(width, 12.0 / max(slope + math.sqrt(curvature), 12.0 / width if math.isfinite(width) else 1e-300))
@@ -153,7 +122,11 @@ def draw_inside(
     safe = np.where(scale > 0.0, scale, 1.0)
     values, vectors = np.linalg.eigh(covariance / np.outer(safe, safe))
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    drawn = centre + (rng.standard_normal((size, len(centre))) @ root.T) * scale
+    return reflected(centre + (rng.standard_normal((size, len(centre))) @ root.T) * scale, lower, upper)
+
+
+def reflected(drawn: Array, lower: Array, upper: Array) -> Array:
+    """Return places, shape (…, n), reflected at the walls of a box."""
     width = upper - lower
     both = np.isfinite(width)
     folded = np.mod(drawn - np.where(both, lower, 0.0), 2.0 * np.where(both, width, 1.0))

@@ -255,6 +255,19 @@ class GaussianLikelihood:
         )
 
 
+def _scatter_below(values: Array) -> float:
+    """Return the standard error that second differences of the lowest quarter of data tell; 0 of fewer than 8 points.
+
+    Those of white noise have six times its variance, those of a smooth curve none.
+    """
+    mean = (values[:-2] + values[1:-1] + values[2:]) / 3.0
+    low = mean <= np.percentile(values, 25.0) if len(mean) else mean > 0.0
+    if np.count_nonzero(low) < 8:
+        return 0.0
+    second = np.abs(values[:-2] - 2.0 * values[1:-1] + values[2:])[low]
+    return float(1.4826 * np.median(second) / math.sqrt(6.0))
+
+
 def _chosen(array: Array | None, chosen: NDArray[np.bool_]) -> Array | None:
     return None if array is None else array[chosen]
 
@@ -368,7 +381,8 @@ def make_likelihood(
         Multiply the residuals; 0 masks a point. With "sigma" and no ``sigma`` they are taken as 1/sigma.
     relative_error, floor
         "relative" means sigma² = (relative_error·data)² + floor²; the floor defaults to the error of the 10th
-        percentile of the data, so that the lowest points do not rule the fit.
+        percentile of the data or, if that is more, to how much the lowest quarter of them scatters from point to point:
+        so that the lowest points do not rule the fit, nor pull it below their mean.
 
     Raises
     ------
@@ -387,6 +401,7 @@ def make_likelihood(
             if floor is None:
                 positive = size[size > 0.0]
                 floor = relative_error * float(np.percentile(positive, 10.0)) if positive.size else 1.0
+                floor = max(floor, _scatter_below(values))
             return GaussianLikelihood(values, 1.0 / np.hypot(relative_error * size, floor), weights, "relative")
         case "none":
             return GaussianLikelihood(values, None, weights, "none")

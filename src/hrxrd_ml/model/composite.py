@@ -263,6 +263,7 @@ class CurveFitting(Model):
         *,
         x: Any = None,
         sigma: Any = None,
+        errors: str = "misfit",
         **kwargs: Any,
     ) -> RockingCurveResult:
         """Fit the model to a curve.
@@ -288,6 +289,9 @@ class CurveFitting(Model):
             Angles of the data, of the kind and in the unit of the model; not needed with a DataArray.
         sigma
             Standard errors of the data.
+        errors
+            What the standard errors know of: "misfit", where the model misses more than noise, how far the values
+            scatter with parts of the scan left out; "noise", what they were if the model were right.
         iter_cb, verbose, fit_kws, calc_covar, max_nfev, coerce_farray
             As in `lmfit.Model.fit`.
         **kwargs
@@ -327,6 +331,7 @@ class CurveFitting(Model):
             calc_covar=calc_covar,
             max_nfev=max_nfev,
             observations=observations,
+            errors=errors,
             **dict(fit_kws or {}),
         )
         result.fit()

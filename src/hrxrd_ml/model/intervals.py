@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy, deepcopy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from lmfit import Parameter, Parameters
@@ -131,7 +132,34 @@ class ProfileIntervals(ConfidenceInterval):
 
     What is looked for is not where the probability has a value but where the number of standard deviations that belong
     to it has one, which changes nearly linearly with the parameter.
+
+    Parameters
+    ----------
+    *args
+        Of lmfit's.
+    rises : mapping
+        By parameter, which part of the rise of chi-square counts along its profile: less than 1 where its standard
+        error is larger than that by the noise.  The profile keeps its shape (Chandler & Bate, Biometrika 94, 167
+        (2007), do the same with the likelihood).
     """
+
+    prob_func: Callable[..., float]
+
+    def __init__(self, *args: Any, rises: Mapping[str, float]) -> None:
+        super().__init__(*args)
+        self._inner: Callable[..., float] = self.prob_func
+        self._rises, self._held = rises, ""
+        self.prob_func = self._probability
+
+    def _probability(self, best: FitStatistics, other: FitStatistics) -> float:
+        seen = copy(other)
+        seen.chisqr = best.chisqr + self._rises[self._held] * (other.chisqr - best.chisqr)
+        return float(self._inner(best, seen))
+
+    def calc_prob(self, para: Parameter, val: float, offset: float = 0.0, restore: bool = False) -> float:
+        """Return the probability that belongs to a value; see lmfit's."""
+        self._held = para.name
+        return float(super().calc_prob(para, val, offset, restore))
 
     def calc_ci(self, para: str | Parameter, direction: int) -> list[tuple[float, float]]:
         """Return the limits on one side, (probability, value); infinite where a bound is nearer."""

@@ -53,6 +53,8 @@ class CurveMinimizer(Minimizer):
         Parameters that are searched by their squares; see `ParameterSpace.even`.
     exact : bool
         Whether solvers get the exact Jacobian.
+    errors : str
+        What standard errors know of: "misfit" or "noise".
     **settings
         Of `lmfit.Minimizer`.
     """
@@ -73,9 +75,11 @@ class CurveMinimizer(Minimizer):
         nested: tuple[Nested, ...],
         even: Mapping[str, str] = MappingProxyType({}),
         exact: bool,
+        errors: str = "misfit",
         **settings: Any,
     ) -> None:
         super().__init__(self._residual, params, **settings)
+        self.errors = errors
         self.curves, self.used, self.nested, self.even, self.exact = curves, used, nested, even, exact
 
     # --- preparation ------------------------------------------------------------------------------------------------
@@ -179,7 +183,7 @@ class CurveMinimizer(Minimizer):
         if self.exact and method.lower().startswith(("newton", "trust", "dogleg")) and not result.aborted:
             self._check_minimum(result)
         if wanted and not (result.errorbars or result.method in _NOT_A_MINIMUM or result.aborted):
-            estimate_errors(result, self.objective, self.scale_covar)
+            estimate_errors(result, self.objective, self.scale_covar, errors=self.errors)
         return result
 
     def _check_minimum(self, result: FitStatistics) -> None:
@@ -206,7 +210,7 @@ class CurveMinimizer(Minimizer):
         result = super().leastsq(params, max_nfev, **kws)
         if not result.aborted:
             result.message = result.message.replace(_NO_ERRORBARS, "")
-            estimate_errors(result, self.objective, self.scale_covar)
+            estimate_errors(result, self.objective, self.scale_covar, errors=self.errors)
         return result
 
     def scalar_minimize(
@@ -234,14 +238,14 @@ class CurveMinimizer(Minimizer):
         weights, x=x)`` with shape (n, nvarys), replaces the exact Jacobian, the name of a difference scheme
         does without one.
         """
-        result, errors = self.search(params, max_nfev, **kws)
+        result, where = self.search(params, max_nfev, **kws)
         if not result.aborted:
-            estimate_errors(result, self.objective, self.scale_covar, *errors)
+            estimate_errors(result, self.objective, self.scale_covar, *where, errors=self.errors)
         return result
 
     def search(
         self, params: Parameters | None = None, max_nfev: int | None = None, **kws: Any
-    ) -> tuple[FitStatistics, tuple[Any, ...]]:
+    ) -> tuple[FitStatistics, tuple[Array | None, Array | None]]:
         """Do what `least_squares` does, without errors; return also what `estimate_errors` needs for them."""
         result = self.prepare_fit(params)
         result.method = "least_squares"
@@ -281,7 +285,7 @@ class CurveMinimizer(Minimizer):
             result.residual = objective.residual(best[1]) if best[2] is None else best[2]
             self._abort = False
             result._calculate_statistics()
-            return result, ()
+            return result, (None, None)
         for key in ("cost", "grad", "optimality", "active_mask", "njev", "status", "message", "success"):
             setattr(result, key, getattr(found, key))
         result.x = objective.outward(found.x)

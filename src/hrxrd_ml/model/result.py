@@ -16,8 +16,8 @@ from scipy.stats import chi2
 
 from hrxrd_ml.errors import CurveError, ParameterError
 from hrxrd_ml.inference.coordinates import check_start
-from hrxrd_ml.inference.covariance import jackknife, steps_without
 from hrxrd_ml.inference.evaluator import tie_derivatives
+from hrxrd_ml.inference.misfit import BLOCKS, FEWEST, blocks_of, halves_of, jackknife, misses
 from hrxrd_ml.inference.objective import MeasuredCurve, Objective
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.declared import DeclaredResponse
@@ -26,12 +26,25 @@ from hrxrd_ml.model import plausible
 from hrxrd_ml.model.intervals import ProfileIntervals, Profiles
 from hrxrd_ml.model.minimizer import CurveMinimizer
 from hrxrd_ml.model.observation import Observation
-from hrxrd_ml.model.uncertainty import OTHER_VALUES, FitStatistics, competing, draw_feasible, widen
+from hrxrd_ml.model.uncertainty import (
+    OTHER_VALUES,
+    FitStatistics,
+    adopt_covariance,
+    competing,
+    covariance_in_box,
+    draw_feasible,
+    halves_apart,
+    outside,
+    steps_by_blocks,
+    widen,
+)
+from hrxrd_ml.model.valley import widened
 from hrxrd_ml.parameters import tighten
 from hrxrd_ml.units import from_radians
 
 if TYPE_CHECKING:
     from hrxrd_ml.model.composite import CurveFitting
+    from hrxrd_ml.model.discrepancy import Discrepancy
 
 Array = NDArray[np.float64]
 
@@ -45,12 +58,14 @@ _TOO_FLAT = 1.6
 """A root of the rise of chi-square so far below 2 means a standard error that is too small: chosen in
 benchmarks/intervals.py."""
 
-_HELD = 1e-3
-"""Part of the range of its bounds within which a parameter is held by one."""
+_AGREE = 2.0
+"""Root of the mean square of differences up to which halves of the data agree."""
 
-_DOUBTED, _APART, _FEW = 1.5, 1.5, 60
-"""Reduced chi-square above which errors by blocks are looked at, by which factor they are larger where a note says so,
-and points below which there are no blocks."""
+_WIDER, _LISTED = 1.5, 4
+"""Factor from which wider errors are named, and how many of them."""
+
+_ERRORS = ("misfit", "noise")
+"""What standard errors know of."""
 
 _CHECKED = "; take conf_interval, or sample"
 
@@ -93,8 +108,11 @@ class RockingCurveResult(ModelResult):
         max_nfev: int | None = None,
         *,
         observations: Sequence[Observation] | None = None,
+        errors: str = "misfit",
         **fit_kws: Any,
     ) -> None:
+        if errors not in _ERRORS:
+            raise ParameterError(f"expected errors of one of the kinds {', '.join(_ERRORS)}, got {errors!r}")
         super().__init__(
             model,
             params,
@@ -111,11 +129,13 @@ class RockingCurveResult(ModelResult):
             **fit_kws,
         )
         self.bound_notes: tuple[str, ...] = ()
+        self.errors, self.explored = errors, False
         self._asked_scale_covar = scale_covar
         self._measured: tuple[MeasuredCurve, ...] | None = None
         self._minimizer: CurveMinimizer | None = None
         self._objective: Objective | None = None
         self._init_fit: Array | None = None
+        self._discrepancy: tuple[Discrepancy | None] | None = None
         if observations is None and data is not None:
             observations = model.observations(data, self.userkws.get("x"), weights)
         if observations is not None:
@@ -150,7 +170,7 @@ class RockingCurveResult(ModelResult):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is bound to this process or can be made again."""
-        dropped = ("_measured", "_minimizer", "_objective")
+        dropped = ("_measured", "_minimizer", "_objective", "_discrepancy")
         kept = {key: value for key, value in self.__dict__.items() if key != "sampler"}
         return kept | dict.fromkeys(dropped)
 
@@ -183,6 +203,7 @@ class RockingCurveResult(ModelResult):
             nested=self.model.nested,
             even=self.model.even,
             exact=self.model.analytic_jacobian,
+            errors=self.errors,
             fcn_args=self.userargs,
             fcn_kws=self.userkws,
             iter_cb=self.iter_cb,
@@ -263,7 +284,7 @@ class RockingCurveResult(ModelResult):
         self.components = self.model.components
         self.init_values = self.model._make_all_args(self.init_params)
         self.best_values = self.model._make_all_args(outcome.params)
-        self._objective = None
+        self._objective = self._discrepancy = None
         self.best_fit = self._curve_at(outcome.params)
         data, found = self.data[self.used], self.best_fit[self.used]
         self.rsquared = 1.0 - float(((data - found) ** 2).sum()) / max(
@@ -349,7 +370,12 @@ class RockingCurveResult(ModelResult):
         """Return the part of one curve; what a parameter of its model is tied to is free there."""
         params, start = (self.model.of_member(member, own) for own in (self.params, self.init_params))
         part = RockingCurveResult(
-            member, params, observations=[observation], method=self.method, scale_covar=self.scale_covar
+            member,
+            params,
+            observations=[observation],
+            method=self.method,
+            scale_covar=self.scale_covar,
+            errors=self.errors,
         )
         part.init_params = start
         free = [name for name, par in params.items() if par.vary]
@@ -468,16 +494,18 @@ class RockingCurveResult(ModelResult):
         """Confidence intervals by profiling; see `lmfit.conf_interval` for the arguments and what is returned.
 
         Where the size of the errors is known (``scale_covar`` is false), the probability is that of the
-        increase of chi-square; else it is lmfit's F test. Bounds that nested constraints imply end an
+        increase of chi-square; else it is lmfit's F test. Where the standard errors know of what the model misses,
+        intervals are wider than those by the noise in the same ratio. Bounds that nested constraints imply end an
         interval like any other.
         """
+        rises = self._rises() if prob_func is None else dict.fromkeys(self.params, 1.0)
         if prob_func is None and not self.scale_covar:
             prob_func = _known_errors
         best = copy(self.result)
         best.params = self._implied_bounds()
         with one_thread():
             found = ProfileIntervals(
-                self._profiles(), best, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change
+                self._profiles(), best, p_names, prob_func, sigmas, trace, verbose, maxiter, min_rel_change, rises=rises
             )
             intervals = found.calc_all_ci()
         self.ci_out = intervals
@@ -497,8 +525,8 @@ class RockingCurveResult(ModelResult):
         Returns
         -------
         dict
-            By name, the root of the rise below and above the best value, in units of the errors of the data; NaN
-            where a bound is nearer than two standard errors.
+            By name, the root of the rise below and above the best value, in units of the errors of the data (and of
+            how much larger than by these the standard error is); NaN where a bound is nearer than two of them.
 
         Raises
         ------
@@ -508,7 +536,7 @@ class RockingCurveResult(ModelResult):
         if self.covar is None:
             raise ParameterError("the fit has no covariance to be checked; fit with calc_covar=True")
         names, bounds = list(self.var_names), self._implied_bounds()
-        scale = float(self.redchi) if self.scale_covar else 1.0
+        scale, parts = float(self.redchi) if self.scale_covar else 1.0, self._rises()
         best, found = float(self.chisqr), {}
         profiles = self._profiles()
         with one_thread():
@@ -516,24 +544,110 @@ class RockingCurveResult(ModelResult):
                 error = max(math.sqrt(row[names.index(name)]), 1e-300)
                 ends = (profiles.near(name, side / error * row, bounds, _FOLLOWING) for side in (-_FAR, _FAR))
                 rises = [end - best for end in ends]
-                below, above = (math.nan if math.isnan(rise) else math.sqrt(max(rise, 0.0) / scale) for rise in rises)
+                below, above = (
+                    math.nan if math.isnan(rise) else math.sqrt(max(parts[name] * rise, 0.0) / scale) for rise in rises
+                )
                 found[name] = (below, above)
         notes = tuple(note for note in self.bound_notes if not note.endswith(_CHECKED))
         self.bound_notes = (*notes, *_misjudged(found))
         return found
 
-    def block_errors(self, blocks: int = 20, *, exact: bool = False) -> dict[str, float]:
+    def explore_errors(self, evaluations: int = 5) -> None:
+        """Widen the standard errors by where the least determined parameter of the profile leads.
+
+        The covariance is the curvature of chi-square at the minimum. Where a parameter is hardly determined, or at a
+        bound, the valley is curved, and others go farther than that says. The parameter is moved by its error to
+        either side, the others follow for some evaluations, and the covariance is widened to what was found; a note
+        says so where that is much. An unattended fit (`hx.fit_curve`, ``hrxrd-ml fit``) does it at its end.
+
+        It does nothing where the model misses the curve, whose errors are larger already, and for models without a
+        strain profile or films.
+
+        Parameters
+        ----------
+        evaluations : int
+            Of the model, at most, on each side.
+        """
+        if self.covar is None or self.explored or misses(self.objective, self.best):
+            return
+        names = set()
+        for model in self.model.rocking_curves:
+            simulation = model.simulation
+            parts = [*getattr(simulation, "films", ()), getattr(simulation, "profile", None)]
+            for part in filter(None, parts):
+                space = part.space(simulation.reflection) if callable(part.space) else part.space
+                names |= {self.model.renamed(model.prefix + name) for name in space.names}
+        objective, y = self.objective, self.objective.inward(self.best)
+        size = float(self.redchi) if self.scale_covar else 1.0
+        before = np.sqrt(np.diag(self.covar))
+        with one_thread():
+            matrix, moved = widened(objective, y, covariance_in_box(objective, y), names, evaluations, size)
+        self.explored = self.result.explored = True
+        if not moved:
+            return
+        adopt_covariance(self.result, outside(objective, y, size * matrix))
+        for name in ("covar", "uvars", "errorbars"):
+            setattr(self, name, getattr(self.result, name, None))
+        factor = np.sqrt(np.diag(self.covar)) / np.maximum(before, 1e-300)
+        wider = [self.var_names[i] for i in np.argsort(-factor)[:_LISTED] if factor[i] > _WIDER]
+        if wider:
+            self.bound_notes = self.result.bound_notes = (
+                *self.bound_notes,
+                f"the errors of {', '.join(wider)} are up to {factor.max():.1f} times those by the curvature of "
+                f"chi-square: {moved} is hardly determined, and takes them along; sample",
+            )
+
+    def noise_errors(self) -> dict[str, float]:
+        """Return the standard errors by the noise alone, as if the model were right, by name.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        y = self.objective.inward(self.best)
+        size = float(self.redchi) if self.scale_covar else 1.0
+        matrix = outside(self.objective, y, size * covariance_in_box(self.objective, y).matrix)
+        return dict(zip(self.var_names, np.sqrt(np.maximum(np.diag(matrix), 0.0)).tolist(), strict=True))
+
+    def misfit_ratios(self) -> dict[str, float]:
+        """Return how many times as large as by the noise alone misfit makes standard errors, by name; at least 1."""
+        if self.explored:  # larger for another reason, which chi-square itself knows of
+            return dict.fromkeys(self.var_names, 1.0)
+        stderr = {name: float(self.params[name].stderr or 0.0) for name in self.var_names}
+        return {name: max(stderr[name] / max(noise, 1e-300), 1.0) for name, noise in self.noise_errors().items()}
+
+    @property
+    def discrepancy(self) -> "Discrepancy | None":
+        """What else the profile could be, where the model misses the curve; see `hrxrd_ml.model.discrepancy`."""
+        if self._discrepancy is None:
+            from hrxrd_ml.model.discrepancy import discrepancy_of
+
+            with one_thread():
+                self._discrepancy = (discrepancy_of(self),)
+        return self._discrepancy[0]
+
+    def _rises(self) -> dict[str, float]:
+        """Return by name which part of a rise of chi-square counts: the square of what noise makes of its error."""
+        parts = dict.fromkeys(self.params, 1.0)
+        if self.errors == "misfit" and self.covar is not None:
+            parts |= {name: ratio**-2 for name, ratio in self.misfit_ratios().items()}
+        return parts
+
+    def block_errors(self, blocks: int = BLOCKS, *, exact: bool = False) -> dict[str, float]:
         """Return standard errors from what happens when parts of the scan are left out, one after the other.
 
-        Standard errors by the covariance know of the noise only. Where the model misses something, neighbouring points
-        miss it together, and the values depend on which part of the scan is there: the scatter of the values without
-        one of the blocks (a jackknife over blocks of neighbouring points) tells by how much. It does not know of what
-        all blocks miss alike. Where the model is right, both agree, but for the few blocks that there are.
+        Where the model misses something, neighbouring points miss it together, and the values depend on which part of
+        the scan is there: the scatter of the values without one of the blocks (a jackknife over blocks of neighbouring
+        points) tells by how much. It does not know of what all blocks miss alike. Where the model is right, these are
+        the errors by the noise, but for the few blocks that there are.
 
         Parameters
         ----------
         blocks : int
-            Number of blocks of neighbouring points, over all curves.
+            Number of blocks of neighbouring points in each curve.
         exact : bool
             Whether to fit again without each of them, in place of one Gauss-Newton step.
 
@@ -549,33 +663,66 @@ class RockingCurveResult(ModelResult):
         """
         if self.covar is None:
             raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
-        pieces = self._blocks(blocks)
-        objective, x = self.objective, self.best
+        if blocks < FEWEST:
+            raise ParameterError(f"expected at least {FEWEST} blocks, got {blocks}")
+        objective = self.objective
+        pieces = blocks_of(objective, self.best, blocks)
         if exact:
             values = np.array([self._without(piece) for piece in pieces])
-            return dict(zip(self.var_names, jackknife(values).tolist(), strict=True))
-        y = objective.inward(x)
-        room = np.minimum(y - objective.lower, objective.upper - y)
-        width = objective.upper - objective.lower
-        inside = ~(np.isfinite(width) & (room < _HELD * width))
-        steps = np.zeros((len(pieces), len(y)))
-        residual, jacobian = objective.residual(y), objective.jacobian(y)
-        steps[:, inside] = steps_without(residual, jacobian[:, inside], pieces, width[inside])
-        error = jackknife(steps @ objective.coordinates.derivatives(y).T)
+            return dict(zip(self.var_names, np.sqrt(np.diag(jackknife(values))).tolist(), strict=True))
+        y = objective.inward(self.best)
+        steps, inside = steps_by_blocks(objective, y, covariance_in_box(objective, y), pieces)
+        error = np.sqrt(np.diag(jackknife(steps @ objective.coordinates.derivatives(y).T)))
         return dict(zip(self.var_names, np.where(inside, error, np.nan).tolist(), strict=True))
 
-    def _blocks(self, blocks: int) -> list[NDArray[np.intp]]:
-        """Return the numbers of the points of each block: neighbours in one curve, that are used."""
-        each = max(round(blocks / len(self.observations)), 4)
-        if blocks < 4:
-            raise ParameterError(f"expected at least 4 blocks, got {blocks}")
-        found: list[NDArray[np.intp]] = []
-        number = 0
-        for observation in self.observations:
-            points = number + np.flatnonzero(observation.used)
-            found += np.array_split(points, min(each, len(points)))
-            number += len(observation.x)
+    def check_halves(self, *, exact: bool = False) -> dict[str, dict[str, float]]:
+        """Look whether halves of the data agree within the standard errors: odd and even points, left and right.
+
+        Parameters
+        ----------
+        exact : bool
+            Whether to fit each half, in place of one Gauss-Newton step.
+
+        Returns
+        -------
+        dict
+            By the way to halve and by parameter, the difference in its standard errors: those of the halves by the
+            noise, larger as the standard error of the parameter is. Where errors hold, their mean square is about 1.
+            What a bound holds is left out.
+
+        Raises
+        ------
+        ParameterError
+            If the fit has no covariance.
+        """
+        if self.covar is None:
+            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        objective, y = self.objective, self.objective.inward(self.best)
+        covariance, by_y = covariance_in_box(objective, y), objective.coordinates.derivatives(y)
+        size, parts = float(self.redchi) if self.scale_covar else 1.0, self._rises()
+        found = {}
+        for way, (first, second) in halves_of(objective, self.best).items():
+            apart, matrix = halves_apart(objective, y, covariance, first, second)
+            error = np.sqrt(size * np.maximum(np.diag(by_y @ matrix @ by_y.T), 0.0))
+            moved = self._without(second) - self._without(first) if exact else by_y @ apart
+            found[way] = {
+                name: float(off / width * math.sqrt(parts[name]))
+                for name, off, width in zip(self.var_names, moved, error, strict=True)
+                if width > 0.0
+            }
         return found
+
+    def halves_in_words(self) -> str:
+        """Say in one line whether the halves of `check_halves` agree."""
+        said = []
+        for way, apart in self.check_halves().items():
+            if not apart:
+                continue
+            size = math.sqrt(float(np.mean(np.square(list(apart.values())))))
+            worst = max(apart, key=lambda name: abs(apart[name]))
+            verdict = "agree" if size < _AGREE else f"differ: the errors are about {size:.1f} times too small"
+            said.append(f"{way} {verdict} ({abs(apart[worst]):.1f} standard errors in {worst}, the most)")
+        return "; ".join(said)
 
     def _without(self, piece: NDArray[np.intp]) -> Array:
         """Return the values of a fit without some points."""
@@ -593,18 +740,16 @@ class RockingCurveResult(ModelResult):
         return np.array([float(found.params[name].value) for name in self.var_names])
 
     def _scatter(self) -> list[str]:
-        """Say by how much the errors by blocks exceed the standard errors, where the model misses the curve."""
-        if self.covar is None or self.scale_covar or self.redchi < _DOUBTED or len(self.data[self.used]) < _FEW:
+        """Say by how much the standard errors exceed those by the noise, where they do."""
+        ratios = [
+            1.0 / math.sqrt(part) for name, part in self._rises().items() if name in self.var_names and part > 0.0
+        ]
+        if not ratios or max(ratios) <= 1.0 + 1e-9:
             return []
-        found = self.block_errors()
-        ratio = {n: e / float(self.params[n].stderr) for n, e in found.items() if e > 0.0 and self.params[n].stderr}
-        if not ratio or (middle := float(np.median(list(ratio.values())))) < _APART:
-            return []
-        worst = sorted(ratio, key=lambda name: -ratio[name])[:3]
-        listed = ", ".join(f"{name} = {self.params[name].value:.5g} ± {found[name]:.2g}" for name in worst)
         return [
-            f"the standard errors know of noise only: with parts of the scan left out, parameters scatter {middle:.1f} "
-            f"times as much in the median (most: {listed}); result.block_errors() tells those of all"
+            "the model misses more than noise, and the standard errors include it: from how far the values go with "
+            f"parts of the scan left out, they are {np.median(ratios):.1f} times those by the noise in the median "
+            f"({min(ratios):.1f} to {max(ratios):.1f}), which result.noise_errors() has"
         ]
 
     def _implied_bounds(self) -> Parameters:

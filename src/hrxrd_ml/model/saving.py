@@ -21,7 +21,7 @@ from hrxrd_ml.errors import ParameterError, in_short
 from hrxrd_ml.model.json_values import encode
 from hrxrd_ml.model.observation import Observation
 
-VERSION = 3
+VERSION = 4
 """Version of the format; raised whenever an older reader would misread a file."""
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
@@ -56,10 +56,11 @@ _STATISTICS = [
     "init_values",
     "covar",
     "bound_notes",
+    "explored",
     "method",
     "n_used",
 ]
-_SETTINGS = ("method", "nan_policy", "scale_covar", "calc_covar", "max_nfev")
+_SETTINGS = ("method", "nan_policy", "scale_covar", "calc_covar", "max_nfev", "errors")
 
 
 def model_text(model: Model) -> str:
@@ -105,7 +106,8 @@ def _observation_to_data(observation: Observation) -> dict[str, Any]:
 
 
 def _text(kind: str, data: Mapping[str, Any]) -> str:
-    head = {"format": f"hrxrd_ml {kind}", "version": VERSION}
+    # lmfit's own load_modelresult looks at __class__ first, and without it ends in a bare KeyError.
+    head = {"format": f"hrxrd_ml {kind}", "version": VERSION, "__class__": f"hrxrd_ml.load_{kind} reads this file"}
     return json.dumps(head | dict(data), allow_nan=False, ensure_ascii=False, indent=1) + "\n"
 
 

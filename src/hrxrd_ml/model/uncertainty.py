@@ -1,11 +1,24 @@
 """Covariance of parameters that may sit on a bound, or that the data do not determine, and what a fit makes of it."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from lmfit.minimizer import MinimizerResult
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from hrxrd_ml.inference.covariance import Covariance, bounded_covariance, draw_inside
+from hrxrd_ml.inference.misfit import (
+    DIVISIONS,
+    FEWEST,
+    at_least,
+    block_covariance,
+    blocks_of,
+    covariance_of,
+    misses,
+    steps_without,
+)
 from hrxrd_ml.inference.objective import Objective
 
 Array = NDArray[np.float64]
@@ -29,9 +42,17 @@ _HARDLY, _TRADING = 0.25, 0.98
 """From which part of the range an error, and from which size a correlation, is worth a note."""
 
 
-class FitStatistics(MinimizerResult):
-    """Outcome of a fit of a rocking curve; masked points do not count as data."""
+_WIDEST = 1e6
+"""Errors by blocks are at most so many of those by the noise."""
 
+
+class FitStatistics(MinimizerResult):
+    """Outcome of a fit of a rocking curve; masked points do not count as data.
+
+    ``explored`` tells whether its errors know of places beside the minimum (`model.valley`).
+    """
+
+    explored: bool = False
     n_used: int | None = None
     ndata: int
     bound_notes: tuple[str, ...] = ()
@@ -62,27 +83,107 @@ def covariance_in_box(objective: Objective, y: Array, robust: Array | None = Non
     return bounded_covariance(information, gradient, y, objective.lower, objective.upper)
 
 
+def steps_by_blocks(
+    objective: Objective, y: Array, covariance: Covariance, blocks: Sequence[NDArray[np.intp]]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return how a minimum in the box moves without each block of the data, and which coordinates can move.
+
+    Those that a bound holds, or the data do not determine, stay where they are.
+    """
+    inside = np.diag(covariance.matrix) > 0.0
+    for i in (*covariance.at_lower, *covariance.at_upper, *covariance.undetermined):
+        inside[i] = False
+    steps = np.zeros((len(blocks), len(y)))
+    residual, jacobian = objective.residual(y), objective.jacobian(y)
+    width = objective.upper - objective.lower
+    steps[:, inside] = steps_without(residual, jacobian[:, inside], blocks, width[inside])
+    return steps, inside
+
+
+def halves_apart(
+    objective: Objective, y: Array, covariance: Covariance, first: NDArray[np.intp], second: NDArray[np.intp]
+) -> tuple[Array, Array]:
+    """Return by how much minima of two parts of the data differ, and the covariance of that by the noise, in the box.
+
+    One Gauss-Newton step each.  What a bound holds does not move.
+    """
+    steps, inside = steps_by_blocks(objective, y, covariance, (second, first))
+    jacobian, width = objective.jacobian(y), (objective.upper - objective.lower)[inside]
+    apart = np.zeros((len(y), len(y)))
+    chosen = np.ix_(inside, inside)
+    apart[chosen] = sum(covariance_of(jacobian[np.ix_(part, inside)], width) for part in (first, second))
+    return steps[0] - steps[1], apart
+
+
+def with_misfit(covariance: Covariance, objective: Objective, y: Array, size: float) -> Array:
+    """Return the covariance in the box by blocks of the data, in no direction smaller than that by noise.
+
+    The noise is ``size`` times what the covariance knows of. What the data do not determine keeps its error. What a
+    bound holds has no steps: it gets the error that it has where the likelihood is that much flatter, as the variances
+    of the others are larger (in their median).
+    """
+    noise, x = size * covariance.matrix, objective.outward(y)
+    divisions = [blocks_of(objective, x, count) for count in DIVISIONS]
+    if min(map(len, divisions)) < FEWEST:
+        return noise
+    found = [steps_by_blocks(objective, y, covariance, blocks) for blocks in divisions]
+    chosen, larger = np.ix_(found[0][1], found[0][1]), np.eye(len(y))
+    if not found[0][1].any():
+        return noise
+    larger[chosen] = at_least([block_covariance(steps)[chosen] for steps, _ in found], noise[chosen])
+    matrix = larger @ noise @ larger.T
+    flatter = float(np.median(np.diag(matrix)[found[0][1]] / np.diag(noise)[found[0][1]]))
+    if held := [*covariance.at_lower, *covariance.at_upper]:
+        about = objective.expand(y)
+        wider = bounded_covariance(
+            about.information / flatter, -about.gradient / flatter, y, objective.lower, objective.upper
+        ).matrix
+        factor = np.ones(len(y))
+        for i in held:
+            factor[i] = math.sqrt(max(size * wider[i, i] / max(matrix[i, i], 1e-300), 1.0))
+        matrix = matrix * np.outer(factor, factor)
+    # Where it is wider than the box, the box is known too: so combinations that are known stay known.
+    width = np.minimum(objective.upper - objective.lower, _WIDEST * np.sqrt(np.diag(noise)))
+    return np.asarray(matrix - matrix @ np.linalg.pinv(matrix + np.diag(width**2), hermitian=True) @ matrix)
+
+
 def estimate_errors(
     result: FitStatistics,
     objective: Objective,
     scale_covar: bool,
     y: Array | None = None,
     robust: Array | None = None,
+    errors: str = "misfit",
 ) -> None:
     """Fill in covariance, standard errors and correlations of a result, with notes on what they mean little for.
 
-    ``y`` is its place in the box, ``robust`` is that of `covariance_in_box`.
+    ``y`` is its place in the box, ``robust`` is that of `covariance_in_box`; ``errors`` is "misfit", or "noise" for
+    what they are if the model were right.
     """
     if y is None:
         y = objective.inward(objective.free(result.params.valuesdict()))
     covariance = covariance_in_box(objective, y, robust)
-    matrix = objective.coordinates.derivatives(y, np.sqrt(np.maximum(np.diag(covariance.matrix), 0.0)))
     size = result.redchi if scale_covar else 1.0
-    result.covar = matrix @ covariance.matrix @ matrix.T * size
+    matrix = size * covariance.matrix
+    if errors == "misfit" and robust is None and misses(objective, objective.outward(y)):
+        matrix = with_misfit(covariance, objective, y, size)
+    adopt_covariance(result, outside(objective, y, matrix))
     stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))
+    correlation = np.abs(_correlation(result.covar))
+    notes = [
+        *_at_bounds(result, objective, covariance, y),
+        *_hardly_determined(result, objective, covariance, stderr),
+        *_correlated(result, correlation),
+        *competing(result, objective, result.covar, scale_covar),
+    ]
+    result.bound_notes = (*result.bound_notes, *notes)
+
+
+def adopt_covariance(result: FitStatistics, covar: Array) -> None:
+    """Give a result a covariance, with the standard errors and correlations that follow."""
+    result.covar = covar
+    stderr, correlation = np.sqrt(np.maximum(np.diag(covar), 0.0)), _correlation(covar)
     result.errorbars = bool((stderr > 0.0).all())
-    safe = np.where(stderr > 0.0, stderr, 1.0)
-    correlation = result.covar / np.outer(safe, safe)
     for par in result.params.values():
         par.stderr, par.correl = 0, None
     for i, name in enumerate(result.var_names):
@@ -90,14 +191,25 @@ def estimate_errors(
         del row[name]
         result.params[name].stderr, result.params[name].correl = float(stderr[i]), row
     if result.errorbars:
-        result.uvars = result.params.create_uvars(covar=result.covar)
-    notes = [
-        *_at_bounds(result, objective, covariance, y),
-        *_hardly_determined(result, objective, covariance, stderr),
-        *_correlated(result, np.abs(correlation)),
-        *competing(result, objective, result.covar, scale_covar),
-    ]
-    result.bound_notes = (*result.bound_notes, *notes)
+        result.uvars = result.params.create_uvars(covar=covar)
+
+
+def _correlation(covar: Array) -> Array:
+    stderr = np.sqrt(np.maximum(np.diag(covar), 0.0))
+    safe = np.where(stderr > 0.0, stderr, 1.0)
+    return np.asarray(covar / np.outer(safe, safe))
+
+
+def outside(objective: Objective, y: Array, matrix: Array) -> Array:
+    """Return a covariance of the free parameters from one in the box."""
+    by_y = objective.coordinates.derivatives(y, np.sqrt(np.maximum(np.diag(matrix), 0.0)))
+    return np.asarray(by_y @ matrix @ by_y.T)
+
+
+def inside(objective: Objective, y: Array, covar: Array) -> Array:
+    """Return a covariance in the box from one of the free parameters."""
+    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
+    return np.asarray(inverse @ covar @ inverse.T)
 
 
 def _of_layer(name: str) -> bool:
@@ -110,7 +222,8 @@ def _at_bounds(result: FitStatistics, objective: Objective, covariance: Covarian
     parents = {link.child: names[link.parent] for link in objective.coordinates.links}
     # A bound holds back what the data hardly determine from anywhere in its range: only a near one is named.
     width = objective.upper - objective.lower
-    below, above = _BESIDE * width - (y - objective.lower), _BESIDE * width - (objective.upper - y)
+    with np.errstate(invalid="ignore"):  # of infinite widths, which are left out below
+        below, above = _BESIDE * width - (y - objective.lower), _BESIDE * width - (objective.upper - y)
     held = sorted({*covariance.at_lower, *covariance.at_upper})
     aside, notes = "its stderr is one-sided", []
     for i in held:
@@ -161,21 +274,28 @@ def _correlated(result: FitStatistics, correlation: Array) -> list[str]:
     return notes
 
 
-def competing(result: FitStatistics, objective: Objective, covar: Array, scale_covar: bool) -> list[str]:
-    """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
-    stderr, size = np.sqrt(np.maximum(np.diag(covar), 0.0)), result.redchi if scale_covar else 1.0
+def other_values(result: FitStatistics) -> list[Array]:
+    """Return values of the free parameters, inside bounds, where the guess saw another minimum."""
     names, params = result.var_names, result.params
     known = [par.user_data.get("guess", {}) if isinstance(par.user_data, dict) else {} for par in params.values()]
     other = {name: about["competing"] for name, about in zip(params, known, strict=True) if "competing" in about}
     if not other:
         return []
-    here = np.array([params[name].value for name in names])
     # Of the two, the guess gave the start; a fit that ends where the other is has left the first behind.
-    for there in (np.array([other.get(name, params[name].value) for name in names]), np.array(result.init_vals)):
+    both = np.array([other.get(name, params[name].value) for name in names]), np.array(result.init_vals)
+    low, high = ([getattr(params[name], side) for name in names] for side in ("min", "max"))
+    return [there for there in both if ((there >= low) & (there <= high)).all()]
+
+
+def competing(result: FitStatistics, objective: Objective, covar: Array, scale_covar: bool) -> list[str]:
+    """Name the other values that the guess found, if they describe these data and the errors do not reach them."""
+    stderr, size = np.sqrt(np.maximum(np.diag(covar), 0.0)), result.redchi if scale_covar else 1.0
+    names, params = result.var_names, result.params
+    here = np.array([params[name].value for name in names])
+    for there in other_values(result):
         away = np.abs(there - here) / np.maximum(stderr, 1e-300)
         far = [i for i in np.argsort(-away)[:_LISTED] if away[i] > _REACHED]
-        inside = (there >= [params[name].min for name in names]) & (there <= [params[name].max for name in names])
-        if not far or not inside.all():
+        if not far:
             continue
         residual = objective.residual_at(there)
         more = float(residual @ residual) - result.chisqr
@@ -203,6 +323,5 @@ def widen(result: FitStatistics, name: str, error: float) -> None:
 def draw_feasible(objective: Objective, x: Array, covar: Array, size: int, rng: np.random.Generator) -> Array:
     """Return draws from the Gaussian about ``x`` with a covariance, inside all limits, shape (size, n)."""
     y = objective.inward(x)
-    inverse = np.linalg.pinv(objective.coordinates.derivatives(y))
-    drawn = draw_inside(rng, y, inverse @ covar @ inverse.T, objective.lower, objective.upper, size)
+    drawn = draw_inside(rng, y, inside(objective, y, covar), objective.lower, objective.upper, size)
     return np.array([objective.outward(row) for row in drawn])

@@ -59,7 +59,11 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
         fit where no count is lost to dead time.
 
         Dimension ``depth`` [Å]: ``strain``, ``damage`` (L), ``debye_waller`` (E = exp(-L)), each also with
-        ``_sigma`` and ``_guess``.
+        ``_sigma`` and ``_guess``. Where the model misses the curve, the errors know of it, and of what else the profile
+        could be.
+
+        Without a dimension: ``max_strain``, ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å],
+        ``integrated_strain`` [Å], each also with ``_sigma``.
 
         Dimension ``parameter``: ``value``, ``stderr``, ``init``, ``min``, ``max``, ``vary``, ``expr``,
         ``unit``, ``scope``; dimensions ``varied`` and ``varied_2``: ``correlation``.
@@ -75,7 +79,7 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
     own = result.model.of_member(part.model, guess) if part is not result else guess
     return xr.merge(
         [_curve_and_profiles(part, own), _parameters(result, guess)], combine_attrs="override", join="exact"
-    ).assign_attrs(_statistics(result) | _provenance(result))
+    ).assign_attrs(_statistics(result) | provenance(result))
 
 
 def _curve_and_profiles(result: RockingCurveResult, guess: Parameters) -> xr.Dataset:
@@ -93,12 +97,15 @@ def _tree(result: RockingCurveResult, guess: Parameters) -> xr.DataTree:
     nodes = {}
     for part in result.parts:
         node = _curve_and_profiles(part, result.model.of_member(part.model, guess))
-        nodes[part.model.label] = node.assign_attrs(_statistics(part) | _provenance(part))
+        nodes[part.model.label] = node.assign_attrs(_statistics(part) | provenance(part))
     first = next(iter(nodes.values()))
-    profile = first[[name for name in ("strain", "strain_sigma", "strain_guess") if name in first]].drop_attrs()
+    ofsample = [
+        name for name in first if str(name).startswith("strain") or str(name).removesuffix("_sigma") in derived.UNITS
+    ]
+    profile = first[ofsample].drop_attrs(deep=False)
     root = xr.merge([profile, _parameters(result, guess)], combine_attrs="override", join="exact")
     root = root.drop_vars([name for name in ("x", "dtheta") if name in root.coords])
-    root.attrs = _statistics(result) | _provenance(result)
+    root.attrs = _statistics(result) | provenance(result)
     return xr.DataTree.from_dict({"/": root, **nodes}, name="fit")
 
 
@@ -181,8 +188,7 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
     strain_start, damage_start = derived.depth_profiles(simulation, start, depth)
     strain_band = damage_band = np.full(DEPTHS, np.nan)
     if result.covar is not None:
-        free = list(result.var_names)
-        strain_band, damage_band = derived.profile_bands(model, result.params, result.covar, free, depth)
+        strain_band, damage_band = derived.profile_bands(model, result, depth)
     rows = {
         "strain": ("strain, out of plane", strain, strain_band, strain_start),
         "damage": ("damage L", damage, damage_band, damage_start),
@@ -198,6 +204,10 @@ def _profiles(model: RockingCurveModel, result: RockingCurveResult, guess: Param
         dataset[name] = ("depth", fit, {"units": "1", "long_name": label})
         dataset[f"{name}_sigma"] = ("depth", sigma, {"units": "1", "long_name": f"standard error of {name}"})
         dataset[f"{name}_guess"] = ("depth", at_start, {"units": "1", "long_name": f"{name} at the start"})
+    for name, (value, sigma) in derived.profile_quantities(model, result).items():
+        unit = derived.UNITS[name]
+        dataset[name] = ((), value, {"units": unit, "long_name": name.replace("_", " ")})
+        dataset[f"{name}_sigma"] = ((), sigma, {"units": unit, "long_name": f"standard error of {name}"})
     return dataset
 
 
@@ -244,7 +254,8 @@ def _plain(value: Any) -> float | int:
     return int(value) if isinstance(value, int | np.integer) else float(value)
 
 
-def _provenance(result: RockingCurveResult) -> dict[str, Any]:
+def provenance(result: RockingCurveResult) -> dict[str, Any]:
+    """Return when and from what a fit was made: model, reflection, settings, files, versions."""
     models = result.model.rocking_curves
     attrs: dict[str, Any] = {
         "title": "fit of an X-ray rocking curve",
@@ -253,7 +264,7 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
         "reflection": "; ".join(str(model.reflection) for model in models),
         "settings": json.dumps([{key: str(v) for key, v in model.parts.items()} for model in models]),
     }
-    attrs |= origin(result)
+    attrs |= _origin(result)
     for package in ("hrxrd_ml", "lmfit", "numpy", "scipy"):
         try:
             attrs[f"version_{package}"] = importlib.metadata.version(package)
@@ -262,7 +273,7 @@ def _provenance(result: RockingCurveResult) -> dict[str, Any]:
     return attrs
 
 
-def origin(result: RockingCurveResult) -> dict[str, str]:
+def _origin(result: RockingCurveResult) -> dict[str, str]:
     """Return the files that curves and experiments were read from, as far as the curves know."""
     found = {}
     for key in ("source", "experiment"):

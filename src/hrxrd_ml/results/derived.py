@@ -5,9 +5,11 @@ Bands are one standard error, propagated from the covariance of the free paramet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import lmfit
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,10 +22,14 @@ from hrxrd_ml.units import from_radians
 if TYPE_CHECKING:
     from lmfit import Parameters
 
+    from hrxrd_ml.model.discrepancy import Discrepancy
     from hrxrd_ml.model.result import RockingCurveResult
     from hrxrd_ml.model.rocking_curve import RockingCurveModel
 
 Array = NDArray[np.float64]
+
+_DRAWS, _DEPTHS = 200, 401
+"""Profiles from which errors of derived quantities come, and depths at which they are looked at."""
 
 
 def feasible_values(model: RockingCurveModel, values: Mapping[str, float]) -> dict[str, float]:
@@ -103,18 +109,93 @@ def depth_profiles(
     return strain, damage
 
 
-def profile_bands(
-    model: RockingCurveModel, params: Parameters, covariance: Array, free: list[str], depth: Array
-) -> tuple[Array, Array]:
-    """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``."""
-    simulation = model.simulation
-    end = profile_end(simulation, feasible_values(model, params.valuesdict()))
+def profile_bands(model: RockingCurveModel, result: RockingCurveResult, depth: Array) -> tuple[Array, Array]:
+    """Standard errors of strain and of damage L at depths [Å], each of the shape of ``depth``.
+
+    They are those of the covariance; where the model misses the curve, with the distance from the profile that does not
+    and the error of that one (`hrxrd_ml.model.discrepancy`), each as if independent.
+    """
+    both = band(_profile_derivatives(model, result, depth), result.covar)
+    if (found := result.discrepancy) is not None:
+        best = feasible_values(model, result.params.valuesdict())
+        here, there = (
+            np.concatenate(depth_profiles(simulation, values, depth))
+            for simulation, values in ((model.simulation, best), (found.simulation, found.values))
+        )
+        spread = band(_deviating_derivatives(found, depth), found.covariance)
+        both = np.sqrt(both**2 + (there - here) ** 2 + spread**2)
+    return both[: len(depth)], both[len(depth) :]
+
+
+def _profile_derivatives(model: RockingCurveModel, result: RockingCurveResult, depth: Array) -> Array:
+    """Return the derivatives of strain and damage at depths by the free parameters, one below the other."""
+    end = profile_end(model.simulation, feasible_values(model, result.params.valuesdict()))
 
     def stacked(varied: Parameters) -> Array:
-        return np.concatenate(depth_profiles(simulation, feasible_values(model, varied.valuesdict()), depth, end))
+        return np.concatenate(depth_profiles(model.simulation, feasible_values(model, varied.valuesdict()), depth, end))
 
-    both = band(tie_derivatives(params.copy(), free, stacked), covariance)
-    return both[: len(depth)], both[len(depth) :]
+    return tie_derivatives(result.params.copy(), list(result.var_names), stacked)
+
+
+def _deviating_derivatives(found: Discrepancy, depth: Array) -> Array:
+    """Return the same of a profile with deviations."""
+    params = lmfit.Parameters()
+    for name, value in found.values.items():
+        params.add(name, value)
+
+    def stacked(varied: Parameters) -> Array:
+        return np.concatenate(depth_profiles(found.simulation, varied.valuesdict(), depth))
+
+    return tie_derivatives(params, found.names, stacked)
+
+
+def profile_quantities(model: RockingCurveModel, result: RockingCurveResult) -> dict[str, tuple[float, float]]:
+    """Return what users say about a profile (`profile_summary`), each with its standard error.
+
+    Errors are those of profiles that are drawn to first order about the best one; where the model misses the curve,
+    with the distance from what a profile with deviations has, and its error. That of the depth of the largest strain is
+    at least as far as the strain is as large within its error.
+    """
+    simulation, best = model.simulation, feasible_values(model, result.params.valuesdict())
+    values = profile_summary(simulation, best)
+    if result.covar is None:
+        return {name: (value, math.nan) for name, value in values.items()}
+    depth = np.linspace(0.0, profile_end(simulation, best), _DEPTHS)
+    strain = depth_profiles(simulation, best, depth)[0]
+    sigma = _spread(depth, strain, _profile_derivatives(model, result, depth)[: len(depth)], result.covar)
+    if (found := result.discrepancy) is not None:
+        there = profile_summary(found.simulation, found.values)
+        deeper = np.linspace(0.0, profile_end(found.simulation, found.values), _DEPTHS)
+        deviating = depth_profiles(found.simulation, found.values, deeper)[0]
+        own = _spread(deeper, deviating, _deviating_derivatives(found, deeper)[: len(deeper)], found.covariance)
+        sigma = np.sqrt(sigma**2 + own**2 + (np.array(list(there.values())) - np.array(list(values.values()))) ** 2)
+    errors = dict(zip(values, sigma.tolist(), strict=True))
+    as_large = np.abs(strain) + profile_bands(model, result, depth)[0] >= abs(values["max_strain"])
+    farthest = np.abs(depth[as_large] - values["max_strain_depth"]).max(initial=0.0)
+    errors["max_strain_depth"] = max(errors["max_strain_depth"], float(farthest))
+    return {name: (values[name], errors[name]) for name in values}
+
+
+def _spread(depth: Array, strain: Array, derivatives: Array, covariance: Array) -> Array:
+    """Return the standard deviations of `profile_summary` over profiles to first order about one, seeded."""
+    size = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    unit = np.where(size > 0.0, size, 1.0)
+    shape, vectors = np.linalg.eigh(covariance / np.outer(unit, unit))
+    root = derivatives @ (unit[:, None] * vectors * np.sqrt(np.maximum(shape, 0.0)))
+    drawn = strain + np.random.default_rng(0).standard_normal((_DRAWS, len(unit))) @ root.T
+    return np.std([list(_summary(depth, row, *_peak(depth, row)).values()) for row in drawn], axis=0)
+
+
+def _peak(depth: Array, strain: Array) -> tuple[float, float]:
+    k = int(np.argmax(np.abs(strain)))
+    return float(strain[k]), float(depth[k])
+
+
+UNITS = {
+    "max_strain": "1", "max_strain_depth": "Å", "surface_strain": "1", "damaged_thickness": "Å",
+    "integrated_strain": "Å",
+}  # fmt: skip
+"""Units of what `profile_summary` returns."""
 
 
 def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> dict[str, float]:
@@ -125,8 +206,10 @@ def profile_summary(simulation: RockingCurve, values: Mapping[str, float]) -> di
     """
     assert simulation.profile is not None
     depth = np.linspace(0.0, profile_end(simulation, values), 201)
-    strain = simulation.profile.evaluate(depth, values)
-    largest, where = extreme(simulation.profile, values)
+    return _summary(depth, simulation.profile.evaluate(depth, values), *extreme(simulation.profile, values))
+
+
+def _summary(depth: Array, strain: Array, largest: float, where: float) -> dict[str, float]:
     over = np.flatnonzero(np.abs(strain) > 0.05 * abs(largest))
     return {
         "max_strain": largest,

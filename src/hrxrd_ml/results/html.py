@@ -6,8 +6,6 @@ import base64
 import hashlib
 import html
 import io
-import json
-import math
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,7 +19,9 @@ from hrxrd_ml.io.files import write_text
 from hrxrd_ml.reading import read_whole
 from hrxrd_ml.results import plots
 from hrxrd_ml.results.dataset import curves_of, root_of, to_dataset
+from hrxrd_ml.results.derived import UNITS
 from hrxrd_ml.results.tables import posterior_rows, with_error
+from hrxrd_ml.results.words import in_words
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -43,7 +43,7 @@ def report(
     result: RockingCurveResult,
     path: str | os.PathLike[str],
     *,
-    posterior: xr.Dataset | None = None,
+    posterior: xr.DataTree | None = None,
     guess: Parameters | None = None,
 ) -> Path:
     """Write a fit, and its posterior if there is one, as a self-contained HTML file.
@@ -55,8 +55,8 @@ def report(
     result : RockingCurveResult
     path : path
         The file; written whole or not at all.
-    posterior : xarray.Dataset, optional
-        Of `hrxrd_ml.specimen`.
+    posterior : xarray.DataTree, optional
+        Of `hrxrd_ml.sample`.
     guess : lmfit.Parameters, optional
         Start values to show; those of the result if None.
 
@@ -70,15 +70,16 @@ def report(
     InputFileError
         If the folder does not exist.
     """
-    write_text(path, page(to_dataset(result, guess), posterior))
+    write_text(path, page(to_dataset(result, guess), posterior, in_words(result)))
     return Path(path)
 
 
-def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None) -> str:
-    """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, and of a posterior."""
+def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.DataTree | None = None, words: str = "") -> str:
+    """Return the HTML of a dataset of `hrxrd_ml.to_dataset`, of a posterior, and of a paragraph in words."""
     attrs = dataset.attrs
     name = Path(str(attrs.get("source", "") or "rocking curve")).name
     parts = [f"<h1>{_text(name)}</h1>", f'<p class="quiet">{_text(attrs["reflection"])}</p>']
+    parts += [f"<p>{_text(words)}</p>"] if words else []
     parts += [_section("Fit"), _image(plots.overview(dataset), "Data, start, fit and residual; strain and damage")]
     root, curves = root_of(dataset), curves_of(dataset)
     parts += [_quality(root)]
@@ -86,6 +87,8 @@ def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.Dataset | None = None)
         parts += [f"<h3>{_text(label)}</h3>{_quality(curve)}" for label, curve in curves.items()]
     parts += [_notes("Notes", attrs["notes"])]
     parts += [_section("Parameters"), _parameters(root)]
+    if "max_strain" in root:
+        parts += [_section("Profile"), _profile(root)]
     if "correlation" in root and root.sizes["varied"] > 1:
         parts += [_section("Correlations"), _image(plots.correlations(root), "Correlations of the free parameters")]
     if posterior is not None:
@@ -155,13 +158,19 @@ def _parameters(dataset: xr.Dataset) -> str:
     return _table(("parameter", "value", "standard error", "unit", "start", "bounds or expression"), rows)
 
 
-def _chain(posterior: xr.Dataset) -> str:
+def _profile(dataset: xr.Dataset) -> str:
+    rows = []
+    for name, unit in UNITS.items():
+        value, error = with_error(float(dataset[name]), float(dataset[f"{name}_sigma"]))
+        rows.append((name.replace("_", " "), value, error, "" if unit == "1" else unit))
+    return _table(("of the strain profile", "value", "standard error", "unit"), rows)
+
+
+def _chain(posterior: xr.DataTree) -> str:
     attrs = posterior.attrs
-    times = [value for value in json.loads(attrs["autocorrelation_time"]).values() if math.isfinite(value)]
     return (
         f'<p class="quiet">{attrs["steps"]} steps of {attrs["walkers"]} walkers, acceptance {attrs["acceptance"]:.2f}, '
-        f"longest autocorrelation time {max(times, default=math.nan):.0f} steps, at least "
-        f"{attrs['effective_samples']:.0f} effective samples, R-hat {attrs['rhat']:.3f}.</p>"
+        f"at least {attrs['effective_samples']:.0f} effective samples, R-hat at most {attrs['rhat']:.3f}.</p>"
     )
 
 

@@ -26,17 +26,19 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from hrxrd_ml.errors import InputFileError, ParameterError
+from hrxrd_ml.inference.misfit import misses
 from hrxrd_ml.inference.sampling.chain_file import ChainStore
-from hrxrd_ml.inference.sampling.convergence import autocorrelation_times, converged, split_rhat
-from hrxrd_ml.inference.sampling.exploration import Curves, Explored, explore
+from hrxrd_ml.inference.sampling.exploration import Curves, Explored, explore, first_places
 from hrxrd_ml.inference.sampling.hamiltonian import HamiltonianMove, Metric, Position, Task, Trajectory, integrate
 from hrxrd_ml.inference.sampling.peaks import peaks_of
 from hrxrd_ml.inference.sampling.probability import MODEL_ERROR, NOISE, LogPosterior, checked_priors
 from hrxrd_ml.inference.sampling.surrogate import Surrogate
+from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.inference.threads import begin_worker, cores, one_thread
 from hrxrd_ml.io.files import locked
 from hrxrd_ml.model.provider import guess_provider
-from hrxrd_ml.results.posterior_dataset import posterior_dataset
+from hrxrd_ml.model.uncertainty import inside, other_values
+from hrxrd_ml.results.posterior_dataset import Drawn, posterior_tree
 
 if TYPE_CHECKING:
     from lmfit import Parameters
@@ -45,25 +47,31 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_CHECK_EVERY = 25
+_CHECK_EVERY, _OFTEN = 25, 250
+"""Steps after which a chain is looked at, and up to where so often; later after a tenth of its length."""
+
 _LEAST_BURN = 20
+
+_WIDER = 1.001
+"""From which ratio of its standard errors to those by noise a fit counts as one that knows of a misfit."""
 
 
 def sample(
     result: RockingCurveResult,
-    steps: int = 1000,
+    steps: int = 10_000,
     *,
     walkers: int = 8,
     burn: int = 50,
     starts: Sequence[Parameters] | Literal["network"] = (),
     priors: Mapping[str, Any] | None = None,
     model_error: bool = False,
+    errors: Literal["misfit", "noise"] = "misfit",
     seed: int | None = None,
     workers: int = 0,
     backend: str | os.PathLike[str] | None = None,
     stop: bool = True,
     progress: bool = True,
-) -> xr.Dataset:
+) -> xr.DataTree:
     """Sample the posterior of a fit.
 
     Parameters
@@ -77,34 +85,41 @@ def sample(
     burn : int
         Steps of the burn-in, which are not kept.
     starts : sequence of Parameters, or "network"
-        Other places where the posterior may have a maximum, such as other guesses; "network" for the profiles that the
-        trained network holds possible. Those maxima that are nearly as high as that of the fit get walkers of their
-        own. Walkers hardly ever change from one maximum to another: how many samples lie about each does not tell how
-        probable it is.
+        Other places where the posterior may have a maximum, such as other guesses, beside another minimum that the
+        guess saw; "network" for the profiles that the trained network holds possible. Those maxima that are nearly as
+        high as that of the fit get walkers of their own. Walkers hardly ever change from one maximum to another: how
+        many samples lie about each does not tell how probable it is.
     priors : mapping, optional
         Distributions of scipy.stats, or functions that return the logarithm of a density, by parameter. They multiply
         the prior of the parameter space: flat inside bounds and nested constraints.
     model_error : bool
         Sample a relative error of the model as well, with variance (model_error·μ)² on top of the counting noise: for
         real curves, which no model describes to the last count.
+    errors : "misfit" or "noise"
+        "misfit": where the standard errors of the fit include what the model misses (``result.errors``), samples are
+        spread about the maximum so that they speak of the same errors
+        (`hrxrd_ml.inference.sampling.widening`); not with ``model_error``.  "noise": samples of the likelihood as it
+        is, as if the model were right.
     seed : int, optional
     workers : int
         Processes; 0 for one on every core, or one alone where processes cannot fork (Windows).
     backend : path, optional
         HDF5 file that keeps the chain step by step. If it exists, its chain goes on.
     stop : bool
-        Whether to stop at 50 autocorrelation times with R-hat of at most 1.01.
+        Whether to stop when R-hat of every parameter is at most 1.01 and its effective samples are at least 400.
     progress : bool
         Whether to show a bar on stderr.
 
     Returns
     -------
-    xarray.Dataset
-        Dimensions ``chain`` (walkers) and ``draw``: the free parameters, quantities that follow from the profile
-        (``max_strain``, ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å],
-        ``integrated_strain`` [Å]) and ``log_posterior``. Dimension ``quantile`` with ``depth`` [Å]:
-        ``strain_band``, ``damage_band``; with ``x``: ``curve_band``. Attributes: acceptance, autocorrelation times,
-        effective samples, R-hat, whether the chain is ``converged``, ``notes`` in words.
+    xarray.DataTree
+        In the schema of ArviZ, whose functions take it.  Group ``posterior``, dimensions ``chain`` (walkers) and
+        ``draw``: the free parameters and quantities that follow from the profile (``max_strain``,
+        ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å], ``integrated_strain`` [Å]).  Group
+        ``sample_stats``, the same dimensions: ``lp``, the logarithm of the posterior.  Group ``bands``, dimension
+        ``quantile`` with ``depth`` [Å]: ``strain_band``, ``damage_band``; with ``x``: ``curve_band``.  Attributes of
+        the root: acceptance, effective samples, R-hat, whether the chain is ``converged``,
+        ``notes`` in words.
 
     Raises
     ------
@@ -114,6 +129,8 @@ def sample(
         If the backend file is damaged, of another fit, or another process is writing it.
     """
     _check_numbers(walkers, steps, burn)
+    if errors not in ("misfit", "noise"):
+        raise ParameterError(f'expected errors "misfit" or "noise", got {errors!r}')
     with one_thread(), nullcontext() if backend is None else locked(backend):
         # Counts have the error of counts: a factor on it, as scale_covar=True means, is no likelihood of theirs.
         counted = all(each.likelihood.name == "poisson" for each in result.observations)
@@ -124,19 +141,22 @@ def sample(
         store = ChainStore.open(backend, _digest(target, walkers, burn), (walkers, dimension))
         if not store.explored:
             store.check_room()
-            peaks = peaks_of(target, _network_starts(result) if starts == "network" else starts)
+            others = _network_starts(result) if starts == "network" else starts
+            peaks = peaks_of(target, [*_competing(result), *others])
             with (
                 _processes(target, None, workers) as processes,
                 _counting(processes.curves, "exploring", progress) as curves,
             ):
                 explored = explore(target, peaks, curves, rng)
             # What is drawn here is kept, so that a chain that goes on is the one that was never interrupted.
-            drawn: dict[str, NDArray[Any]] = {"first": explored.places[rng.choice(len(explored.places), walkers)]}
+            drawn: dict[str, NDArray[Any]] = {"first": first_places(target, peaks, explored.places, walkers, rng)}
             drawn["seeds"] = rng.integers(2**32, size=2)
+            drawn["peaks"] = np.array([peak.place for peak in peaks])
             store.begin(explored.arrays() | drawn, walkers, dimension)
         explored = Explored.of(target, store.explored)
-        if "seeds" not in store.explored:
+        if "peaks" not in store.explored:
             raise InputFileError(f"{backend}: the chain of an older version; delete it, or choose another file")
+        widen = _widening(target, store.explored["peaks"]) if errors == "misfit" and not model_error else None
         first, seeds = store.explored["first"], store.explored["seeds"].tolist()
         with _processes(target, explored.guide, workers) as processes:
             step = explored.step if store.leapfrog is None else store.leapfrog
@@ -160,11 +180,16 @@ def sample(
             move.adapts = False
             sampling = sampler(store.chain, seeds[1])
             place = burning.get_last_sample().coords
-            for done in _steps(sampling, place, 0 if stop and _long_enough(sampling) else steps, "sampling", progress):
+
+            def enough(done: int) -> bool:
+                due = stop and done and done % (_CHECK_EVERY * max(1, done // _OFTEN)) == 0
+                return bool(due and Drawn.of(target, sampling, store.explored["peaks"], widen).converged)
+
+            for done in _steps(sampling, place, 0 if enough(sampling.iteration) else steps, "sampling", progress):
                 store.check_room()
-                if stop and done % _CHECK_EVERY == 0 and _long_enough(sampling):
+                if enough(done):
                     break
-        return posterior_dataset(result, target, sampling)
+        return posterior_tree(result, target, sampling, store.explored["peaks"], widen)
 
 
 def _check_numbers(walkers: int, steps: int, burn: int) -> None:
@@ -172,6 +197,28 @@ def _check_numbers(walkers: int, steps: int, burn: int) -> None:
         raise ParameterError(f"expected at least 4 walkers, whose chains are compared, got {walkers}")
     if steps < 1 or burn < _LEAST_BURN:
         raise ParameterError(f"expected at least 1 step and {_LEAST_BURN} of burn-in, got {steps} and {burn}")
+
+
+def _widening(target: LogPosterior, peaks: Array) -> Widening | None:
+    """Return what takes samples to the standard errors of the fit, if these include more than noise."""
+    result, objective = target.result, target.result.objective
+    if result.errors != "misfit" or result.covar is None or not misses(objective, result.best):
+        return None
+    if max(result.misfit_ratios().values()) < _WIDER:
+        return None
+    wider = inside(objective, objective.inward(result.best), result.covar)
+    return Widening(peaks, wider, target.lower, target.upper)
+
+
+def _competing(result: RockingCurveResult) -> list[Parameters]:
+    """Return the parameters where the guess saw another minimum."""
+    starts = []
+    for values in other_values(result):
+        params = result.params.copy()
+        for name, value in zip(result.var_names, values, strict=True):
+            params[name].value = value
+        starts.append(params)
+    return starts
 
 
 def _network_starts(result: RockingCurveResult) -> list[Parameters]:
@@ -303,13 +350,6 @@ def _steps(sampler: Any, first: Array, steps: int, what: str, progress: bool) ->
         for _ in sampler.sample(place, iterations=steps - done, skip_initial_state_check=True):
             bar.update()
             yield sampler.iteration
-
-
-def _long_enough(sampler: Any) -> bool:
-    if sampler.iteration < _CHECK_EVERY:
-        return False
-    chain = sampler.get_chain()
-    return converged(autocorrelation_times(chain), split_rhat(chain), len(chain))
 
 
 def _digest(target: LogPosterior, walkers: int, burn: int) -> str:

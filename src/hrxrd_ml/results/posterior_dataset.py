@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from hrxrd_ml.inference.sampling.convergence import RHAT, TAUS, autocorrelation_times, converged, split_rhat
+from hrxrd_ml.inference.sampling.convergence import ENOUGH, RHAT, bulk_ess, converged, rank_rhat
+from hrxrd_ml.inference.sampling.peaks import nearest
 from hrxrd_ml.inference.sampling.probability import LogPosterior
+from hrxrd_ml.inference.sampling.widening import Widening
 from hrxrd_ml.results import derived
-from hrxrd_ml.results.dataset import origin
+from hrxrd_ml.results.dataset import provenance
 
 if TYPE_CHECKING:
     from hrxrd_ml.model.result import RockingCurveResult
@@ -25,59 +28,104 @@ Array = NDArray[np.float64]
 QUANTILES = (0.025, 0.16, 0.5, 0.84, 0.975)
 """Of the bands on curve and profiles."""
 
-_AXES = frozenset({"chain", "draw", "quantile", "depth", "x"})
+_AXES = frozenset({"chain", "draw"})
 
 _BANDS = 400  # how many samples the bands are made from
+_SELDOM = 0.6  # acceptance below which the guide is to blame for a chain that is too short
 _KEPT = 40_000  # how many samples are returned, at most; neighbours in a chain hardly differ
 
 
-def posterior_dataset(result: RockingCurveResult, target: LogPosterior, sampler: Any) -> xr.Dataset:
-    """Return what the chain of an emcee sampler says; see `posterior.sample`."""
-    steps, every = sampler.iteration, max(1, sampler.iteration * sampler.nwalkers // _KEPT)
-    places = sampler.get_chain(thin=every)  # (draws, walkers, dimension)
-    draws, walkers, dimension = places.shape
-    flat = np.array([target.outward(place) for place in places.reshape(-1, dimension)])
+@dataclass(frozen=True)
+class Drawn:
+    """The samples of a chain in the parameters, and whether they can be believed.
+
+    Attributes
+    ----------
+    values : ndarray, shape (draws, walkers, n)
+    every : int
+        Steps of the chain for each draw.
+    maxima : ndarray, shape (walkers,)
+        At which maximum each walker is.
+    rhat, effective : ndarray, shape (n,)
+        Of each parameter; where walkers have stayed at several maxima, of those at the same one, and their sum.
+    """
+
+    values: Array
+    every: int
+    maxima: NDArray[np.intp]
+    rhat: Array
+    effective: Array
+
+    @classmethod
+    def of(cls, target: LogPosterior, sampler: Any, peaks: Array, widen: Widening | None) -> Drawn:
+        """Return what an emcee sampler has drawn, widened perhaps."""
+        chain, every = sampler.get_chain(), max(1, sampler.iteration * sampler.nwalkers // _KEPT)
+        maxima = nearest(chain, peaks)
+        places = (chain if widen is None else widen(chain))[every - 1 :: every]
+        values = np.array([target.outward(place) for place in places.reshape(-1, places.shape[2])])
+        values = values.reshape(places.shape)
+        rhat, effective = rank_rhat(values), bulk_ess(values)
+        if len(known := np.unique(maxima)) > 1 and not converged(rhat, effective):
+            parts = [values[:, maxima == k] for k in known]
+            rhat = np.max([rank_rhat(part) for part in parts], axis=0)
+            effective = np.sum([bulk_ess(part) for part in parts], axis=0)
+        return cls(values, every, maxima, rhat, effective)
+
+    @property
+    def converged(self) -> bool:
+        """Whether they can be believed."""
+        return converged(self.rhat, self.effective)
+
+
+def posterior_tree(
+    result: RockingCurveResult, target: LogPosterior, sampler: Any, peaks: Array, widen: Widening | None
+) -> xr.DataTree:
+    """Return what the chain of an emcee sampler says, its samples widened perhaps; see `posterior.sample`."""
+    drawn = Drawn.of(target, sampler, peaks, widen)
+    (draws, walkers, dimension), every = drawn.values.shape, drawn.every
+    flat = drawn.values.reshape(-1, dimension)
     labels = [_label(name) for name in target.names]
     columns = {label: flat[:, i] for i, label in enumerate(labels)}
     summary = _summaries(result, flat)
-    units = {_label(name): unit for name, unit in result.parameter_units().items()} | {
-        "max_strain_depth": "Å",
-        "damaged_thickness": "Å",
-        "integrated_strain": "Å",
-    }
+    units = {_label(name): unit for name, unit in result.parameter_units().items()} | derived.UNITS
     variables = {
         name: (("chain", "draw"), column.reshape(draws, walkers).T, {"units": units.get(name, "1")})
         for name, column in (columns | summary).items()
     }
-    variables["log_posterior"] = (("chain", "draw"), sampler.get_log_prob(thin=every).T, {"units": "1"})
-    dataset = xr.Dataset(variables, {"chain": np.arange(walkers), "draw": every * np.arange(1, draws + 1)})
-    dataset = dataset.merge(_bands(result, target, flat))
-    chain = sampler.get_chain()
-    tau, spread = autocorrelation_times(chain), split_rhat(chain)
-    effective = walkers * steps / np.maximum(np.where(np.isfinite(tau), tau, steps), 1.0)
-    dataset = dataset.assign_attrs(
-        title="posterior of an X-ray rocking curve",
+    axes = {"chain": np.arange(walkers), "draw": every * np.arange(1, draws + 1)}
+    density = (("chain", "draw"), sampler.get_log_prob(thin=every).T, {"long_name": "logarithm of the posterior"})
+    groups = {
+        "posterior": xr.Dataset(variables, axes),
+        "sample_stats": xr.Dataset({"lp": density}, axes),
+        "bands": _bands(result, target, flat),
+    }
+    made = provenance(result) | {"title": "posterior of an X-ray rocking curve"}
+    attrs = dict(
+        **made,
         parameters=json.dumps(labels),
-        steps=steps,
+        steps=sampler.iteration,
         walkers=walkers,
+        maxima=len(np.unique(drawn.maxima)),
         acceptance=float(np.mean(sampler.acceptance_fraction)),
-        autocorrelation_time=json.dumps({n: round(float(t), 2) for n, t in zip(labels, tau, strict=True)}),
-        effective_samples=float(np.min(effective)),
-        rhat=float(spread.max()),
-        converged=int(converged(tau, spread, steps)),
+        effective_samples=float(drawn.effective.min()),
+        rhat=float(drawn.rhat.max()),
+        converged=int(drawn.converged),
         statistics=target.likelihood.name,
-        reflection="; ".join(str(model.reflection) for model in result.model.rocking_curves),
-        **origin(result),
+        errors="noise" if widen is None else "misfit",
     )
-    notes = _notes(dataset, result, target, tau, spread)
+    notes = _notes(groups["posterior"], attrs, result, target, drawn, peaks)
     for note in notes:
         if note.startswith("the chain is too short"):
             warnings.warn(note, stacklevel=3)
-    return dataset.assign_attrs(notes="\n".join(notes))
+    schema = {"created_at": made["created"], "inference_library": "hrxrd_ml"}
+    schema["inference_library_version"] = made["version_hrxrd_ml"]
+    tree = xr.DataTree.from_dict({name: group.assign_attrs(schema) for name, group in groups.items()}, name="samples")
+    tree.attrs = attrs | {"notes": "\n".join(notes)}
+    return tree
 
 
 def _label(name: str) -> str:
-    """Name of a parameter in the dataset: another one where an axis is called so, such as the end of splines, depth."""
+    """Name of a parameter in the group: another one where an axis is called so."""
     return f"{name}_" if name in _AXES else name
 
 
@@ -87,7 +135,13 @@ def _summaries(result: RockingCurveResult, flat: Array) -> dict[str, Array]:
     if model is None:
         return {}
     rows = [derived.profile_summary(model.simulation, row) for row in _feasible(result, model, flat)]
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {name: _constant_or([row[name] for row in rows]) for name in rows[0]}
+
+
+def _constant_or(values: list[float]) -> Array:
+    """Return samples; one value where they differ by rounding, of which no density could be drawn."""
+    found = np.array(values)
+    return found if np.ptp(found) > 1e-12 * np.abs(found).max() else np.full(len(found), found[0])
 
 
 def _model_with_profile(result: RockingCurveResult) -> Any:
@@ -132,38 +186,68 @@ def _bands(result: RockingCurveResult, target: LogPosterior, flat: Array) -> xr.
 
 
 def _notes(
-    dataset: xr.Dataset, result: RockingCurveResult, target: LogPosterior, tau: Array, spread: Array
+    samples: xr.Dataset,
+    attrs: Mapping[str, Any],
+    result: RockingCurveResult,
+    target: LogPosterior,
+    drawn: Drawn,
+    peaks: Array,
 ) -> list[str]:
     """Return what to beware of, in words: a short chain, a model that misses something, two maxima."""
     notes = []
-    steps, known = dataset.attrs["steps"], np.isfinite(tau)
-    if not dataset.attrs["converged"]:
-        worst = int(np.argmax(np.where(known, tau, math.inf)))
-        apart = target.names[int(np.argmax(spread))]
-        if known.all() and steps > TAUS * float(tau.max()):
-            notes.append(
-                f"the chain is too short for its walkers to agree: R-hat of {apart} is {dataset.attrs['rhat']:.3f} (at "
-                f"most {RHAT}); take its intervals with care, sample more steps, or fix one of those that are "
-                "strongly correlated"
-            )
-        else:
-            length = f"{steps / tau[worst]:.0f} autocorrelation times of" if tau[worst] > 0.0 else "too few to judge"
-            notes.append(
-                f"the chain is too short: {steps} steps are {length} {target.names[worst]} (wanted are {TAUS:.0f}), "
-                f"R-hat {dataset.attrs['rhat']:.3f} (at most {RHAT}); take its intervals with care, or sample more "
-                "steps"
-            )
+    if not drawn.converged:
+        notes.append(_too_short(attrs, target, drawn))
+    if attrs["maxima"] > 1:
+        counts = {int(k): int(np.sum(drawn.maxima == k)) for k in np.unique(drawn.maxima)}
+        highest = max(target(peaks[k]) for k in counts)
+        below = ", ".join(f"{n} at one {highest - target(peaks[k]):.1f} below the highest" for k, n in counts.items())
+        notes.append(
+            f"walkers are at {len(counts)} maxima ({below}, in the logarithm of the posterior); how many samples lie "
+            "about each does not tell how probable it is"
+        )
     quality = result.pearson_chi2()
-    if target.extra is None and quality > 1.5:
+    if attrs["errors"] == "misfit":
+        notes.append(
+            "samples are spread about the best fit so that they have its standard errors, which include what the model "
+            f"misses and are {np.median(list(result.misfit_ratios().values())):.2g} times those by the noise (in their "
+            'median); sample with errors="noise" for those'
+        )
+    elif target.extra is None and quality > 1.5:
         notes.append(
             f"chi2/N of the best fit is {quality:.3g}: the model misses more than counting noise, and the intervals "
             "are too narrow; sample with model_error=True"
         )
     for name in target.names:
-        share = _modes(dataset[_label(name)].values)
+        share = _modes(samples[_label(name)].values)
         if share is not None:
             notes.append(f"{name} has two maxima (the smaller one holds {100 * share:.0f} % of the samples)")
     return notes
+
+
+def _too_short(attrs: Mapping[str, Any], target: LogPosterior, drawn: Drawn) -> str:
+    """Return why a chain cannot be believed, and what would help."""
+    names, steps = target.names, attrs["steps"]
+    apart, few = int(np.argmax(drawn.rhat)), int(np.argmin(drawn.effective))
+    # Both the square of R-hat - 1 and the effective samples go with the length of the chain.
+    more = max(ENOUGH / max(drawn.effective[few], 1.0), (drawn.rhat[apart] - 1.0) / (RHAT - 1.0))
+    words = (
+        f"the chain is too short: after {steps} steps R-hat of {names[apart]} is {drawn.rhat[apart]:.3f} (at most "
+        f"{RHAT}), and {names[few]} has {drawn.effective[few]:.0f} effective samples (at least {ENOUGH:.0f}); take its "
+        "intervals with care, or sample "
+    )
+    words += f"about {_rounded(steps * more)} steps" if math.isfinite(more) else "more steps"
+    if attrs["acceptance"] < _SELDOM:
+        words += (
+            f". Only {100.0 * attrs['acceptance']:.0f} % of the steps are accepted, since the curve bends too much "
+            f"where the data leave room: fix parameters that they hardly determine, or give {names[apart]} a prior"
+        )
+    return words
+
+
+def _rounded(steps: float) -> int:
+    """Return a number of steps rounded up to one digit."""
+    size = 10 ** int(math.log10(steps))
+    return size * math.ceil(steps / size)
 
 
 def _modes(values: Array) -> float | None:

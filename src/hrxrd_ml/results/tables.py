@@ -9,21 +9,19 @@ import numpy as np
 import xarray as xr
 
 
-def posterior_rows(posterior: xr.Dataset) -> list[tuple[str, ...]]:
+def posterior_rows(posterior: xr.DataTree) -> list[tuple[str, ...]]:
     """Median and intervals of 68 and 95 % of what was sampled and of what follows from it, under a head."""
     rows: list[tuple[str, ...]] = [("parameter", "median", "68 %", "95 %", "unit")]
-    for name in map(str, posterior):
-        if posterior[name].dims != ("chain", "draw") or name == "log_posterior":
-            continue
-        quantiles = np.quantile(posterior[name].values, (0.025, 0.16, 0.5, 0.84, 0.975))
+    for name, samples in posterior["posterior"].data_vars.items():
+        quantiles = np.quantile(samples.values, (0.025, 0.16, 0.5, 0.84, 0.975))
         spread = 0.5 * float(quantiles[3] - quantiles[1])
         lowest, low, middle, high, highest = (with_error(float(value), spread)[0] for value in quantiles)
-        unit = posterior[name].attrs["units"]
-        rows.append((name, middle, f"{low} … {high}", f"{lowest} … {highest}", "" if unit == "1" else unit))
+        unit = samples.attrs["units"]
+        rows.append((str(name), middle, f"{low} … {high}", f"{lowest} … {highest}", "" if unit == "1" else unit))
     return rows
 
 
-def posterior_table(posterior: xr.Dataset) -> str:
+def posterior_table(posterior: xr.DataTree) -> str:
     """Table of `posterior_rows`."""
     return _aligned(posterior_rows(posterior))
 

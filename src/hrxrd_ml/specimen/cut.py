@@ -19,12 +19,14 @@ import numpy as np
 from hrxrd_ml.arrays import FloatArray, IntArray, Values
 from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.specimen.damage import Damage, Strained
-from hrxrd_ml.specimen.profile.base import Profile, Segments, extreme, steepest
-from hrxrd_ml.specimen.profile.implanted import ImplantedProfile
+from hrxrd_ml.specimen.profile.base import Profile, Segments, extent, extreme, steepest
 from hrxrd_ml.specimen.stack import Stack
 
 PHASE_LIMIT = 5.0
 """Largest abs(u) t/2 over a lamella [rad]; the kernel's series are good to 8."""
+
+_LOOSE_LIMIT = 7.5
+"""The same where the tolerance is loose."""
 
 FILM_PHASE_LIMIT = 3.0
 """The same in films, whose fringes reach as far as the scan does."""
@@ -241,9 +243,11 @@ def plan(
     # Far from all Bragg conditions, what is left of the wave is small and its error grows with the phase as below.
     limit = PHASE_LIMIT if films is None else FILM_PHASE_LIMIT
     phase = limit * max(tolerance / 1e-4, 1.0) ** 0.25 / (max(-lowest, highest) + size)
-    tensile = isinstance(strain, ImplantedProfile) and films is None
-    farthest = max(size - lowest, highest + (0.0 if tensile else size))
-    thickest = 2.0 / diffraction_vector * min(phase, PHASE_LIMIT / farthest)
+    low, high = (
+        (-size, size) if strain is None or films is not None else extent(strain, values, largest, segments.edges)
+    )
+    farthest = max(max(reach * high, 1e-3) - lowest, highest - min(reach * low, 0.0))
+    thickest = 2.0 / diffraction_vector * min(phase, (PHASE_LIMIT if tolerance <= 1e-4 else _LOOSE_LIMIT) / farthest)
     # The kernel's error grows with the third power of the thickness over the extinction length, too.
     thickest = min(thickest, 0.01 * (tolerance / 1e-4) ** (1.0 / 3.0) * extinction_length)
     # The phase error of a parabola through three nodes is H strain'' t**4/scale**3; the factors are calibrated in

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import chi2
 
 from hrxrd_ml.arrays import FloatArray
@@ -35,6 +36,12 @@ def parameters_of(folder: DatasetFolder) -> tuple[dict[str, FloatArray], list[st
     return {name: np.concatenate(parts) for name, parts in columns.items()}, crystals, np.concatenate(heights)
 
 
+def flatness(bins: NDArray[np.int64]) -> tuple[float, float]:
+    """Return χ² of a histogram against uniform, and the fullest over the emptiest bin."""
+    mean = bins.mean()
+    return float(np.sum((bins - mean) ** 2) / mean), float(bins.max() / bins.min()) if bins.min() else np.inf
+
+
 def uniformity(values: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
     """Return, for each of the seven parameters, how uniform it is where the others leave it room.
 
@@ -49,7 +56,7 @@ def uniformity(values: Mapping[str, FloatArray]) -> dict[str, dict[str, float]]:
     for i, name in enumerate(PROFILE):
         found = np.histogram(cube[:, i], BINS, (0.0, 1.0))[0]
         mean = len(cube) / BINS
-        square = float(np.sum((found - mean) ** 2 / mean))
+        square = flatness(found)[0]
         spec = space[name]
         marginal = np.histogram(values[name], BINS, (spec.min, spec.max))[0]
         rows[name] = {

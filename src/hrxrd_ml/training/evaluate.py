@@ -24,6 +24,9 @@ from hrxrd_ml.training.features import Features
 LEVELS = (0.5, 0.68, 0.9)
 """Central intervals whose coverage is measured."""
 
+SHARES = ("largest strain", "strained depth", "shape")
+"""Of which the share of curves within 10 % is told."""
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -66,18 +69,19 @@ class Evaluation:
             )
         plan = network.plan
         data = features.load(folder, plan.preprocessing, plan.targets, workers=workers, progress=progress)
-        parts = [
-            network.predict(data.image[k : k + 1000], data.constants[k : k + 1000]) for k in range(0, len(data), 1000)
-        ]
-        seen = Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
-        frame = Frame.stack(*data.frame.T)
-        answer = plan.targets.decode(seen.middle(), frame)
+        seen, answer = answers(network, data)
         table = _table(folder, data)
         truth = {name: table[name].values for name in PROFILE}
         return cls(truth, {name: answer[name] for name in PROFILE}, seen, data.answers, plan.targets.names, table)
 
     def __len__(self) -> int:
         return len(self.truth["L1"])
+
+    def part(self, rows: NDArray[np.int64]) -> Evaluation:
+        """Return some of the curves, which may come more than once."""
+        seen = Prediction(*(getattr(self.prediction, f)[rows] for f in Prediction.__dataclass_fields__))
+        truth, answer = ({name: own[name][rows] for name in PROFILE} for own in (self.truth, self.answer))
+        return Evaluation(truth, answer, seen, self.placed[rows], self.names, self.table.isel(curve=rows))
 
     def errors(self, chosen: NDArray[np.bool_] | None = None) -> dict[str, dict[str, float]]:
         """Return mean and quantiles of the absolute error of each parameter, and its mean in % of the range."""
@@ -116,7 +120,7 @@ class Evaluation:
         derived = self.derived()
 
         def within(chosen: NDArray[np.bool_]) -> dict[str, float]:
-            own = {key: derived[key][chosen] for key in ("largest strain", "strained depth", "shape")}
+            own = {key: derived[key][chosen] for key in SHARES}
             shares = {key: float(100.0 * np.mean(value <= 0.1)) for key, value in own.items()}
             return shares | {"curves": int(chosen.sum())}
 
@@ -131,15 +135,25 @@ class Evaluation:
             "coverage": {"levels": list(LEVELS)} | self.coverage(),
             "outside": float(np.mean(self.prediction.score > 1.0)),
         }  # fmt: skip
-        crystals = self.table["crystal"].values
-        by_crystal = {name: crystals == name for name in sorted(set(crystals))}
-        for what, groups in (("counts", _decades(self.table["height"].values)), ("crystal", by_crystal)):
+        for what, groups in self.groups().items():
             report[f"by {what}"] = {
                 key: within(rows) | {name: row["percent"] for name, row in self.errors(rows).items()}
                 for key, rows in groups.items()
-                if rows.any()
             }
         return report
+
+    def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
+        """Return which curves belong together by counts of the peak, and by crystal."""
+        crystals = self.table["crystal"].values
+        counts = {name: rows for name, rows in _decades(self.table["height"].values).items() if rows.any()}
+        return {"counts": counts, "crystal": {name: crystals == name for name in sorted(set(crystals))}}
+
+
+def answers(network: Predictor, data: Features) -> tuple[Prediction, dict[str, FloatArray]]:
+    """Return what a network says of curves, and the parameters with the smallest expected error, shape (n,) each."""
+    parts = [network.predict(data.image[k : k + 1000], data.constants[k : k + 1000]) for k in range(0, len(data), 1000)]
+    seen = Prediction(*(np.concatenate([getattr(p, f) for p in parts]) for f in Prediction.__dataclass_fields__))
+    return seen, network.plan.targets.decode(seen.middle(), Frame.stack(*data.frame.T))
 
 
 def _decades(height: FloatArray) -> dict[str, NDArray[np.bool_]]:
@@ -150,10 +164,12 @@ def _decades(height: FloatArray) -> dict[str, NDArray[np.bool_]]:
 
 
 def _table(folder: DatasetFolder, data: Features) -> xr.Dataset:
-    """Return parameters (as they show), crystal and peak of the curves that have features."""
+    """Return parameters (as they show), crystal, peak and number in the set of the curves that have features."""
     values, crystals, heights = parameters_of(folder)
     columns: dict[str, NDArray[Any]] = {**features.apparent(values), "crystal": np.array(crystals), "height": heights}
-    return xr.Dataset({name: ("curve", column[data.rows]) for name, column in columns.items()})
+    return xr.Dataset(
+        {name: ("curve", column[data.rows]) for name, column in columns.items()} | {"row": ("curve", data.rows)}
+    )
 
 
 def text(report: Mapping[str, Any]) -> str:
@@ -166,7 +182,7 @@ def text(report: Mapping[str, Any]) -> str:
     blocks = [report["within 10 %"], *(report[key] for key in report if key.startswith("by "))]
     for block in blocks:
         for name, row in block.items():
-            shares = " | ".join(f"{row[key]:.1f}" for key in ("largest strain", "strained depth", "shape"))
+            shares = " | ".join(f"{row[key]:.1f}" for key in SHARES)
             lines.append(f"| {name} | {row['curves']} | {shares} |")
     levels = report["coverage"]["levels"]
     lines += ["", "| coverage of | " + " | ".join(f"{100 * p:.0f} %" for p in levels) + " |", "|---|---|---|---|"]

@@ -22,6 +22,7 @@ from hrxrd_ml.crystal.susceptibility import Susceptibility
 from hrxrd_ml.errors import InputFileError
 from hrxrd_ml.inference.threads import one_thread
 from hrxrd_ml.instrument.counting import count
+from hrxrd_ml.simulate import BoundCurve, RockingCurve
 from hrxrd_ml.specimen.profile.implanted import implanted_space
 from hrxrd_ml.units import ARCSEC
 
@@ -29,13 +30,21 @@ if TYPE_CHECKING:
     from hrxrd_ml.training.dataset import DatasetSettings
 
 
-def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:
-    """Return shard ``number``: curves as a diffractometer would have recorded them, and what they were made from."""
-    # Noise has a stream of its own: what the model computes does not change which curves come next.
+def unit_cube(settings: DatasetSettings, number: int) -> tuple[FloatArray, np.random.Generator, np.random.Generator]:
+    """Return the numbers from 0 to 1, shape (n, columns), that shard ``number`` is made of, the profile first.
+
+    With them the stream that they come from, and that of the noise: what the model computes does not change which
+    curves come next.
+    """
     streams = np.random.SeedSequence(settings.seed, spawn_key=(number,)).spawn(2)
     rng, noise = (np.random.default_rng(stream) for stream in streams)
+    return qmc.LatinHypercube(settings.prior.columns, rng=rng).random(settings.size(number)), rng, noise
+
+
+def simulate_shard(settings: DatasetSettings, number: int) -> xr.Dataset:
+    """Return shard ``number``: curves as a diffractometer would have recorded them, and what they were made from."""
     n, prior = settings.size(number), settings.prior
-    unit = qmc.LatinHypercube(prior.columns, rng=rng).random(n)
+    unit, rng, noise = unit_cube(settings, number)
     first, step, rows = np.zeros(n), np.zeros(n), [np.zeros(0)] * n
     reflections: list[str] = []
     which = np.zeros(n, dtype=np.int32)
@@ -93,6 +102,10 @@ class Measurement:
     dtheta: FloatArray
     intensity: FloatArray
     values: dict[str, float]
+
+    def bind(self, tolerance: float) -> BoundCurve:
+        """Return what simulates the curve, on its angles."""
+        return RockingCurve.of(self.reflection, resolution="pseudo_voigt", tolerance=tolerance).bind(self.dtheta)
 
 
 def measurements(shard: xr.Dataset) -> Iterator[Measurement]:

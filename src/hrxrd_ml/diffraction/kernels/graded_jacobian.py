@@ -215,12 +215,14 @@ def start_adjoint(w, z, weights, reflectivity, begin):  # type: ignore[no-untype
 
 
 @helper
-def _retreat(kept, j, z, media, f, t, e, couplings):  # type: ignore[no-untyped-def]
+def _retreat(kept, j, z, media, f, t, e, couplings, weights):  # type: ignore[no-untyped-def]
     """Carry (alpha, beta) down over a lamella; fill dR/d of f, phase, depth, ordered integral, ln of both factors S."""
     quarter_e2 = 0.25 * e * e
     for i in range(_G1R, _ODDX):
         z[i] = 0.0
     for p in range(2):
+        if weights[p] == 0.0:  # (alpha, beta) is zero
+            continue
         h, k = t * couplings[f, p], t * couplings[f, 2 + p]
         st, factor, own = h * k, S + p * BLOCK, _GS0 + p * BLOCK
         hr, hi, kr, ki, s_r, s_i = h.real, h.imag, k.real, k.imag, st.real, st.imag
@@ -260,10 +262,15 @@ def _retreat(kept, j, z, media, f, t, e, couplings):  # type: ignore[no-untyped-
 
 
 @helper
-def _by_couplings(kept, j, z, media, f, t, e, couplings):  # type: ignore[no-untyped-def]
+def _by_couplings(kept, j, z, media, f, t, e, couplings, weights):  # type: ignore[no-untyped-def]
     """Fill the derivatives by sigma_h and sigma_hbar of a lamella, before (alpha, beta) is carried over it."""
     quarter_e2, t2 = 0.25 * e * e, t * t
     for p in range(2):
+        if weights[p] == 0.0:
+            for first in (_COUPLE + 2 * p * BLOCK, _COUPLE + (4 + 2 * p) * BLOCK):
+                for i in range(2 * BLOCK):
+                    z[first + i] = 0.0
+            continue
         wave, adjoint, factor = A0R + 4 * BLOCK * p, _AL0R + 4 * BLOCK * p, S + p * BLOCK
         own_h, own_b = couplings[f, p] * t2, couplings[f, 2 + p] * t2
         hr, hi, kr, ki = own_h.real, own_h.imag, own_b.real, own_b.imag
@@ -427,15 +434,15 @@ def sparse(du, de, dt):  # type: ignore[no-untyped-def]
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     waves, couplings, medium, t, u0, e, substrate_e, weights, du, de, dt, optical
 ):
-    """Return R (m,), dR/dp (p + 1, m) and the derivatives by what media have (k, 13, m).
+    """Return R (q, m), dR/dp (q, p + 1, m) and the derivatives by what media have (q, k, 13, m) for q weightings.
 
-    The last row of the second is dR/d(ln E of the substrate).
+    The last row of the second is dR/d(ln E of the substrate).  The way up is gone once, the way down for each of them.
 
     Parameters
     ----------
     waves, ..., substrate_e
         As in ``graded.amplitude``.
-    weights : ndarray, shape (2,)
+    weights : ndarray, shape (q, 2)
         Weights of the two polarisations in R.
     du, de : ndarray, shape (p, n, 3)
     dt : ndarray, shape (p, n)
@@ -443,11 +450,12 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     optical : bool
         Whether the derivatives by what media have are wanted; zeros for no medium, if not.
     """
-    n, m, parameters = t.shape[0], waves.shape[2], dt.shape[0]
-    reflectivity = np.empty(m)
-    jacobian = np.empty((parameters + 1, m))
+    n, m, parameters, count_q = t.shape[0], waves.shape[2], dt.shape[0], weights.shape[0]
+    reflectivity = np.empty((count_q, m))
+    jacobian = np.empty((count_q, parameters + 1, m))
     wanted = waves.shape[0] if optical else 0
-    by_media, by = np.empty((wanted, np.int64(BY_MEDIUM), m)), np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
+    by_media = np.empty((count_q, wanted, np.int64(BY_MEDIUM), m))
+    by = np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
     plan = graded.make_plan(waves, t, u0, e, medium)
     f_series = graded.make_series(plan)
     series = np.empty((n * _SERIES, np.int64(TERMS_MAX)), dtype=np.complex128)
@@ -476,28 +484,29 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
             _keep(w, kept, j)
             graded.advance(w, media, f, t[j], plan[j, graded.PLAN_E], couplings, 2)
         graded.fade(w, media, medium, plan, 0, w, B0R, B1R)
-        start_adjoint(w, z, weights, reflectivity, begin)
-        clear(rows)
-        by[:] = 0.0
-        for j in range(n):
-            f, middle_e = medium[j], plan[j, graded.PLAN_E]
-            graded.fade(w, media, medium, plan, j, z, _BE0R, _BE1R)
-            if optical:
-                _by_couplings(kept, j, z, media, f, t[j], middle_e, couplings)
-            _retreat(kept, j, z, media, f, t[j], middle_e, couplings)
-            if pointer[j] == pointer[j + 1] and not optical:
-                continue
-            x_max = graded.bound(kept[j, PX], kept[j, PX + BLOCK - 1])
-            _ordered_slope(kept, j, z, x_max)
-            mu, inverse = graded.absorbed(media, f, plan, j), 1.0 / t[j]
-            _multiply(moments, kept, z, series, j, _coarse_terms(x_max), mu - plan[j, graded.PLAN_MU], own)
-            beta, gamma = plan[j, graded.PLAN_BETA] * inverse, plan[j, graded.PLAN_GAMMA] * inverse
-            _by_nodes(kept, j, z, media, f, moments, t[j], middle_e, beta, gamma, mu * inverse)
-            accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
-            if optical:
-                _add_medium(by, z, media, f)
-        graded.fade(w, media, medium, plan, n, z, _BE0R, _BE1R)
-        by_substrate(w, z, rows)
-        store(rows, begin, jacobian)
-        store_media(by, begin, by_media)
+        for q in range(count_q):
+            start_adjoint(w, z, weights[q], reflectivity[q], begin)
+            clear(rows)
+            by[:] = 0.0
+            for j in range(n):
+                f, middle_e = medium[j], plan[j, graded.PLAN_E]
+                graded.fade(w, media, medium, plan, j, z, _BE0R, _BE1R)
+                if optical:
+                    _by_couplings(kept, j, z, media, f, t[j], middle_e, couplings, weights[q])
+                _retreat(kept, j, z, media, f, t[j], middle_e, couplings, weights[q])
+                if pointer[j] == pointer[j + 1] and not optical:
+                    continue
+                x_max = graded.bound(kept[j, PX], kept[j, PX + BLOCK - 1])
+                _ordered_slope(kept, j, z, x_max)
+                mu, inverse = graded.absorbed(media, f, plan, j), 1.0 / t[j]
+                _multiply(moments, kept, z, series, j, _coarse_terms(x_max), mu - plan[j, graded.PLAN_MU], own)
+                beta, gamma = plan[j, graded.PLAN_BETA] * inverse, plan[j, graded.PLAN_GAMMA] * inverse
+                _by_nodes(kept, j, z, media, f, moments, t[j], middle_e, beta, gamma, mu * inverse)
+                accumulate(rows, z[_NODE:_COUPLE], pointer, parameter, kind, value, j)
+                if optical:
+                    _add_medium(by, z, media, f)
+            graded.fade(w, media, medium, plan, n, z, _BE0R, _BE1R)
+            by_substrate(w, z, rows)
+            store(rows, begin, jacobian[q])
+            store_media(by, begin, by_media[q])
     return reflectivity, jacobian, by_media

@@ -266,14 +266,15 @@ def _retreat_over_power(w, z, repeats, below):  # type: ignore[no-untyped-def]
 def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
     waves, couplings, medium, t, u0, e, substrate_e, runs, weights, du, de, dt, optical
 ):
-    """Return R (m,), dR/dp (p + 1, m) and the derivatives by what media have (k, 13, m).
+    """Return R (q, m), dR/dp (q, p + 1, m) and the derivatives by what media have (q, k, 13, m).
 
     Arguments as in ``diffraction.kernels.graded_jacobian``, with one node, and ``runs`` as in ``Coefficients``.
     """
-    n, m, parameters = t.shape[0], waves.shape[2], dt.shape[0]
-    reflectivity, jacobian = np.empty(m), np.empty((parameters + 1, m))
+    n, m, parameters, count_q = t.shape[0], waves.shape[2], dt.shape[0], weights.shape[0]
+    reflectivity, jacobian = np.empty((count_q, m)), np.empty((count_q, parameters + 1, m))
     wanted = waves.shape[0] if optical else 0
-    by_media, by = np.empty((wanted, np.int64(BY_MEDIUM), m)), np.empty((wanted, np.int64(BY_MEDIUM * BLOCK)))
+    by_media = np.empty((count_q, wanted, np.int64(BY_MEDIUM), m))
+    by, surface = np.empty((wanted, np.int64(BY_MEDIUM * BLOCK))), np.empty(np.int64(_KEPT))
     pointer, parameter, _kind, value = sparse(du, de, dt)
     w, z, media = np.empty(uniform.WORK), np.empty(_WORK2), np.empty((waves.shape[0], np.int64(MEDIUM)))
     columns, levels = 1, 0
@@ -302,36 +303,39 @@ def reflectivity_and_jacobian(  # type: ignore[no-untyped-def]
                 uniform.take_columns(w)
                 _power(w, repeats, below[k])
                 _copy(w, SQUARES, 0, squares[k], squares.shape[1])
-        start_adjoint(w, z, weights, reflectivity, begin)
-        clear(rows)
-        by[:] = 0.0
-        for k in range(runs.shape[0]):
-            first, last, repeats = runs[k, 0], runs[k, 1], runs[k, 2]
-            columns = 1
-            if repeats > 1:
-                columns = 2
-                _copy(squares[k], 0, SQUARES, w, squares.shape[1])
-                _retreat_over_power(w, z, repeats, below[k])
-                _copy(z, _ADJOINT, _BELOW, z, _KEPT)
-            for j in range(first, last):
-                f, et = medium[j], e[j, 0] * t[j]
-                scale = uniform.lamella(w, media, f, t[j], u0[j, 0], et, couplings)
-                _slope(w, z, scale)
-                for c in range(columns):
-                    _copy(kept[j], c * _KEPT, A0R, w, _KEPT)
-                    if repeats > 1:
-                        _copy(z, _COLUMNS + c * _KEPT, _ADJOINT, z, _KEPT)
-                    if optical:
-                        _by_couplings(w, z, media, f, et, couplings)
-                    _retreat(w, z, media, f, e[j, 0], t[j], couplings)
-                    _add(rows, z, t[j], pointer, parameter, value, j)
-                    if optical:
-                        _add_medium(by, z, t[j], f)
-                    if repeats > 1:
-                        _copy(z, _ADJOINT, _COLUMNS + c * _KEPT, z, _KEPT)
-            if repeats > 1:
-                _copy(z, _BELOW, _ADJOINT, z, _KEPT)
-        by_substrate(w, z, rows)
-        store(rows, begin, jacobian)
-        store_media(by, begin, by_media)
+        _copy(w, A0R, 0, surface, _KEPT)
+        for q in range(count_q):
+            _copy(surface, 0, A0R, w, _KEPT)
+            start_adjoint(w, z, weights[q], reflectivity[q], begin)
+            clear(rows)
+            by[:] = 0.0
+            for k in range(runs.shape[0]):
+                first, last, repeats = runs[k, 0], runs[k, 1], runs[k, 2]
+                columns = 1
+                if repeats > 1:
+                    columns = 2
+                    _copy(squares[k], 0, SQUARES, w, squares.shape[1])
+                    _retreat_over_power(w, z, repeats, below[k])
+                    _copy(z, _ADJOINT, _BELOW, z, _KEPT)
+                for j in range(first, last):
+                    f, et = medium[j], e[j, 0] * t[j]
+                    scale = uniform.lamella(w, media, f, t[j], u0[j, 0], et, couplings)
+                    _slope(w, z, scale)
+                    for c in range(columns):
+                        _copy(kept[j], c * _KEPT, A0R, w, _KEPT)
+                        if repeats > 1:
+                            _copy(z, _COLUMNS + c * _KEPT, _ADJOINT, z, _KEPT)
+                        if optical:
+                            _by_couplings(w, z, media, f, et, couplings)
+                        _retreat(w, z, media, f, e[j, 0], t[j], couplings)
+                        _add(rows, z, t[j], pointer, parameter, value, j)
+                        if optical:
+                            _add_medium(by, z, t[j], f)
+                        if repeats > 1:
+                            _copy(z, _ADJOINT, _COLUMNS + c * _KEPT, z, _KEPT)
+                if repeats > 1:
+                    _copy(z, _BELOW, _ADJOINT, z, _KEPT)
+            by_substrate(w, z, rows)
+            store(rows, begin, jacobian[q])
+            store_media(by, begin, by_media[q])
     return reflectivity, jacobian, by_media

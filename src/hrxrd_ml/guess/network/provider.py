@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from hrxrd_ml.guess.network.scale import StrainAxis
 from hrxrd_ml.guess.network.targets import PROFILE, Frame
 from hrxrd_ml.guess.network.window import image_of
 from hrxrd_ml.guess.search import Problem, Values
+from hrxrd_ml.guess.splines import best_spline
 from hrxrd_ml.guess.starts import amount_of, fresh_values, in_terms_of, spline_trials, start_values
 from hrxrd_ml.guess.task import Task, fill, remember
 from hrxrd_ml.inference.threads import one_thread
@@ -109,11 +110,15 @@ class NetworkGuess:
         answer = self.ask(network, task)
         if answer.score > self.outside:
             return _classical(model, curve, "the curve is outside what the network was trained on", answer.score)
-        easier = task.simpler() if isinstance(profile, SplineProfile) else task
-        values, competing = with_competing_minimum(easier.problem, self._best(easier, answer))
-        values, competing = with_larger_strain(easier.problem, values, competing)
-        if easier is not task:
-            values, competing = _splines(task, values, self.steps), None
+
+        def implanted(task: Task) -> tuple[Values, Values | None]:
+            found = with_competing_minimum(task.problem, self._best(task, answer))
+            return with_larger_strain(task.problem, *found)
+
+        if isinstance(profile, SplineProfile):
+            values, competing = _splines(task, lambda easier: implanted(easier)[0]), None
+        else:
+            values, competing = implanted(task)
         values = with_description(task.problem, task.marks, values)
         filled = fill(model, task.params, values)
         return remember(filled, "network", answer.score, competing=competing, prefix=model.prefix)
@@ -304,12 +309,13 @@ def _other_surfaces(problem: Problem, values: Values) -> list[Values]:
     return [_merged(problem, values, changed) for changed in strains]
 
 
-def _splines(task: Task, implanted: Values, steps: int) -> Values:
-    """Return splines through a seven-parameter profile."""
+def _splines(task: Task, guess: Callable[[Task], Values]) -> Values:
+    """Return splines through a guess of the seven-parameter profile or, where that does not do, from other starts."""
     problem = task.problem
-    values = start_values(problem, task.marks)
-    values |= {name: value for name, value in implanted.items() if name in problem.free}
-    near, final = problem.search(relative=0.04), problem.search(relative=0.02)
-    trials = spline_trials(problem, values, implanted)
-    best = min((near.run(trial, 2 * steps, 1e-3) for trial in trials), key=_cost)[1]
-    return final.run(best, 4 * steps, 1e-4)[1]
+    start = start_values(problem, task.marks)
+
+    def family() -> list[Values]:
+        found = guess(task.simpler())
+        return spline_trials(problem, start | {n: value for n, value in found.items() if n in problem.free}, found)
+
+    return best_spline(problem, task.marks, start, family, first=True)

@@ -132,9 +132,14 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
     """
     size = len(target.names)
     metric = anchor = Metric.of(peaks[0].place, peaks[0].covariance)
+    step = 0.2
+    if len(peaks) > 1:
+        # A polynomial that is right about one maximum leads the walkers at the others nowhere.
+        covariance = np.mean([peak.covariance for peak in peaks], axis=0)
+        return Explored(None, Metric.of(peaks[0].place, covariance), step, around(target, peaks, 20 * len(peaks), rng))
     count = max(2 * math.comb(size + 2, 2), _LEAST)
     design = _Design.of(target, around(target, peaks, count, rng), curves)
-    hold, step, error = _HOLD, 0.2, math.inf
+    hold, error = _HOLD, math.inf
     loose: list[float] = []  # errors of the surrogates that are hardly held any more
     most = _COEFFICIENTS
     for n in range(_ROUNDS):
@@ -171,6 +176,19 @@ def explore(target: LogPosterior, peaks: list[Peak], curves: Curves, rng: np.ran
         if trial and np.mean(off[new.values > new.values.max() - _depth(size)] > _OFF) < _RARE:
             break
     return Explored(design.surrogate(target, metric, most), metric, step, starts)
+
+
+def first_places(
+    target: LogPosterior, peaks: list[Peak], places: Array, walkers: int, rng: np.random.Generator
+) -> Array:
+    """Return where walkers begin: at places by chance, at each maximum in turn."""
+    metrics = [Metric.of(peak.place, peak.covariance) for peak in peaks]
+    near = np.argmin([[np.linalg.norm(metric.inward(place)) for metric in metrics] for place in places], axis=1)
+    first = []
+    for i in range(walkers):
+        own = np.flatnonzero(near == i % len(peaks))
+        first.append(places[rng.choice(own)] if own.size else around(target, [peaks[i % len(peaks)]], 1, rng)[0])
+    return np.array(first)
 
 
 @dataclass(frozen=True)

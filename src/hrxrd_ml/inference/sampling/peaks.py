@@ -70,6 +70,14 @@ def peaks_of(target: LogPosterior, starts: Sequence[Parameters]) -> list[Peak]:
     return chosen
 
 
+def nearest(chain: Array, peaks: Array) -> NDArray[np.intp]:
+    """Return at which of the maxima (k, n) each walker of a chain (steps, walkers, n) is."""
+    middle = np.median(chain, axis=0)
+    scale = np.median(np.abs(chain - middle), axis=(0, 1))
+    apart = (middle[:, None] - peaks) / np.where(scale > 0.0, scale, 1.0)
+    return np.asarray(np.argmin(np.linalg.norm(apart, axis=2), axis=1))
+
+
 def _impossible(target: LogPosterior, start: Array) -> ParameterError:
     """Return the error that says why the best fit is impossible."""
     for name, prior in target.priors.items():

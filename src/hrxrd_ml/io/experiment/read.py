@@ -54,7 +54,8 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
 
     Each ``[[curve]]`` names a ``file``, relative to this one, and has sections ``reflection``, ``axis``, ``intensity``
     and ``fit`` of its own, which add to those of the whole file and go before them. ``name`` begins the names of its
-    own parameters; by default it is made of the indices, as in r444.
+    own parameters; by default it is made of the indices, as in r444. One with ``predict = true`` is not fitted, but
+    predicted from the others.
 
     Raises
     ------
@@ -68,8 +69,9 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
         raise ExperimentError(f"{path}: expected tables [[curve]], each with a file, got {shown(tables)}")
     common = {name: value for name, value in data.items() if name not in ("curve", "parameters", "joint", "fit")}
     curves: list[CurveOfSample] = []
+    predicted: list[CurveOfSample] = []
     for place, own in enumerate(tables, start=1):
-        table = Table(own, str(path), f"curve #{place}", ("file", "name", *_OF_CURVE), path.parent)
+        table = Table(own, str(path), f"curve #{place}", ("file", "name", "predict", *_OF_CURVE), path.parent)
         table.require("file", "the path of a data file, relative to this one")
         merged = {**common, **({"fit": data["fit"]} if "fit" in data else {})}
         for section in _OF_CURVE:
@@ -80,13 +82,19 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
                 merged[section] = {**parts[0], **parts[1]}
         where = f"{path}: [[curve]] #{place}"
         experiment = experiment_from_mapping(merged, source=where, folder=path.parent, path=path)
-        curves.append(CurveOfSample(_label(table, experiment, curves), path.parent / text(table, "file"), experiment))
+        label = _label(table, experiment, [*curves, *predicted])
+        if not isinstance(own.get("predict", False), bool):
+            table.fail("predict", "true or false")
+        chosen = predicted if own.get("predict") else curves
+        chosen.append(CurveOfSample(label, path.parent / text(table, "file"), experiment))
+    if not curves:
+        raise ExperimentError(f"{path}: every [[curve]] is to be predicted; expected at least one that is fitted")
     top = Table(data, str(path), "", ("curve", "joint", "parameters", *_SECTIONS), path.parent)
     joint = Table(data.get("joint", {}), str(path), "joint", ("shared", "own"), path.parent)
-    chosen = {key: _names(joint, key) for key in ("shared", "own") if key in joint}
+    scopes = {key: _names(joint, key) for key in ("shared", "own") if key in joint}
     parameters = read_parameters(top, "parameters") if "parameters" in data else {}
     fit = top.inner(FitSettings, "fit", data.get("fit", {})).fill(FitSettings)
-    return Sample(tuple(curves), parameters, fit, path=path, **chosen)
+    return Sample(tuple(curves), parameters, fit, path=path, predicted=tuple(predicted), **scopes)
 
 
 _SECTIONS = ("reflection", "axis", "intensity", "sample", "diffractometer", "model", "parameters", "fit")

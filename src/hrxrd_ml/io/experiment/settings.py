@@ -305,12 +305,13 @@ def _mask(table: Table, key: str) -> tuple[tuple[float, float], ...]:
 
 @dataclass(frozen=True)
 class FitSettings:
-    """``[fit]``: minimiser, ranges [low, high] of the axis (in its unit) to leave out, limits on calls and on time."""
+    """``[fit]``: minimiser, ranges [low, high] of the axis (in its unit) to leave out, limits, kind of errors."""
 
     method: str | None = key(values.choice(METHODS), None)
     mask: tuple[tuple[float, float], ...] = key(_mask, ())
     max_nfev: int | None = key(values.integer(1, 10_000_000), None)
     seconds: float | None = key(values.number(0.0, 1e7, "s", above=True), None)
+    errors: str = key(values.choice(("misfit", "noise")), "misfit")
 
 
 @dataclass(frozen=True)
@@ -344,7 +345,10 @@ class CurveOfSample:
 
 @dataclass(frozen=True)
 class Sample:
-    """All that an experiment file with several ``[[curve]]`` tables says, checked."""
+    """All that an experiment file with several ``[[curve]]`` tables says, checked.
+
+    ``predicted`` are curves that are not fitted, but compared with what the fit of the others says of them.
+    """
 
     curves: tuple[CurveOfSample, ...]
     parameters: Mapping[str, Mapping[str, ParameterValue]]
@@ -352,3 +356,4 @@ class Sample:
     shared: tuple[str, ...] = ()
     own: tuple[str, ...] = ()
     path: Path | None = None
+    predicted: tuple[CurveOfSample, ...] = ()

@@ -8,5 +8,6 @@ with ``figure.savefig``, or let a notebook show what the function returns.
 from hrxrd_ml.results.plots.fit import fit, overview, profile
 from hrxrd_ml.results.plots.plan import plan
 from hrxrd_ml.results.plots.posterior import bands, corner, correlations, trace
+from hrxrd_ml.results.plots.prediction import prediction
 
-__all__ = ["bands", "corner", "correlations", "fit", "overview", "plan", "profile", "trace"]
+__all__ = ["bands", "corner", "correlations", "fit", "overview", "plan", "prediction", "profile", "trace"]

@@ -36,14 +36,14 @@ from hrxrd_ml.results.plots.style import (
 _MOST = 7  # the parameters of the implanted profile come first
 
 
-def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
+def corner(posterior: xr.DataTree, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
     """One- and two-dimensional marginal distributions, with contours of 39 and 86 % (one and two sigma in two
     dimensions).
 
     Parameters
     ----------
-    posterior : xarray.Dataset
-        Of `hrxrd_ml.specimen`.
+    posterior : xarray.DataTree
+        Of `hrxrd_ml.sample`.
     names : sequence of str, optional
         Which quantities; the first seven if None, which are those of an implanted profile.
     figure : Figure, optional
@@ -55,14 +55,15 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
     """
     from corner import corner as draw
 
-    chosen = _chosen(posterior, names, _MOST)
+    samples = _samples(posterior, names, _MOST)
+    chosen = list(samples)
     size = 1.0 * len(chosen) + 1.0
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(size, size), dpi=DPI)
-        columns = np.column_stack([posterior[name].values.ravel() for name in chosen])
+        columns = np.column_stack([samples[name].values.ravel() for name in chosen])
         moving = np.ptp(columns, axis=0) > 0.0
         settings: Any = {
-            "labels": [_label(posterior, name) for name, own in zip(chosen, moving, strict=True) if own],
+            "labels": [_label(samples[name]) for name, own in zip(chosen, moving, strict=True) if own],
             "levels": (0.393, 0.865),
             "range": [_with_room(column) for column in columns[:, moving].T],
             "quantiles": (0.16, 0.5, 0.84),
@@ -83,7 +84,7 @@ def corner(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fi
     return figure
 
 
-def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
+def trace(posterior: xr.DataTree, names: Sequence[str] | None = None, figure: Figure | None = None) -> Figure:
     """Walkers against the step of the chain, one panel for each quantity.
 
     Parameters
@@ -95,14 +96,14 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
     -------
     matplotlib.figure.Figure
     """
-    chosen = _chosen(posterior, names)
+    chosen = _samples(posterior, names)
     rows = math.ceil(len(chosen) / 2)
     with mpl.rc_context(STYLE):
         figure = figure or Figure(figsize=(2.0 * COLUMN, 0.8 * rows + 0.4), dpi=DPI, layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, 2, sharex=True)).ravel()
-        for ax, name in zip(axes, chosen, strict=False):
-            ax.plot(posterior["draw"], posterior[name].values.T, color=BLACK, alpha=0.35, lw=0.35)
-            ax.set_title(_label(posterior, name).replace("\n", " "), loc="left", fontsize=6.5, pad=2)
+        for ax, samples in zip(axes, chosen.values(), strict=False):
+            ax.plot(samples["draw"], samples.values.T, color=BLACK, alpha=0.35, lw=0.35)
+            ax.set_title(_label(samples).replace("\n", " "), loc="left", fontsize=6.5, pad=2)
             ax.yaxis.set_major_locator(MaxNLocator(3))
         for ax in axes[len(chosen) :]:
             ax.set_visible(False)
@@ -112,13 +113,13 @@ def trace(posterior: xr.Dataset, names: Sequence[str] | None = None, figure: Fig
     return figure
 
 
-def bands(posterior: xr.Dataset, source: Source, figure: Figure | None = None) -> Figure:
+def bands(posterior: xr.DataTree, source: Source, figure: Figure | None = None) -> Figure:
     """Credible bands of 68 and 95 % on the curve, with the data, and on the depth profiles.
 
     Parameters
     ----------
-    posterior : xarray.Dataset
-        Of `hrxrd_ml.specimen`.
+    posterior : xarray.DataTree
+        Of `hrxrd_ml.sample`.
     source : xarray.Dataset or RockingCurveResult
         The fit that was sampled, for its data.
     figure : Figure, optional
@@ -128,26 +129,26 @@ def bands(posterior: xr.Dataset, source: Source, figure: Figure | None = None) -
     -------
     matplotlib.figure.Figure
     """
-    curves = curves_of(dataset_of(source))
-    profiles = [name for name in ("strain", "damage") if f"{name}_band" in posterior]
+    curves, found = curves_of(dataset_of(source)), _group(posterior, "bands")
+    profiles = [name for name in ("strain", "damage") if f"{name}_band" in found]
     with mpl.rc_context(STYLE):
         height = 3.2 if len(curves) == 1 else 2.4 * len(curves)
         figure = figure or Figure(figsize=(PAGE, height), dpi=DPI, layout="constrained")
         grid = figure.add_gridspec(1, 2 if profiles else 1, width_ratios=[1.45, 1.0] if profiles else [1.0])
         left = grid[0, 0].subgridspec(len(curves), 1)
         for row, (label, dataset) in enumerate(curves.items()):
-            band = posterior[f"{label}_curve_band" if label else "curve_band"].values
+            band = found[f"{label}_curve_band" if label else "curve_band"].values
             _measured(figure.add_subplot(left[row]), dataset, band, label)
         right = grid[0, -1].subgridspec(max(len(profiles), 1), 1)
         for row, name in enumerate(profiles):
-            panel, band = figure.add_subplot(right[row]), posterior[f"{name}_band"].values
+            panel, band = figure.add_subplot(right[row]), found[f"{name}_band"].values
             if name == "strain":
-                _filled(panel, posterior["depth"].values, 100.0 * band, BLUE)
+                _filled(panel, found["depth"].values, 100.0 * band, BLUE)
                 panel.set_ylabel("Strain (%)")
             else:  # as in the figure of the fit; E falls where L rises, so that its quantiles stand the other way round
-                _filled(panel, posterior["depth"].values, np.exp(-band[::-1]), GREEN)
+                _filled(panel, found["depth"].values, np.exp(-band[::-1]), GREEN)
                 panel.set_ylabel("Debye–Waller $E$")
-            panel.set_xlim(posterior["depth"].values[0], posterior["depth"].values[-1])
+            panel.set_xlim(found["depth"].values[0], found["depth"].values[-1])
         if profiles:
             panel.set_xlabel("Depth (Å)")
     return figure
@@ -158,7 +159,7 @@ def correlations(source: Source, figure: Figure | None = None) -> Figure:
 
     Parameters
     ----------
-    source : xarray.Dataset or RockingCurveResult
+    source : xarray.Dataset, xarray.DataTree or RockingCurveResult
         Fit, dataset of a fit, or posterior.
     figure : Figure, optional
         Figure to draw into.
@@ -201,30 +202,34 @@ def _measured(ax: Axes, dataset: xr.Dataset, band: NDArray[np.float64], label: s
 
 
 def _correlation(source: Source) -> tuple[list[str], np.ndarray[Any, Any]]:
-    if isinstance(source, xr.Dataset) and "parameters" in source.attrs:
-        names = _chosen(source, None)
-        return names, np.corrcoef([source[name].values.ravel() for name in names])
+    if isinstance(source, xr.DataTree) and "posterior" in source.children:
+        chosen = _samples(source, None)
+        return list(chosen), np.corrcoef([samples.values.ravel() for samples in chosen.values()])
     dataset = root_of(dataset_of(source))
     if "correlation" not in dataset:
         raise ParameterError("this fit has no covariance, and so no correlations; fit with least_squares")
     return [str(name) for name in dataset["varied"].values], np.asarray(dataset["correlation"].values)
 
 
-def _chosen(posterior: xr.Dataset, names: Sequence[str] | None, most: int | None = None) -> list[str]:
-    if "parameters" not in posterior.attrs:
-        raise ParameterError("expected a posterior of hrxrd_ml.specimen")
+def _group(posterior: xr.DataTree, name: str) -> xr.Dataset:
+    if not isinstance(posterior, xr.DataTree) or name not in posterior.children:
+        raise ParameterError(f"expected a posterior of hrxrd_ml.sample with a group {name!r}, got {type(posterior)}")
+    return posterior[name].to_dataset()
+
+
+def _samples(posterior: xr.DataTree, names: Sequence[str] | None, most: int | None = None) -> dict[str, xr.DataArray]:
+    """Return the samples of quantities by name; of the parameters, so many of them at most, if none are named."""
+    group = _group(posterior, "posterior")
     if names is None:
-        return [str(name) for name in json.loads(posterior.attrs["parameters"])][:most]
-    unknown = [name for name in names if name not in posterior or posterior[name].dims != ("chain", "draw")]
-    if unknown:
-        known = [str(name) for name in posterior if posterior[name].dims == ("chain", "draw")]
-        raise ParameterError(f"the posterior has no {', '.join(unknown)}; it has {', '.join(known)}")
-    return list(names)
+        names = [str(name) for name in json.loads(posterior.attrs["parameters"])][:most]
+    if unknown := [name for name in names if name not in group.data_vars]:
+        raise ParameterError(f"the posterior has no {', '.join(unknown)}; it has {', '.join(map(str, group))}")
+    return {name: group[name] for name in names}
 
 
-def _label(posterior: xr.Dataset, name: str) -> str:
-    unit = posterior[name].attrs.get("units", "")
-    return f"{name}\n({unit})" if unit not in ("", "1") else name
+def _label(samples: xr.DataArray) -> str:
+    unit = samples.attrs.get("units", "")
+    return f"{samples.name}\n({unit})" if unit not in ("", "1") else str(samples.name)
 
 
 def _with_room(values: np.ndarray[Any, Any]) -> tuple[float, float]:

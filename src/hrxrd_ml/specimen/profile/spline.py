@@ -1,4 +1,12 @@
-"""A cubic B-spline over depth."""
+"""A cubic B-spline over depth.
+
+Its knots are even, or crowd around a depth: a layer that an ion crosses almost unharmed before it does its damage is
+many times deeper than what there is to resolve.  They are even in u,
+
+    u = [asinh(c (f - m)) + asinh(c m)] / [asinh(c (1 - m)) + asinh(c m)],    f = z/depth,  m = ``knot_centre``/depth,
+
+so that with the crowding c their distance grows as sqrt(1/c**2 + (f - m)**2); without, u = f.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +20,11 @@ from scipy.interpolate import BSpline
 from hrxrd_ml.arrays import FloatArray, Values
 from hrxrd_ml.complex_step import columns, real
 from hrxrd_ml.errors import ParameterError
-from hrxrd_ml.parameters import ParameterSpace, ParameterSpec
+from hrxrd_ml.parameters import ParameterSpace, ParameterSpec, space_of
 from hrxrd_ml.specimen.profile.base import Segments
+
+WHERE = ("depth", "knot_centre", "knot_crowding")
+"""Parameters of a spline that say where its coefficients act: fixed as a rule, and set by a guess."""
 
 
 @dataclass(frozen=True)
@@ -50,23 +61,19 @@ class SplineProfile:
 
     def segments(self, values: Values) -> Segments:
         """Return the knots."""
-        pieces, depth = self.count - 2, values["depth"]
-        edges = np.linspace(0.0, 1.0, pieces + 1) * columns(depth)
-        return Segments(edges, np.full(pieces, 0.6 * real(depth) / pieces))
+        edges = knots(np.linspace(0.0, 1.0, self.count - 1), values)
+        return Segments(edges, 0.6 * np.diff(np.real(edges[0] if edges.ndim > 1 else edges)))
 
-    def basis(self, fraction: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the basis functions and their derivatives at fractions of the depth, shape (..., count)."""
-        spline, derivative = _basis_splines(self.count + 1)
-        inside = np.clip(fraction, 0.0, 1.0)
-        return spline(inside)[..., :-1], derivative(inside)[..., :-1]
+    def design(self, z: FloatArray, values: Values) -> FloatArray:
+        """Return the basis functions at depths [Å], shape (..., count); the profile is their sum times coefficients."""
+        return np.asarray(_basis_splines(self.count + 1)[0](np.clip(places(z, values), 0.0, 1.0))[..., :-1])
 
     def evaluate(self, z: Any, values: Values) -> Any:
         """Return the profile.
 
-        A spline is no function of a complex depth, so imaginary parts of the depth, which are steps, go through its
-        slope.
+        A spline is no function of a complex place, so imaginary parts of it, which are steps, go through its slope.
         """
-        fraction = np.asarray(z / values["depth"])
+        fraction = np.asarray(places(z, values))
         own = columns(*(values[name] for name in self.names))
         spline, derivative = _basis_splines(self.count + 1)
         if not np.iscomplexobj(fraction) and not np.iscomplexobj(own):
@@ -81,6 +88,29 @@ class SplineProfile:
         if np.iscomplexobj(fraction) and fraction.imag.any():
             steps = steps + (derivative(at)[..., :-1] @ mean) * fraction.imag
         return basis @ mean + 1j * steps
+
+
+def places(z: Any, values: Values) -> Any:
+    """Return u, which the knots are even in, at depths [Å]."""
+    fraction, (crowding, before, after) = z / values["depth"], _crowded(values)
+    if not real(crowding):
+        return fraction
+    return (np.arcsinh(crowding * fraction - np.sinh(before)) + before) / (before + after)
+
+
+def knots(u: FloatArray, values: Values) -> Any:
+    """Return the depths [Å] at places u, shape (len(u),), or (rows, len(u))."""
+    depth, (crowding, before, after) = columns(values["depth"]), map(columns, _crowded(values))
+    if not real(crowding):
+        return u * depth
+    return depth * (np.sinh(before) + np.sinh(u * (before + after) - before)) / crowding
+
+
+def _crowded(values: Values) -> tuple[Any, Any, Any]:
+    """Return the crowding, and what of asinh lies above and below the centre of the knots."""
+    crowding = values.get("knot_crowding", 0.0)
+    centre = crowding * values.get("knot_centre", 0.0) / values["depth"]
+    return crowding, np.arcsinh(centre), np.arcsinh(crowding - centre)
 
 
 @lru_cache
@@ -100,7 +130,11 @@ def spline_space(n_strain: int = 10, n_damage: int = 0) -> ParameterSpace:
     """B-spline coefficients of strain (``s0``…) and of damage (``w0``…), surface first, over ``depth``."""
     if n_strain < 1 or n_damage < 0:
         raise ParameterError(f"expected at least one strain coefficient, got {n_strain} (damage: {n_damage})")
-    depth = ParameterSpec("depth", "Å", 5000.0, 100.0, 50_000.0, False, "depth that the splines reach")
+    where = space_of(
+        ("depth", "Å", 5000.0, 100.0, 50_000.0, False, "depth that the splines reach"),
+        ("knot_centre", "Å", 0.0, 0.0, 50_000.0, False, "depth around which the knots of the splines crowd"),
+        ("knot_crowding", "", 0.0, 0.0, 1000.0, False, "how much they crowd there: 0 not, 10 within a tenth of depth"),
+    )
     strain = tuple(
         ParameterSpec(f"s{i}", "", 0.002, -0.05, 0.05, True, f"strain coefficient {i}, from the surface")
         for i in range(n_strain)
@@ -109,4 +143,4 @@ def spline_space(n_strain: int = 10, n_damage: int = 0) -> ParameterSpace:
         ParameterSpec(f"w{i}", "", 0.1, 0.0, 5.0, True, f"damage coefficient {i}, from the surface")
         for i in range(n_damage)
     )
-    return ParameterSpace((depth, *strain, *damage))
+    return where + ParameterSpace((*strain, *damage))

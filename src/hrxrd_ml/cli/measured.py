@@ -1,0 +1,36 @@
+"""A measured curve with what its experiment file says of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hrxrd_ml.errors import ExperimentError
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from hrxrd_ml.io.experiment.settings import Experiment
+
+
+def read_measured(curve: Path, experiment: Path | None = None) -> tuple[xr.DataArray, Experiment]:
+    """Return curve and experiment, the latter by default from the file beside the curve.
+
+    Raises
+    ------
+    HrxrdError
+        If one of them cannot be read, or there is no experiment file.
+    """
+    from hrxrd_ml.io.experiment.read import find_experiment, read_experiment
+    from hrxrd_ml.io.read import read_curve
+
+    path = experiment or find_experiment(curve)
+    if path is None:
+        if not curve.is_file():
+            read_curve(curve, experiment=False)  # says so
+        raise ExperimentError(
+            f"{curve}: no experiment file {curve.with_suffix('.toml').name} beside it, which says crystal "
+            "and reflection; write one, or give its path after the curve"
+        )
+    settings = read_experiment(path)
+    return read_curve(curve, experiment=settings), settings
