@@ -124,3 +124,17 @@ def test_several_curves_and_what_cannot_be_done():
     assert set(result.block_errors()) == set(result.var_names)
     with pytest.raises(hx.HrxrdError, match="at least 4"):
         result.block_errors(blocks=2)
+
+
+def test_what_the_scan_does_not_see_is_no_misfit():
+    # The layer diffracts left of the scan: its error is widened to what is possible, for a model that misses nothing.
+    own, near = model(), np.linspace(-120.0, 200.0, 300)
+    params = own.make_params(**VALUES)
+    for name in HELD:
+        params[name].vary = False
+    counts = np.random.default_rng(0).poisson(own.eval(params, x=near)).astype(float)
+    result = own.fit(counts, params, x=near)
+    noise = result.noise_errors()
+    assert any(result.params[name].stderr > 1.1 * noise[name] for name in result.var_names)
+    assert "include it" not in result.fit_report()
+    assert set(result.misfit_ratios().values()) == {1.0}

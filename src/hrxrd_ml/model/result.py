@@ -129,7 +129,7 @@ class RockingCurveResult(ModelResult):
             **fit_kws,
         )
         self.bound_notes: tuple[str, ...] = ()
-        self.errors, self.explored = errors, False
+        self.errors, self.misfit, self.explored = errors, False, False
         self._asked_scale_covar = scale_covar
         self._measured: tuple[MeasuredCurve, ...] | None = None
         self._minimizer: CurveMinimizer | None = None
@@ -380,7 +380,7 @@ class RockingCurveResult(ModelResult):
         part.init_params = start
         free = [name for name, par in params.items() if par.vary]
         outcome = FitStatistics(params=params, var_names=free, init_vals=[start[name].value for name in free])
-        for name in ("nfev", "success", "message", "aborted", "errorbars"):
+        for name in ("nfev", "success", "message", "aborted", "errorbars", "misfit", "explored"):
             setattr(outcome, name, getattr(self, name, None))
         outcome.covar, outcome.residual, outcome.n_used = None, residual, int(observation.used.sum())
         if self.covar is not None and free:
@@ -456,6 +456,15 @@ class RockingCurveResult(ModelResult):
         return float(np.mean(each[used] ** 2))
 
     # --- uncertainties ----------------------------------------------------------------------------------------------
+
+    @property
+    def _noise(self) -> float:
+        """Variance of the residuals by the noise: 1 where the errors of the data are known."""
+        return float(self.redchi) if self.scale_covar else 1.0
+
+    def _check_covariance(self, purpose: str) -> None:
+        if self.covar is None:
+            raise ParameterError(f"the fit has no covariance {purpose}; fit with calc_covar=True")
 
     def draw(self, size: int, seed: int | np.random.Generator | None = None) -> Array:
         """Draw sets of the free parameters from their covariance, inside every bound and nested constraint.
@@ -533,10 +542,9 @@ class RockingCurveResult(ModelResult):
         ParameterError
             If the fit has no covariance.
         """
-        if self.covar is None:
-            raise ParameterError("the fit has no covariance to be checked; fit with calc_covar=True")
+        self._check_covariance("to be checked")
         names, bounds = list(self.var_names), self._implied_bounds()
-        scale, parts = float(self.redchi) if self.scale_covar else 1.0, self._rises()
+        scale, parts = self._noise, self._rises()
         best, found = float(self.chisqr), {}
         profiles = self._profiles()
         with one_thread():
@@ -578,7 +586,7 @@ class RockingCurveResult(ModelResult):
                 space = part.space(simulation.reflection) if callable(part.space) else part.space
                 names |= {self.model.renamed(model.prefix + name) for name in space.names}
         objective, y = self.objective, self.objective.inward(self.best)
-        size = float(self.redchi) if self.scale_covar else 1.0
+        size = self._noise
         before = np.sqrt(np.diag(self.covar))
         with one_thread():
             matrix, moved = widened(objective, y, covariance_in_box(objective, y), names, evaluations, size)
@@ -605,16 +613,15 @@ class RockingCurveResult(ModelResult):
         ParameterError
             If the fit has no covariance.
         """
-        if self.covar is None:
-            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        self._check_covariance("to compare with")
         y = self.objective.inward(self.best)
-        size = float(self.redchi) if self.scale_covar else 1.0
+        size = self._noise
         matrix = outside(self.objective, y, size * covariance_in_box(self.objective, y).matrix)
         return dict(zip(self.var_names, np.sqrt(np.maximum(np.diag(matrix), 0.0)).tolist(), strict=True))
 
     def misfit_ratios(self) -> dict[str, float]:
         """Return how many times as large as by the noise alone misfit makes standard errors, by name; at least 1."""
-        if self.explored:  # larger for another reason, which chi-square itself knows of
+        if not self.misfit:  # where they are larger, it is for another reason
             return dict.fromkeys(self.var_names, 1.0)
         stderr = {name: float(self.params[name].stderr or 0.0) for name in self.var_names}
         return {name: max(stderr[name] / max(noise, 1e-300), 1.0) for name, noise in self.noise_errors().items()}
@@ -631,10 +638,7 @@ class RockingCurveResult(ModelResult):
 
     def _rises(self) -> dict[str, float]:
         """Return by name which part of a rise of chi-square counts: the square of what noise makes of its error."""
-        parts = dict.fromkeys(self.params, 1.0)
-        if self.errors == "misfit" and self.covar is not None:
-            parts |= {name: ratio**-2 for name, ratio in self.misfit_ratios().items()}
-        return parts
+        return dict.fromkeys(self.params, 1.0) | {name: ratio**-2 for name, ratio in self.misfit_ratios().items()}
 
     def block_errors(self, blocks: int = BLOCKS, *, exact: bool = False) -> dict[str, float]:
         """Return standard errors from what happens when parts of the scan are left out, one after the other.
@@ -661,8 +665,7 @@ class RockingCurveResult(ModelResult):
         ParameterError
             If the fit has no covariance, or there are fewer than 4 blocks.
         """
-        if self.covar is None:
-            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        self._check_covariance("to compare with")
         if blocks < FEWEST:
             raise ParameterError(f"expected at least {FEWEST} blocks, got {blocks}")
         objective = self.objective
@@ -695,11 +698,10 @@ class RockingCurveResult(ModelResult):
         ParameterError
             If the fit has no covariance.
         """
-        if self.covar is None:
-            raise ParameterError("the fit has no covariance to compare with; fit with calc_covar=True")
+        self._check_covariance("to compare with")
         objective, y = self.objective, self.objective.inward(self.best)
         covariance, by_y = covariance_in_box(objective, y), objective.coordinates.derivatives(y)
-        size, parts = float(self.redchi) if self.scale_covar else 1.0, self._rises()
+        size, parts = self._noise, self._rises()
         found = {}
         for way, (first, second) in halves_of(objective, self.best).items():
             apart, matrix = halves_apart(objective, y, covariance, first, second)
@@ -741,11 +743,9 @@ class RockingCurveResult(ModelResult):
 
     def _scatter(self) -> list[str]:
         """Say by how much the standard errors exceed those by the noise, where they do."""
-        ratios = [
-            1.0 / math.sqrt(part) for name, part in self._rises().items() if name in self.var_names and part > 0.0
-        ]
-        if not ratios or max(ratios) <= 1.0 + 1e-9:
+        if not self.misfit:
             return []
+        ratios = list(self.misfit_ratios().values())
         return [
             "the model misses more than noise, and the standard errors include it: from how far the values go with "
             f"parts of the scan left out, they are {np.median(ratios):.1f} times those by the noise in the median "

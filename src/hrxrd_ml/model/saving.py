@@ -56,6 +56,7 @@ _STATISTICS = [
     "init_values",
     "covar",
     "bound_notes",
+    "misfit",
     "explored",
     "method",
     "n_used",

@@ -49,9 +49,11 @@ _WIDEST = 1e6
 class FitStatistics(MinimizerResult):
     """Outcome of a fit of a rocking curve; masked points do not count as data.
 
-    ``explored`` tells whether its errors know of places beside the minimum (`model.valley`).
+    ``misfit`` tells whether its errors include what the model misses, ``explored`` whether they know of places beside
+    the minimum (`model.valley`).
     """
 
+    misfit: bool = False
     explored: bool = False
     n_used: int | None = None
     ndata: int
@@ -165,7 +167,8 @@ def estimate_errors(
     covariance = covariance_in_box(objective, y, robust)
     size = result.redchi if scale_covar else 1.0
     matrix = size * covariance.matrix
-    if errors == "misfit" and robust is None and misses(objective, objective.outward(y)):
+    result.misfit = errors == "misfit" and robust is None and misses(objective, objective.outward(y))
+    if result.misfit:
         matrix = with_misfit(covariance, objective, y, size)
     adopt_covariance(result, outside(objective, y, matrix))
     stderr = np.sqrt(np.maximum(np.diag(result.covar), 0.0))

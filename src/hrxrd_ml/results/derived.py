@@ -115,7 +115,13 @@ def profile_bands(model: RockingCurveModel, result: RockingCurveResult, depth: A
     They are those of the covariance; where the model misses the curve, with the distance from the profile that does not
     and the error of that one (`hrxrd_ml.model.discrepancy`), each as if independent.
     """
-    both = band(_profile_derivatives(model, result, depth), result.covar)
+    both = _bands(model, result, depth, _profile_derivatives(model, result, depth))
+    return both[: len(depth)], both[len(depth) :]
+
+
+def _bands(model: RockingCurveModel, result: RockingCurveResult, depth: Array, derivatives: Array) -> Array:
+    """Return the bands of strain and damage, one below the other, from their derivatives."""
+    both = band(derivatives, result.covar)
     if (found := result.discrepancy) is not None:
         best = feasible_values(model, result.params.valuesdict())
         here, there = (
@@ -124,7 +130,7 @@ def profile_bands(model: RockingCurveModel, result: RockingCurveResult, depth: A
         )
         spread = band(_deviating_derivatives(found, depth), found.covariance)
         both = np.sqrt(both**2 + (there - here) ** 2 + spread**2)
-    return both[: len(depth)], both[len(depth) :]
+    return both
 
 
 def _profile_derivatives(model: RockingCurveModel, result: RockingCurveResult, depth: Array) -> Array:
@@ -162,7 +168,8 @@ def profile_quantities(model: RockingCurveModel, result: RockingCurveResult) -> 
         return {name: (value, math.nan) for name, value in values.items()}
     depth = np.linspace(0.0, profile_end(simulation, best), _DEPTHS)
     strain = depth_profiles(simulation, best, depth)[0]
-    sigma = _spread(depth, strain, _profile_derivatives(model, result, depth)[: len(depth)], result.covar)
+    derivatives = _profile_derivatives(model, result, depth)
+    sigma = _spread(depth, strain, derivatives[: len(depth)], result.covar)
     if (found := result.discrepancy) is not None:
         there = profile_summary(found.simulation, found.values)
         deeper = np.linspace(0.0, profile_end(found.simulation, found.values), _DEPTHS)
@@ -170,7 +177,7 @@ def profile_quantities(model: RockingCurveModel, result: RockingCurveResult) -> 
         own = _spread(deeper, deviating, _deviating_derivatives(found, deeper)[: len(deeper)], found.covariance)
         sigma = np.sqrt(sigma**2 + own**2 + (np.array(list(there.values())) - np.array(list(values.values()))) ** 2)
     errors = dict(zip(values, sigma.tolist(), strict=True))
-    as_large = np.abs(strain) + profile_bands(model, result, depth)[0] >= abs(values["max_strain"])
+    as_large = np.abs(strain) + _bands(model, result, depth, derivatives)[: len(depth)] >= abs(values["max_strain"])
     farthest = np.abs(depth[as_large] - values["max_strain_depth"]).max(initial=0.0)
     errors["max_strain_depth"] = max(errors["max_strain_depth"], float(farthest))
     return {name: (values[name], errors[name]) for name in values}
