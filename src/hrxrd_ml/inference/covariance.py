@@ -114,6 +114,17 @@ def _spectrum(information: Array) -> tuple[Array, Array, Array]:
     return values, vectors, scale
 
 
+def roots_of(covariance: Array, floor: float = _SINGULAR) -> tuple[Array, Array]:
+    """Return a matrix R with R Rᵀ = covariance, and its inverse.
+
+    Directions with less than a part ``floor`` of the largest variance, in units of the standard errors, get that part.
+    """
+    size = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    values, vectors = np.linalg.eigh(covariance / np.outer(size, size))
+    values = np.maximum(values, floor * values[-1])
+    return vectors * np.sqrt(values) * size[:, None], (vectors / np.sqrt(values)).T / size
+
+
 def draw_inside(
     rng: np.random.Generator, centre: Array, covariance: Array, lower: Array, upper: Array, size: int
 ) -> Array:

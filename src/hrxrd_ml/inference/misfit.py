@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import levene, norm
 
+from hrxrd_ml.inference.covariance import roots_of
 from hrxrd_ml.inference.objective import Objective
 
 Array = NDArray[np.float64]
@@ -162,17 +163,14 @@ def at_least(covariances: Sequence[Array], noise: Array) -> Array:
     With ``noise`` = N and the result T, T N Tᵀ is nowhere below N.  Of one covariance it has the variances in its own
     directions (seen in units of N) where these are larger; of several, their geometric mean.
     """
-    size = np.sqrt(np.maximum(np.diag(noise), 1e-300))
-    values, vectors = np.linalg.eigh(noise / np.outer(size, size))
-    values = np.maximum(values, 1e-13 * values[-1])
-    root, inverse = vectors * np.sqrt(values), (vectors / np.sqrt(values)).T
+    root, inverse = roots_of(noise)
     logarithms = []
     for covariance in covariances:
-        seen, directions = np.linalg.eigh(inverse @ (covariance / np.outer(size, size)) @ inverse.T)
+        seen, directions = np.linalg.eigh(inverse @ covariance @ inverse.T)
         logarithms.append((directions * np.log(np.maximum(seen, 1.0))) @ directions.T)
     mean, directions = np.linalg.eigh(np.mean(logarithms, axis=0))
     larger = (directions * np.exp(0.5 * mean)) @ directions.T
-    return np.asarray(root @ larger @ inverse * np.outer(size, 1.0 / size))
+    return np.asarray(root @ larger @ inverse)
 
 
 def _used(weights: Array | None, size: int) -> NDArray[np.bool_]:

@@ -13,11 +13,14 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from hrxrd_ml.inference.covariance import Covariance
+from hrxrd_ml.inference.covariance import Covariance, roots_of
 from hrxrd_ml.inference.levenberg import minimise_in_box
 from hrxrd_ml.inference.objective import Objective
 
 Array = NDArray[np.float64]
+
+_THINNEST = 1e-12
+"""Least variance of a direction, in parts of the largest one."""
 
 _LEAST_STEP = 0.2
 """In standard errors; where a wall is nearer, that side is left out."""
@@ -91,12 +94,10 @@ def _followed(objective: Objective, start: Array, held: int, evaluations: int) -
 
 def _reaching(matrix: Array, way: Array, square: float) -> Array:
     """Return the smallest covariance above one whose distance ``way`` has at most this square in its metric."""
-    size = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
-    values, vectors = np.linalg.eigh(matrix / np.outer(size, size))
-    values = np.maximum(values, 1e-12 * values[-1])
-    seen = (vectors / np.sqrt(values)).T @ (way / size)
+    root, inverse = roots_of(matrix, _THINNEST)
+    seen = inverse @ way
     far = float(seen @ seen)
     if far <= square:
         return matrix
-    direction = (vectors * np.sqrt(values)) @ seen / np.sqrt(far) * size
+    direction = root @ seen / np.sqrt(far)
     return np.asarray(matrix + (far / square - 1.0) * np.outer(direction, direction))
