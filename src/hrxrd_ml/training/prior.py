@@ -296,7 +296,7 @@ class UniversalPrior:
         darwin = np.array([reflection.darwin_width() / ARCSEC])
         scan = self.scan(draws, StrainAxis.of(reflection), darwin, fringes, np.array([strain]), largest)
         count = int(scan.count[0])
-        x = np.linspace(scan.first[0], scan.last[0], count)
+        x = np.linspace(*np.round((scan.first[0], scan.last[0]), 6), count)
         kept = (x >= scan.low[:, None]) & (x <= scan.high[:, None])
         for row in (kept[i] for i in np.flatnonzero(draws.own() < GAPS)):  # views, not the copy that kept[...] is
             if rng.random() < 0.5:
@@ -304,7 +304,10 @@ class UniversalPrior:
             else:
                 hole = int(rng.integers(count))
                 row[hole : hole + int(rng.integers(2, 3 + int(count // HOLE)))] = False
-        return Group(reflection, x * ARCSEC, rows, kept, values | scan.values)
+        # Powers and logarithms may differ in their last digit with where an array lies in memory; with digits cut off
+        # a set is the same to the last bit whenever and by however many processes it is made.
+        drawn = {name: column.astype(np.float32).astype(float) for name, column in (values | scan.values).items()}
+        return Group(reflection, x * ARCSEC, rows, kept, drawn)
 
     def draw_reflection(self, size: float, draws: Draws, rng: np.random.Generator) -> Reflection:
         """Return a random reflection; ``size``, depth times strain, limits the order by the number of fringes."""
