@@ -13,7 +13,13 @@ import hrxrd_ml
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
+def examples():
+    """All of them; the one that samples takes long."""
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        yield pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem == "posterior"))
+
+
+@pytest.mark.parametrize("path", examples())
 def test_example(path, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")

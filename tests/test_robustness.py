@@ -67,7 +67,7 @@ def cases(count: int, seed: int) -> Iterator[tuple[str, BoundCurve, dict[str, fl
         if i % 50:  # a narrower resolution has a finer grid and takes long
             values["fwhm"] = max(values["fwhm"], 8.0)
         if "strain_spread" in values:  # so does the average of many curves
-            values["strain_spread"] = 0.0 if i % 5 else min(values["strain_spread"], 0.003)
+            values["strain_spread"] = 0.0 if i % 5 else min(values["strain_spread"], 0.0005)
         yield f"{i}: {where}; {kind}; {scan} scan", bound[key], values
 
 
