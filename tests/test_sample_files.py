@@ -157,3 +157,55 @@ def test_predictions_that_cannot_be_made_are_refused(folder, capsys, change, say
     assert main(["fit", str(folder / "sample.toml"), "--out", str(folder / "out")]) == 2
     assert says in capsys.readouterr().err
     assert not (folder / "out").exists()
+
+
+CANDIDATES = """
+[[candidate]]
+reflection = { hkl = [8, 8, 8] }
+range = [-3000, 800]
+[[candidate]]
+reflection = { hkl = [4, 4, 4] }
+range = [-700.0, 200.0]
+points = 220
+time = 10
+name = "longer"
+"""
+
+
+def test_a_plan_says_what_other_curves_would_tell(folder, capsys):
+    head = HEAD.replace('crystal = "GGG"', 'crystal = "GGG"\nhkl = [4, 4, 4]')
+    (folder / "first.toml").write_text(head + CANDIDATES, encoding="utf-8")
+    assert main(["plan", str(folder / "first.csv"), "--parameters", "Dmax1", "L1", "--out", str(folder / "out")]) == 0
+    said = capsys.readouterr().out
+    assert "r888" in said
+    assert "longer" in said
+    assert {path.name for path in (folder / "out").iterdir()} == {"plan.md", "plan.nc", "plan.png"}
+    with xr.open_dataset(folder / "out" / "plan.nc", engine="h5netcdf") as found:
+        assert set(found["parameter"].values) == {"Dmax1", "L1"}
+        # The same scan counted ten times as long beside the first one, with an offset and scale of its own.
+        assert found["ratio"].sel(candidate="longer").values == pytest.approx(1.0 / np.sqrt(11.0), rel=0.1)
+
+
+def test_a_plan_of_several_curves(folder, capsys):
+    text = HEAD + CURVES.replace("[8, 8, 8] }", "[8, 8, 8] }\npredict = true") + CANDIDATES
+    (folder / "sample.toml").write_text(text, encoding="utf-8")
+    assert main(["plan", str(folder / "sample.toml")]) == 0
+    assert "bits" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("candidates", "what"),
+    [
+        ("", "add tables [[candidate]]"),
+        ("[[candidate]]\nreflection = { hkl = [8, 8, 8] }\n", "range is missing"),
+        (CANDIDATES.replace("[-3000, 800]", "[800, -3000]"), "two angles [low, high]"),
+        (CANDIDATES.replace("points = 220", "point = 220"), "did you mean 'points'"),
+        (CANDIDATES.replace("time = 10", "time = 0"), "a number above 0"),
+        (CANDIDATES.replace("[8, 8, 8]", "[8, 8]"), "three integers"),
+        (CANDIDATES.replace("[8, 8, 8]", "[40, 40, 40]"), "[reflection]"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_before_a_fit(folder, capsys, candidates, what):
+    (folder / "sample.toml").write_text(HEAD + CURVES + candidates, encoding="utf-8")
+    assert main(["plan", str(folder / "sample.toml")]) == 2
+    assert what in capsys.readouterr().err

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from hrxrd_ml.cli import studies, training
-from hrxrd_ml.cli.measured import read_measured
+from hrxrd_ml.cli.measured import read_any, read_measured
 from hrxrd_ml.cli.training import add_out, path_argument
 from hrxrd_ml.errors import HrxrdError, InputFileError, ParameterError
 from hrxrd_ml.io.files import staged_folder, write_text
@@ -153,13 +153,13 @@ def _fit(arguments: argparse.Namespace) -> int:
         raise _UsageError("--model-error and --seed are about sampling; give --emcee with a number of steps too")
     if arguments.seed is not None and arguments.seed < 0:
         raise _UsageError(f"--seed must be a whole number from 0, got {arguments.seed}")
-    return _fit_and_write(*_read_any(arguments), arguments)
+    return _fit_and_write(*read_any(arguments.curve, arguments.experiment), arguments)
 
 
 def _guess(arguments: argparse.Namespace) -> int:
     from hrxrd_ml.cli import outputs, run
 
-    curve, experiment = _read_any(arguments)
+    curve, experiment = read_any(arguments.curve, arguments.experiment)
     model, _, params = run.guess_any(curve, experiment)
     # Where parameters stand that nobody has set, a later fit would take them for chosen and not free them; what follows
     # another curve by itself need not be said.
@@ -202,17 +202,6 @@ def _simulate(arguments: argparse.Namespace) -> int:
     origin = f"by hrxrd-ml from {arguments.experiment.name}, {noise}"
     _write(outputs.simulation_text(curve, values, origin), arguments.out, (arguments.experiment,))
     return 0
-
-
-def _read_any(arguments: argparse.Namespace) -> tuple[Any, Experiment | Sample]:
-    """Curve and experiment, or all curves of a sample and its file."""
-    from hrxrd_ml.io.experiment.read import describes_sample, read_sample
-    from hrxrd_ml.io.read import read_curve
-
-    if arguments.experiment is not None or not arguments.curve.is_file() or not describes_sample(arguments.curve):
-        return read_measured(arguments.curve, arguments.experiment)
-    sample = read_sample(arguments.curve)
-    return [read_curve(own.file, experiment=own.experiment) for own in sample.curves], sample
 
 
 def _read_predicted(experiment: Experiment | Sample) -> list[tuple[CurveOfSample, xr.DataArray]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hrxrd_ml.errors import ExperimentError
 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from hrxrd_ml.io.experiment.settings import Experiment
+    from hrxrd_ml.io.experiment.settings import Experiment, Sample
 
 
 def read_measured(curve: Path, experiment: Path | None = None) -> tuple[xr.DataArray, Experiment]:
@@ -34,3 +34,14 @@ def read_measured(curve: Path, experiment: Path | None = None) -> tuple[xr.DataA
         )
     settings = read_experiment(path)
     return read_curve(curve, experiment=settings), settings
+
+
+def read_any(curve: Path, experiment: Path | None = None) -> tuple[Any, Experiment | Sample]:
+    """Return curve and experiment, or all curves of a sample and its file; as `read_measured`."""
+    from hrxrd_ml.io.experiment.read import describes_sample, read_sample
+    from hrxrd_ml.io.read import read_curve
+
+    if experiment is not None or not curve.is_file() or not describes_sample(curve):
+        return read_measured(curve, experiment)
+    sample = read_sample(curve)
+    return [read_curve(own.file, experiment=own.experiment) for own in sample.curves], sample

@@ -26,6 +26,7 @@ from hrxrd_ml.instrument.counting import count
 from hrxrd_ml.instrument.diffractometer import Diffractometer
 from hrxrd_ml.io.curve import leave_out, make_curve
 from hrxrd_ml.io.experiment.settings import (
+    Candidate,
     CurveOfSample,
     Experiment,
     LayerSettings,
@@ -39,6 +40,7 @@ from hrxrd_ml.model.result import RockingCurveResult
 from hrxrd_ml.model.rocking_curve import RockingCurveModel
 from hrxrd_ml.parameters import unknown_name
 from hrxrd_ml.results.derived import profile_end
+from hrxrd_ml.results.plan import Measurement
 from hrxrd_ml.results.predict import predict
 from hrxrd_ml.specimen.film import Film
 from hrxrd_ml.specimen.stack import Stack
@@ -248,6 +250,19 @@ def predict_curve(
         return predict(result, build_model(own.experiment, curve), data=kept)
     except ParameterError as error:
         raise ParameterError(f"{source}: {own.label}, which is to be predicted: {error}") from error
+
+
+def measurement(candidate: Candidate) -> Measurement:
+    """Return the curve that an experiment file says could be measured, for `hrxrd_ml.plan`.
+
+    Raises
+    ------
+    HrxrdError
+        If there is no such reflection, or the model cannot do what the file asks for.
+    """
+    scan = candidate.scan
+    x = np.linspace(*scan.range, scan.points)
+    return Measurement(build_model(candidate.experiment), x, scan.time, scan.counts, candidate.label)
 
 
 def _guess_curves(curves: Sequence[xr.DataArray], sample: Sample) -> tuple[JointModel, Any, Parameters]:

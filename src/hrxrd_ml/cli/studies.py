@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
-from hrxrd_ml.cli.measured import read_measured
+from hrxrd_ml.cli.measured import read_any, read_measured
 from hrxrd_ml.cli.tables import report
 from hrxrd_ml.cli.training import Command, add_out, at_least, checkpoint, path_argument
-from hrxrd_ml.errors import ParameterError
+from hrxrd_ml.errors import ExperimentError, ParameterError
 
 SEED = 900_401
 """Of curves that are drawn for a study; no training uses it."""
@@ -16,7 +17,10 @@ SEED = 900_401
 
 def add_commands(commands: Any, command: Command) -> None:
     """Add ``study`` to the sub-parsers of the program; ``command`` makes one of them."""
-    about = "Studies of parameters, curves and networks, each with a seed."
+    about, beside_it = (
+        "Studies of parameters, curves and networks, each with a seed.",
+        "by default the file of the same stem",
+    )
     studies = commands.add_parser("study", help="study parameters, curves and networks", description=about)
     actions = studies.add_subparsers(title="commands", metavar="COMMAND", required=True)
     about = "Say what 1 % of each parameter does to curve and profile, over a prior or at a fit."
@@ -31,11 +35,17 @@ def add_commands(commands: Any, command: Command) -> None:
     one.add_argument("--fit", metavar="CURVE", nargs="+", type=path_argument, help=at)
     add_out(one, "DIR", "folder for sensitivity.md, sensitivity.nc and sensitivity.png")
 
+    plan = command("plan", _plan, "fit, and say which of the [[candidate]] curves would lower which errors")
+    plan.add_argument("curve", metavar="CURVE", type=path_argument, help="measured curve, or the file of a sample")
+    plan.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument, nargs="?", help=beside_it)
+    wanted = "parameters whose errors matter (those of the sample)"
+    plan.add_argument("--parameters", metavar="NAME", nargs="+", help=wanted)
+    add_out(plan, "DIR", "folder for plan.md, plan.nc and plan.png")
+
     text = "say whether the network knows experiments like this one, and what to do"
     diagnose = command("diagnose", _diagnose, text)
     diagnose.add_argument("curve", metavar="CURVE", type=path_argument, help="measured curve")
-    beside = "by default the file of the same stem"
-    diagnose.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument, nargs="?", help=beside)
+    diagnose.add_argument("experiment", metavar="EXPERIMENT.toml", type=path_argument, nargs="?", help=beside_it)
     diagnose.add_argument("--prior", metavar="SETTINGS", default="universal", help=settings)
     diagnose.add_argument("--curves", metavar="N", type=int, default=1000, help="curves to draw (%(default)s)")
     diagnose.add_argument("--seed", metavar="N", type=int, default=SEED, help="seed (%(default)s)")
@@ -62,6 +72,29 @@ def _sensitivity(arguments: argparse.Namespace) -> int:
     settings = DatasetSettings.read(arguments.settings, curves=arguments.curves, seed=arguments.seed)
     found = sensitivity.study(settings, Predictor.load(checkpoint(arguments.network)))
     report("sensitivity", sensitivity.text(found), found, sensitivity.plot, arguments.out)
+    return 0
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from hrxrd_ml.cli import run
+    from hrxrd_ml.results import plots
+    from hrxrd_ml.results.plan import plan
+    from hrxrd_ml.results.tables import plan_table
+
+    curve, experiment = read_any(arguments.curve, arguments.experiment)
+    if not experiment.candidates:
+        raise ExperimentError(
+            f"{experiment.path}: no curve that could be measured; add tables [[candidate]], each with a reflection "
+            "and a range [low, high] in arcsec from the substrate's Bragg angle"
+        )
+    measurements = [
+        run.measurement(candidate) for candidate in experiment.candidates
+    ]  # before a fit that may take long
+    fit = run.fit_any(curve, experiment)
+    found = plan(fit.result, measurements, arguments.parameters)
+    report("plan", plan_table(found) + "\n", found, plots.plan, arguments.out)
+    for note in filter(None, (fit.result.verdict, *fit.result.bound_notes)):
+        sys.stdout.write(f"note: {note}\n")
     return 0
 
 

@@ -296,7 +296,7 @@ class UniversalPrior:
         darwin = np.array([reflection.darwin_width() / ARCSEC])
         scan = self.scan(draws, StrainAxis.of(reflection), darwin, fringes, np.array([strain]), largest)
         count = int(scan.count[0])
-        x = np.linspace(*np.round((scan.first[0], scan.last[0]), 6), count)
+        x = np.linspace(round(float(scan.first[0]), 6), round(float(scan.last[0]), 6), count)
         kept = (x >= scan.low[:, None]) & (x <= scan.high[:, None])
         for row in (kept[i] for i in np.flatnonzero(draws.own() < GAPS)):  # views, not the copy that kept[...] is
             if rng.random() < 0.5:

@@ -10,7 +10,14 @@ from typing import Any
 
 from hrxrd_ml.errors import ExperimentError, InputFileError
 from hrxrd_ml.io.experiment.parameters import read_parameters
-from hrxrd_ml.io.experiment.settings import CurveOfSample, Experiment, FitSettings, Sample
+from hrxrd_ml.io.experiment.settings import (
+    Candidate,
+    CandidateSettings,
+    CurveOfSample,
+    Experiment,
+    FitSettings,
+    Sample,
+)
 from hrxrd_ml.io.experiment.table import Table, shown
 from hrxrd_ml.io.experiment.values import text
 from hrxrd_ml.reading import read_whole
@@ -67,7 +74,7 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
     tables = data.get("curve")
     if not isinstance(tables, list) or not tables or not all(isinstance(each, Mapping) for each in tables):
         raise ExperimentError(f"{path}: expected tables [[curve]], each with a file, got {shown(tables)}")
-    common = {name: value for name, value in data.items() if name not in ("curve", "parameters", "joint", "fit")}
+    common = {name: value for name, value in data.items() if name not in _OF_FILE}
     curves: list[CurveOfSample] = []
     predicted: list[CurveOfSample] = []
     for place, own in enumerate(tables, start=1):
@@ -89,19 +96,43 @@ def read_sample(path: str | os.PathLike[str]) -> Sample:
         chosen.append(CurveOfSample(label, path.parent / text(table, "file"), experiment))
     if not curves:
         raise ExperimentError(f"{path}: every [[curve]] is to be predicted; expected at least one that is fitted")
-    top = Table(data, str(path), "", ("curve", "joint", "parameters", *_SECTIONS), path.parent)
+    top = Table(data, str(path), "", ("curve", "joint", "candidate", *_SECTIONS), path.parent)
     joint = Table(data.get("joint", {}), str(path), "joint", ("shared", "own"), path.parent)
     scopes = {key: _names(joint, key) for key in ("shared", "own") if key in joint}
     parameters = read_parameters(top, "parameters") if "parameters" in data else {}
     fit = top.inner(FitSettings, "fit", data.get("fit", {})).fill(FitSettings)
-    return Sample(tuple(curves), parameters, fit, path=path, predicted=tuple(predicted), **scopes)
+    found = _candidates(data, common, str(path), path.parent)
+    return Sample(tuple(curves), parameters, fit, path=path, predicted=tuple(predicted), candidates=found, **scopes)
 
 
 _SECTIONS = ("reflection", "axis", "intensity", "sample", "diffractometer", "model", "parameters", "fit")
 _OF_CURVE = ("reflection", "axis", "intensity", "fit")
+_OF_FILE = ("curve", "parameters", "joint", "fit", "candidate")
 
 
-def _label(table: Table, experiment: Experiment, before: Sequence[CurveOfSample]) -> str:
+def _candidates(data: Mapping[str, Any], common: Mapping[str, Any], source: str, folder: Path) -> tuple[Candidate, ...]:
+    """Return the curves that could be measured, each with a reflection of its own, which adds to that of the file."""
+    tables = data.get("candidate", [])
+    if not isinstance(tables, list) or not all(isinstance(each, Mapping) for each in tables):
+        raise ExperimentError(f"{source}: expected tables [[candidate]], each with a range, got {shown(tables)}")
+    found: list[Candidate] = []
+    for place, own in enumerate(tables, start=1):
+        section = f"candidate #{place}"
+        Table(own, source, section, ("name", "reflection", *CandidateSettings.__dataclass_fields__), folder)
+        scan = {name: value for name, value in own.items() if name not in ("name", "reflection")}
+        settings = Table(scan, source, section, tuple(CandidateSettings.__dataclass_fields__), folder)
+        parts = [part.get("reflection", {}) for part in (common, own)]
+        if not all(isinstance(part, Mapping) for part in parts):
+            raise ExperimentError(f"{source}: [{section}] reflection: expected a table, got {shown(parts[1])}")
+        # Where another instrument's axis has its zero does not matter to a curve that nobody has measured.
+        merged = {**common, "reflection": {**parts[0], **parts[1]}, "axis": {"kind": "offset", "unit": "arcsec"}}
+        experiment = experiment_from_mapping(merged, source=f"{source}: [[candidate]] #{place}", folder=folder)
+        names = Table(own, source, section, tuple(own), folder)
+        found.append(Candidate(_label(names, experiment, found), experiment, settings.fill(CandidateSettings)))
+    return tuple(found)
+
+
+def _label(table: Table, experiment: Experiment, before: Sequence[CurveOfSample | Candidate]) -> str:
     """Return the label of a curve: what was given, or r and the indices, and a letter where that is taken."""
     taken = [curve.label for curve in before]
     if "name" in table:
@@ -163,9 +194,11 @@ def experiment_from_mapping(
     ExperimentError
         For every unknown key, wrong type or impossible value.
     """
-    top = Table(data, source, "", _SECTIONS, folder or Path())
+    top = Table(data, source, "", (*_SECTIONS, "candidate"), folder or Path())
     # What is not written of a model follows from the sample, so that there always is one to read.
-    experiment = replace(top, data={"model": {}, **top.data}).fill(Experiment, path=path)
+    given = {name: value for name, value in top.data.items() if name != "candidate"}
+    candidates = _candidates(data, given, source, folder or Path()) if "candidate" in data else ()
+    experiment = replace(top, data={"model": {}, **given}).fill(Experiment, path=path, candidates=candidates)
     if experiment.diffractometer is not None and "resolution" in top.data.get("model", {}):
         raise ExperimentError(
             f"{source}: [model] resolution is a line shape that is fitted, and [diffractometer] declares the parts "

@@ -3,6 +3,8 @@
 Lengths are in Å, angles in the unit of the axis, as the user wrote them; nothing is converted here.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -314,6 +316,40 @@ class FitSettings:
     errors: str = key(values.choice(("misfit", "noise")), "misfit")
 
 
+def _range(table: Table, key: str) -> tuple[float, float]:
+    ends = table.data[key]
+    if (
+        not isinstance(ends, list)
+        or len(ends) != 2
+        or not all(map(is_number, ends))
+        or not -1e5 < ends[0] < ends[1] < 1e5
+    ):
+        table.fail(key, _RANGE)
+    return float(ends[0]), float(ends[1])
+
+
+_RANGE = "two angles [low, high] from the substrate's Bragg angle, in arcsec of ω"
+
+
+@dataclass(frozen=True)
+class CandidateSettings:
+    """One ``[[candidate]]``, a curve that could be measured, but for its reflection: where, and for how long."""
+
+    range: tuple[float, float] = key(_range, expected=_RANGE)
+    points: int = key(values.integer(20, 100_000), 301)
+    time: float = key(values.number(0.0, 1e6, "times that of the first curve", above=True), 1.0)
+    counts: float | None = key(values.number(0.0, 1e12, "counts", above=True), None)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A curve that could be measured: its label, what an experiment file would say of it, where and for how long."""
+
+    label: str
+    experiment: Experiment
+    scan: CandidateSettings
+
+
 @dataclass(frozen=True)
 class Experiment:
     """All that an experiment file says, checked; ``path`` is the file, or None."""
@@ -332,6 +368,7 @@ class Experiment:
     )
     fit: FitSettings = key(values.section(FitSettings), FitSettings())
     path: Path | None = None
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -357,3 +394,4 @@ class Sample:
     own: tuple[str, ...] = ()
     path: Path | None = None
     predicted: tuple[CurveOfSample, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
