@@ -103,3 +103,30 @@ def test_errors_of_profiles_reach_the_truth(missed):
     assert any(off[name] > 2.5 * float(plain[f"{name}_sigma"]) for name in right)
     assert (dataset["strain_sigma"] > 0.99 * plain["strain_sigma"]).all()
     assert dataset["max_strain_depth"].attrs["units"] == "Å"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"diffuse": "loops"},
+        {"diffuse": "clusters"},
+        {"diffuse": "loops", "damage": "bspline", "damage_knots": 5},
+        {"damage": "displacements"},
+        {"damage": "displacement_spline", "damage_knots": 5},
+        {"damage": "none"},
+        {"profile": "bspline", "strain_knots": 6, "damage": "bspline", "damage_knots": 5},
+        {"profile": "pseudo_voigt", "diffuse": "none"},
+        {"profile": "none"},
+    ],
+    ids=lambda options: ", ".join(map(str, options.values())),
+)
+def test_every_kind_of_damage_can_miss_its_curve(missed, options):
+    result, _ = missed
+    own = model(**options)
+    found = own.fit(result.data, own.make_params(scale=1e5, background=5.0, fwhm=15.0), x=X)
+    assert found.redchi > 2.0
+    dataset = hx.to_dataset(found)
+    if own.simulation.profile is None:
+        assert found.discrepancy is None
+    else:
+        assert np.isfinite(dataset["max_strain_sigma"])

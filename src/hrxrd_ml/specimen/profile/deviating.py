@@ -98,6 +98,11 @@ class DeviatingDamage:
     of_strain: Deviation
 
     @property
+    def measure(self) -> Any:
+        """What makes the damage, if the profile says: diffuse scattering by defects asks for it."""
+        return getattr(self.inner, "measure", None)
+
+    @property
     def space(self) -> ParameterSpace:
         """Parameters of both."""
         return self.inner.space + self.deviation.space
