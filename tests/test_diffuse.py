@@ -21,6 +21,7 @@ DIFFUSE = {
     "damage": 0.4,
     "substrate_damage": 0.01,
     "substrate_correlation_length": 1500.0,
+    "substrate_correlation_exponent": 0.7,
     "substrate_diffuse_mix": 0.6,
     "correlation_length": 120.0,
     "diffuse_mix": 0.3,
@@ -100,7 +101,7 @@ def test_a_thin_layer_scatters_its_cross_section_times_its_path(ggg):
 def test_thick_damaged_crystal_scatters_from_its_absorption_depth(ggg):
     """Far from the peak a semi-infinite crystal gives mu_d/(gamma_0 (mu_0 + mu_d)(1/gamma_0 + 1/gamma_h))."""
     nothing = Layer(np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3)), np.zeros((0, 3)))
-    values = SEVEN | DIFFUSE
+    values = SEVEN | DIFFUSE | {"substrate_correlation_exponent": 0.0}
     found, _ = diffuse(ggg, values, nothing)
     x = DTHETA[0]
     k = 2.0 * np.pi / ggg.wavelength

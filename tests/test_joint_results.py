@@ -101,6 +101,18 @@ def test_strategy_frees_the_step_of_the_second_scan_where_that_pays():
     assert not right.params["b_step"].vary
 
 
+def test_strategy_finds_how_the_line_of_the_substrate_goes_with_the_reflection():
+    joint = joint_model()
+    line = {"substrate_correlation_length": 1200.0, "a_substrate_damage": 0.03, "a_scale": 1e6, "b_scale": 1e6}
+    curves = labelled(draw(joint, truth(joint, substrate_correlation_exponent=1.0, **line)))
+    found = stepwise(joint, curves, truth(joint, **line))
+    assert found.redchi < 1.2
+    for name, right in (("substrate_correlation_exponent", 1.0), ("substrate_correlation_length", 1200.0)):
+        assert abs(found.params[name].value - right) < 4.0 * found.params[name].stderr, name
+    plain = stepwise(joint, labelled(draw(joint, truth(joint, **line))), truth(joint, **line))
+    assert not plain.params["substrate_correlation_exponent"].vary
+
+
 def test_relaxation_and_composition_of_a_film_from_a_symmetric_and_an_asymmetric_reflection():
     film = hx.Film("top", "SiGe", 800.0, x=0.2, relaxation=0.3)
     surface = {"surface": (0, 0, 1)}

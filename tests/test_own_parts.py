@@ -157,10 +157,12 @@ def test_a_line_shape_agrees_with_the_compiled_model(films, resolution):
     for diffuse in (CorrelationDiffuse(), Correlation()):
         model = RockingCurve.of(GGG, "implanted", "tied", diffuse, films=films, resolution=resolution)
         values = model.space.defaults() | {"scale": 1.0, "background": 0.0, "diffuse_mix": 0.4, "strain_spread": 0.01}
-        found.append(model.bind(X * ARCSEC).jacobian(values, sorted(model.physics)))
+        # A line of one's own is that of one reflection.
+        names = sorted(set(model.physics) - {"substrate_correlation_exponent"})
+        found.append(model.bind(X * ARCSEC).jacobian(values, names))
     (compiled, by_compiled), (plain, by_plain) = found
     assert error(plain, compiled) < 1e-10
-    for k, name in enumerate(sorted(model.physics)):
+    for k, name in enumerate(names):
         assert error(by_plain[:, k], by_compiled[:, k]) < 1e-10, name
 
 

@@ -21,6 +21,7 @@ VALUES = {
     "damage": 0.4,
     "strain_spread": 0.01,
     "substrate_damage": 0.01,
+    "substrate_correlation_exponent": 0.7,
     "substrate_diffuse_mix": 0.6,
     "diffuse_mix": 0.3,
     "fwhm": 25.0,

@@ -37,7 +37,7 @@ from hrxrd_ml.diffraction.deviation import Deviation
 from hrxrd_ml.diffraction.lamellae import Slopes
 from hrxrd_ml.diffraction.media import Media, Scattering
 from hrxrd_ml.parameters import ParameterSpace, named, space_of
-from hrxrd_ml.specimen.damage import SUBSTRATE, Exponent, Measure, substrate_exponent
+from hrxrd_ml.specimen.damage import REFERENCE, SUBSTRATE, Exponent, Measure, substrate_exponent
 from hrxrd_ml.specimen.defects import Clusters, Defects, Loops
 
 SHORTEST = 20.0
@@ -263,6 +263,10 @@ class CorrelationDiffuse:
                 "substrate_correlation_length", "Å", 3000.0, 50.0, 5.0e4, True,
                 "correlation length of defects in the substrate",
             ),
+            (
+                "substrate_correlation_exponent", "", 0.0, 0.0, 2.0, False,
+                "p of the correlation length in the substrate, ℓ·(G/H)^p, G = 2π/Å; 1 where strains make the width",
+            ),
             ("correlation_length", "Å", 100.0, SHORTEST, 1.0e4, True, "correlation length of defects above"),
             ("diffuse_mix", "", 0.0, 0.0, 1.0, True, "Lorentzian fraction of the layer's diffuse line shape"),
             ("substrate_diffuse_mix", "", 1.0, 0.0, 1.0, True, "the same of the substrate's"),
@@ -276,6 +280,15 @@ class CorrelationDiffuse:
         """Return what the measure makes of its amount in the substrate."""
         return substrate_exponent(self.measure, values, diffraction_vector)
 
+    def substrate_length(self, values: Values, diffraction_vector: float) -> Any:
+        """Return the correlation length in the substrate for a reflection [Å].
+
+        Of pieces of a size it is the same in all reflections; where strains of defects make the line, it is as wide in
+        strain, and the length falls with the diffraction vector.
+        """
+        power = values.get("substrate_correlation_exponent", 0.0)
+        return values["substrate_correlation_length"] * (REFERENCE / diffraction_vector) ** power
+
     def reflectivity(self, scatterers: Scatterers, values: Values) -> tuple[FloatArray, FloatArray]:
         """Return the diffuse reflectivity and its derivatives; see `DiffuseModel.reflectivity`."""
         from hrxrd_ml.diffraction.kernels import diffuse as _numba_diffuse  # compiled at first use
@@ -285,7 +298,7 @@ class CorrelationDiffuse:
             s.scattering.directions, s.beams.sin_incidence, s.thickness, s.u0, s.debye_waller, s.medium,
             s.scattering.strengths, s.scattering.absorption, float(values["correlation_length"]),
             float(values["diffuse_mix"]), s.extinction, math.exp(-self.substrate_exponent(values, h)),
-            float(values["substrate_correlation_length"]), float(values["substrate_diffuse_mix"]), s.weights,
+            float(self.substrate_length(values, h)), float(values["substrate_diffuse_mix"]), s.weights,
         )  # fmt: skip
         if s.slopes is None:
             return _numba_diffuse.diffuse(*arguments), np.zeros((0, len(s.beams.dtheta)))
@@ -297,9 +310,11 @@ class CorrelationDiffuse:
         if changes.media is not None:
             rows[:p] += s.by_media(by_media)
         own = dict(zip(_numba_diffuse.OWN_ROWS, rows[p:], strict=True))
+        by_length, by_exponent = own.pop("substrate_correlation_length"), own.pop("substrate_damage")
         names = [name for name in self.space.names if name not in own]
-        by_names = gradient(lambda moved: self.substrate_exponent(moved, h), values, names)
-        own |= dict(zip(names, by_names[:, None] * own["substrate_damage"], strict=True))
+        of_length = gradient(lambda moved: self.substrate_length(moved, h), values, names)
+        of_exponent = gradient(lambda moved: self.substrate_exponent(moved, h), values, names)
+        own |= dict(zip(names, of_length[:, None] * by_length + of_exponent[:, None] * by_exponent, strict=True))
         return value, np.concatenate([rows[:p], [own[name] for name in self.space.names]])
 
 

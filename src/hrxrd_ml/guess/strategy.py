@@ -60,7 +60,7 @@ SECONDS = 60.0
 _SECOND = 0.5
 """Part of the time that has to be left for a second start."""
 
-_EXPONENT = "msd_exponent"
+_EXPONENTS = ("msd_exponent", "substrate_correlation_exponent")
 """By which power damage grows from reflection to reflection: what one reflection cannot tell."""
 
 _OFF_BOUND = 0.01
@@ -215,7 +215,7 @@ def _joint_steps(model: Any, params: Parameters, held: Collection[str]) -> list[
         [name for name in scans[1:] if name in untouched],
         [name for name in untouched if specs[name].name in refinements],
         [name for name in following if name in specs and params[name].expr is not None],
-        [name for name in untouched if specs[name].name == _EXPONENT and len(lengths) > 1],
+        *([name] for name in untouched if specs[name].name in _EXPONENTS and len(lengths) > 1),
     ]
     return [group for group in groups if group]
 
