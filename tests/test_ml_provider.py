@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import lmfit
 import numpy as np
 import pytest
 import xarray as xr
@@ -11,7 +12,9 @@ import xarray as xr
 from hrxrd_ml import Reflection, RockingCurveModel
 from hrxrd_ml.errors import CurveError, InputFileError, ParameterError
 from hrxrd_ml.guess.classical import ClassicalGuess
+from hrxrd_ml.guess.ensemble import EnsembleGuess
 from hrxrd_ml.guess.network.provider import NetworkGuess
+from hrxrd_ml.guess.task import guess_by
 from hrxrd_ml.training.prior import UniversalPrior
 from hrxrd_ml.training.reflections import UNSEEN_CRYSTALS
 
@@ -173,3 +176,35 @@ def test_network_is_much_faster_than_the_multi_start() -> None:
         finally:
             bound_type._evaluate = original
     assert calls["network"] < 0.3 * calls["classical"]
+
+
+class Off:
+    """A guess that is the classical one, with a thickness that is wrong by a factor."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def guess(self, model: RockingCurveModel, curve: xr.DataArray) -> lmfit.Parameters:
+        params = ClassicalGuess().guess(model, curve)
+        params[f"{model.prefix}L1"].value *= self.factor
+        return params
+
+
+def test_of_several_guesses_the_curve_chooses_one() -> None:
+    model = model_of(Reflection("GGG", (4, 4, 4)), prefix="a_")
+    curve = measured(GGG)
+    found = model.guess(curve, provider=EnsembleGuess([Off(1.1), NetworkGuess(), Off(0.95)]))
+    alone = model.guess(curve, provider=NetworkGuess())
+    for name, par in alone.items():
+        assert found[name].value == par.value
+    thickness = found["a_L1"]
+    others = [Off(factor).guess(model, model.observe(curve).to_guess())["a_L1"].value for factor in (1.1, 0.95)]
+    assert thickness.user_data["guess"]["spread"] == pytest.approx(np.std([thickness.value, *others]))
+    assert guess_by(found)["provider"] == "network"
+    assert "member 2 of 3" in guess_by(found)["note"]
+
+
+@pytest.mark.parametrize("members", [[], ["network"]])
+def test_an_ensemble_of_nobody_is_refused(members: list[str]) -> None:
+    with pytest.raises(ParameterError, match="at least one"):
+        EnsembleGuess(members)

@@ -148,7 +148,7 @@ def guess_by(params: Parameters) -> dict[str, Any]:
     """Who guessed the start values, with the score of the domain check and a note, where a provider says so."""
     about = next(iter(params.values())).user_data
     known = about.get("guess", {}) if isinstance(about, dict) else {}
-    return {key: value for key, value in known.items() if key != "competing"}  # that is each parameter's own
+    return {key: value for key, value in known.items() if key not in ("competing", "spread")}  # each parameter's own
 
 
 def fill(model: Any, params: Parameters, values: Mapping[str, float]) -> Parameters:
