@@ -41,4 +41,4 @@ for name in ("mqw_period", "mqw_ratio", "well_x", "mqw_interface"):
     print(f"{name:14s} {par.value:10.5g} ± {par.stderr:.2g}   (made with {truth[name].value:g})")
 print(f"reduced chi-square {result.redchi:.3f}")
 
-hx.plot.fit(result).savefig("superlattice.png", dpi=200)
+hx.plot.stack(result).savefig("superlattice.png", dpi=200)

@@ -256,6 +256,8 @@ def _fit_and_write(
     for line in _read_as(curve):
         _say(line)
     _say(tables.parameter_table(root_of(dataset), truth))
+    if "layer" in root_of(dataset).dims:
+        _say(tables.layer_table(root_of(dataset)))
     _say(tables.summary(root_of(dataset), fit.seconds))
     for part in fit.result.parts if fit.result.parts[1:] else ():
         _say(f"{part.model.label}: chi2/N = {part.pearson_chi2():.3g}")

@@ -22,6 +22,7 @@ from hrxrd_ml.errors import ParameterError
 from hrxrd_ml.io.files import write_bytes
 from hrxrd_ml.io.netcdf import netcdf
 from hrxrd_ml.results import derived
+from hrxrd_ml.results.layers import layers_of
 from hrxrd_ml.simulate import RockingCurve
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def to_dataset(result: RockingCurveResult, guess: Parameters | None = None) -> x
         Without a dimension: ``max_strain``, ``max_strain_depth`` [Å], ``surface_strain``, ``damaged_thickness`` [Å],
         ``integrated_strain`` [Å], each also with ``_sigma``.
 
+        Dimension ``layer``, of films from the substrate up: see `hrxrd_ml.results.layers.layers_of`.
+
         Dimension ``parameter``: ``value``, ``stderr``, ``init``, ``min``, ``max``, ``vary``, ``expr``,
         ``unit``, ``scope``; dimensions ``varied`` and ``varied_2``: ``correlation``.
 
@@ -87,7 +90,7 @@ def _curve_and_profiles(result: RockingCurveResult, guess: Parameters) -> xr.Dat
     parts = [_curves(result, guess)]
     models = result.model.rocking_curves
     for model in models:
-        profile = _profiles(model, result, guess)
+        profile = _profiles(model, result, guess).merge(layers_of(model, result))
         parts.append(profile.rename({name: f"{model.prefix}{name}" for name in profile.variables if models[1:]}))
     return xr.merge(parts, combine_attrs="override", join="exact", compat="no_conflicts")
 
@@ -100,8 +103,11 @@ def _tree(result: RockingCurveResult, guess: Parameters) -> xr.DataTree:
         nodes[part.model.label] = node.assign_attrs(_statistics(part) | provenance(part))
     first = next(iter(nodes.values()))
     ofsample = [
-        name for name in first if str(name).startswith("strain") or str(name).removesuffix("_sigma") in derived.UNITS
+        name
+        for name in map(str, first)
+        if name.startswith(("strain", "layer")) or name.removesuffix("_sigma") in derived.UNITS
     ]
+    ofsample = [name for name in ofsample if not name.startswith("layer_peak")]  # that is of each curve
     profile = first[ofsample].drop_attrs(deep=False)
     root = xr.merge([profile, _parameters(result, guess)], combine_attrs="override", join="exact")
     root = root.drop_vars([name for name in ("x", "dtheta") if name in root.coords])

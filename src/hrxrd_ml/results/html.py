@@ -20,7 +20,7 @@ from hrxrd_ml.reading import read_whole
 from hrxrd_ml.results import plots
 from hrxrd_ml.results.dataset import curves_of, root_of, to_dataset
 from hrxrd_ml.results.derived import UNITS
-from hrxrd_ml.results.tables import posterior_rows, with_error
+from hrxrd_ml.results.tables import layer_rows, posterior_rows, with_error
 from hrxrd_ml.results.words import in_words
 
 if TYPE_CHECKING:
@@ -89,6 +89,10 @@ def page(dataset: xr.Dataset | xr.DataTree, posterior: xr.DataTree | None = None
     parts += [_section("Parameters"), _parameters(root)]
     if "max_strain" in root:
         parts += [_section("Profile"), _profile(root)]
+    if "layer" in root.dims:
+        head, *rows = layer_rows(root)
+        parts += [_section("Layers"), _table(head, rows)]
+        parts += [_image(plots.stack(dataset), "Assigned peaks; composition and strain against depth")]
     if "correlation" in root and root.sizes["varied"] > 1:
         parts += [_section("Correlations"), _image(plots.correlations(root), "Correlations of the free parameters")]
     if posterior is not None:

@@ -56,6 +56,41 @@ def parameter_table(dataset: xr.Dataset, truth: Mapping[str, float] | None = Non
     return _aligned(rows)
 
 
+def layer_rows(dataset: xr.Dataset) -> list[tuple[str, ...]]:
+    """What a fit has found of each layer, the uppermost first and the substrate left out, under a head."""
+    rows: list[tuple[str, ...]] = [("layer", "of", "thickness", "composition", "strain", "relaxation", "interface")]
+
+    def shown(row: xr.Dataset, name: str, factor: float = 1.0) -> str:
+        values, sigma = (factor * np.atleast_1d(row[f"layer_{name}{end}"].values) for end in ("", "_sigma"))
+        if not np.isfinite(values).all():
+            return "–"
+        ends = [0] if np.ptp(values) < 1e-9 * max(abs(values).max(), 1e-300) else [0, -1]  # from below
+        pairs = [with_error(float(values[k]), float(sigma[k])) for k in ends]
+        return " → ".join(value if error == "?" else f"{value} ± {error}" for value, error in pairs)
+
+    for name in dataset["layer"].values.tolist()[::-1]:
+        row = dataset.sel(layer=name)
+        element, part, material = (str(row[f"layer_{key}"].item()) for key in ("element", "part", "material"))
+        composition = shown(row, "composition")
+        rows.append(
+            (
+                f"{name} ({part}, ×{int(row['layer_repeats'])})" if part else name,
+                material,
+                f"{shown(row, 'thickness')} Å",
+                f"{element} {composition}" if element else composition,
+                "–" if (strain := shown(row, "strain", 100.0)) == "–" else f"{strain} %",
+                shown(row, "relaxation"),
+                "sharp" if (width := shown(row, "interface")) == "–" else f"{width} Å",
+            )
+        )
+    return rows
+
+
+def layer_table(dataset: xr.Dataset) -> str:
+    """Table of `layer_rows`."""
+    return _aligned(layer_rows(dataset))
+
+
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
     """Columns under each other: the first and the last to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

@@ -9,5 +9,6 @@ from hrxrd_ml.results.plots.fit import fit, overview, profile
 from hrxrd_ml.results.plots.plan import plan
 from hrxrd_ml.results.plots.posterior import bands, corner, correlations, trace
 from hrxrd_ml.results.plots.prediction import prediction
+from hrxrd_ml.results.plots.stack import stack
 
-__all__ = ["bands", "corner", "correlations", "fit", "overview", "plan", "prediction", "profile", "trace"]
+__all__ = ["bands", "corner", "correlations", "fit", "overview", "plan", "prediction", "profile", "stack", "trace"]
